@@ -1,0 +1,369 @@
+"""A cell: the option logits of one model variant on one task, and the Parquet file that holds them.
+
+This is the seam of the suite. Everything that runs a language model ends by writing cells; every statistic starts from
+them. The module needs NumPy and PyArrow only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from suite.errors import SuiteError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"suite"
+KINDS = ("logits", "loglik", "probs")
+
+_REQUIRED = {"model": ("name",), "variant": ("name",), "task": ("name", "scoring", "prompt", "shots"), "run": ()}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Option scores of one (model, variant, task, scoring, prompt, shots).
+
+    Attributes:
+        ids: item ids, unique, in file order.
+        answers: index of the correct option, shape [n].
+        n_options: options of each item, shape [n].
+        scores: what the model gave each option, float32, shape [n, max options]; entries beyond an item's own options
+            are NaN and mean nothing.
+        kind: what the scores are: ``logits`` (softmax gives option probabilities), ``loglik`` (log-likelihoods of option
+            texts, whose softmax is a ranking device, not a probability the model claims) or ``probs``.
+        model, variant, task, run: metadata as stored in the file (see docs/formats.md).
+        subjects, slices, groups: per item, None where the file has no such column.
+        path: where it was read from, for messages.
+    """
+
+    ids: tuple[str, ...]
+    answers: NDArray[np.int64]
+    n_options: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    kind: str
+    model: Mapping[str, Any]
+    variant: Mapping[str, Any]
+    task: Mapping[str, Any]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    subjects: tuple[str | None, ...] | None = None
+    slices: tuple[tuple[str, ...], ...] | None = None
+    groups: tuple[str | None, ...] | None = None
+    path: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def where(self) -> str:
+        """How messages name this cell."""
+        return self.path or "/".join(str(part) for part in (*self.curve_key, self.variant["name"]))
+
+    @property
+    def curve_key(self) -> tuple[str, str, str, str, int]:
+        """(model, task, scoring, prompt, shots): cells with the same key differ in their variant alone."""
+        return (
+            str(self.model["name"]),
+            str(self.task["name"]),
+            str(self.task["scoring"]),
+            str(self.task["prompt"]),
+            int(self.task["shots"]),
+        )
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which entries of `scores` are real options, shape [n, max options]."""
+        return np.arange(self.scores.shape[1])[None, :] < self.n_options[:, None]
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of replication of each item: its group where it has one, else its id."""
+        if self.groups is None:
+            return self.ids
+        return tuple(group if group is not None else item for group, item in zip(self.groups, self.ids, strict=True))
+
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Log of the option probabilities, float64, shape [n, max options].
+
+        Logits and log-likelihoods go through a softmax over the item's own options; probabilities are divided by their
+        sum. A zero probability, and every entry beyond an item's own options, is -inf.
+        """
+        raw = np.where(self.valid, self.scores, np.nan).astype(np.float64)
+        if self.kind == "probs":
+            with np.errstate(divide="ignore"):
+                raw = np.log(raw)
+        raw = np.where(self.valid, raw, -np.inf)
+        shifted = raw - raw.max(axis=1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def make_cell(
+    *,
+    ids: Sequence[str],
+    answers: Sequence[int],
+    scores: Sequence[Sequence[float]],
+    kind: str,
+    model: Mapping[str, Any],
+    variant: Mapping[str, Any],
+    task: Mapping[str, Any],
+    run: Mapping[str, Any] | None = None,
+    subjects: Sequence[str | None] | None = None,
+    slices: Sequence[Sequence[str]] | None = None,
+    groups: Sequence[str | None] | None = None,
+    path: str = "",
+) -> Cell:
+    """Build and check a cell. The one place where a cell is made.
+
+    Args:
+        scores: one sequence an item, as long as that item has options.
+
+    Raises:
+        SuiteError: a missing metadata key, duplicate ids, an answer out of range, fewer than two options, lengths that
+            differ, or a score that is not a number (which zero-probability options are: -inf is legal, NaN is not).
+    """
+    where = path or f"cell {model.get('name')}/{task.get('name')}/{variant.get('name')}"
+    if kind not in KINDS:
+        raise SuiteError(f"{where}: kind {kind!r} is not one of {', '.join(KINDS)}")
+    sections = {"model": model, "variant": variant, "task": task, "run": run or {}}
+    for section, keys in _REQUIRED.items():
+        if not isinstance(sections[section], Mapping):
+            raise SuiteError(f"{where}: metadata section {section!r} is not an object; write the cell again")
+        for key in keys:
+            if sections[section].get(key) is None:
+                raise SuiteError(f"{where}: metadata has no {section}.{key}; write the cell again")
+    shots = task["shots"]
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 0:
+        raise SuiteError(f"{where}: task.shots is {shots!r}, a whole number of 0 or more is needed")
+    columns: dict[str, Sequence[Any] | None] = {
+        "answers": answers,
+        "scores": scores,
+        "subjects": subjects,
+        "slices": slices,
+        "groups": groups,
+    }
+    for name, column in columns.items():
+        if column is not None and len(column) != len(ids):
+            raise SuiteError(f"{where}: {len(ids)} ids but {len(column)} {name}")
+    if not ids:
+        raise SuiteError(f"{where}: no items")
+    if len(set(ids)) != len(ids):
+        raise SuiteError(f"{where}: duplicate id {_first_duplicate(ids)!r}")
+    n_options = np.array([len(row) for row in scores], dtype=np.int64)
+    if n_options.min() < 2:
+        raise SuiteError(f"{where}: item {ids[int(n_options.argmin())]!r} has fewer than two options")
+    matrix = np.full((len(ids), int(n_options.max())), np.nan, dtype=np.float32)
+    for index, row in enumerate(scores):
+        matrix[index, : len(row)] = row
+    answer_array = np.asarray(answers, dtype=np.int64)
+    _check_items(where, ids, answer_array, n_options, matrix, kind)
+    return Cell(
+        ids=tuple(ids),
+        answers=answer_array,
+        n_options=n_options,
+        scores=matrix,
+        kind=kind,
+        model=dict(model),
+        variant=dict(variant),
+        task=dict(task),
+        run=dict(run or {}),
+        subjects=None if subjects is None else tuple(subjects),
+        slices=None if slices is None else tuple(tuple(names) for names in slices),
+        groups=None if groups is None else tuple(groups),
+        path=path,
+    )
+
+
+def write_cell(path: Path, cell: Cell) -> None:
+    """Write a cell atomically: the file is complete or absent, whatever interrupts the writing.
+
+    Raises:
+        SuiteError: the disk is full or the folder cannot be written.
+    """
+    rows = [row[:count] for row, count in zip(cell.scores, cell.n_options, strict=True)]
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(cell.ids, pa.string()),
+        "answer": pa.array(cell.answers, pa.int32()),
+        "logits": pa.array(rows, pa.list_(pa.float32())),
+    }
+    if cell.subjects is not None:
+        columns["subject"] = pa.array(cell.subjects, pa.string())
+    if cell.slices is not None:
+        columns["slice"] = pa.array(cell.slices, pa.list_(pa.string()))
+    if cell.groups is not None:
+        columns["group"] = pa.array(cell.groups, pa.string())
+    metadata = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": cell.kind,
+        "model": cell.model,
+        "variant": cell.variant,
+        "task": cell.task,
+        "run": cell.run,
+    }
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: text.encode("utf-8")})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as handle:
+            pq.write_table(table, handle, compression="zstd")
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise SuiteError(f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_cell(path: Path) -> Cell:
+    """Read and check a cell file.
+
+    Raises:
+        SuiteError: missing, truncated or foreign file, wrong column types, or contents that `make_cell` refuses.
+    """
+    if not path.is_file():
+        raise SuiteError(f"cell file {path}: not found")
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again") from error
+    metadata = _metadata(path, table)
+    types = {"id": pa.types.is_string, "answer": pa.types.is_integer, "logits": _is_float_list}
+    optional = {"subject": pa.types.is_string, "group": pa.types.is_string, "slice": _is_string_list}
+    for name, check in {**types, **optional}.items():
+        if name not in table.column_names:
+            if name in types:
+                raise SuiteError(f"cell file {path}: no column {name!r}; a cell has id, answer and logits")
+            continue
+        if not check(table.schema.field(name).type):
+            raise SuiteError(f"cell file {path}: column {name!r} has type {table.schema.field(name).type}")
+        if name in types and table[name].null_count:
+            raise SuiteError(f"cell file {path}: column {name!r} has empty entries")
+    pydict = table.to_pydict()
+    if any(value is None for row in pydict["logits"] for value in row):
+        raise SuiteError(f"cell file {path}: column 'logits' has empty entries")
+    return make_cell(
+        ids=pydict["id"],
+        answers=pydict["answer"],
+        scores=pydict["logits"],
+        kind=metadata["kind"],
+        model=metadata["model"],
+        variant=metadata["variant"],
+        task=metadata["task"],
+        run=metadata["run"],
+        subjects=pydict.get("subject"),
+        slices=None if "slice" not in pydict else [names or () for names in pydict["slice"]],
+        groups=pydict.get("group"),
+        path=str(path),
+    )
+
+
+def _metadata(path: Path, table: pa.Table) -> dict[str, Any]:
+    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise SuiteError(f"cell file {path}: Parquet, but not a cell of this suite (no metadata); use 'suite import'")
+    try:
+        metadata = json.loads(raw)
+    except ValueError as error:
+        raise SuiteError(f"cell file {path}: metadata is not valid JSON; score it again") from error
+    if not isinstance(metadata, dict):
+        raise SuiteError(f"cell file {path}: metadata is not an object; score it again")
+    version = metadata.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise SuiteError(f"cell file {path}: schema version {version!r}, this suite reads {SCHEMA_VERSION}")
+    for key in ("kind", "model", "variant", "task", "run"):
+        if key not in metadata:
+            raise SuiteError(f"cell file {path}: metadata has no {key!r}; score it again")
+    return metadata
+
+
+def _check_items(
+    where: str,
+    ids: Sequence[str],
+    answers: NDArray[np.int64],
+    n_options: NDArray[np.int64],
+    matrix: NDArray[np.float32],
+    kind: str,
+) -> None:
+    outside = (answers < 0) | (answers >= n_options)
+    if outside.any():
+        index = int(outside.argmax())
+        raise SuiteError(
+            f"{where}: item {ids[index]!r}: answer {answers[index]} is outside its {n_options[index]} options (0-based)"
+        )
+    valid = np.arange(matrix.shape[1])[None, :] < n_options[:, None]
+    bad = valid & (np.isnan(matrix) | np.isposinf(matrix))
+    if kind == "probs":
+        bad |= valid & ((matrix < 0) | np.isneginf(matrix))
+    if bad.any():
+        index = int(bad.any(axis=1).argmax())
+        raise SuiteError(f"{where}: item {ids[index]!r}: {kind} {matrix[index, : n_options[index]].tolist()} are not usable")
+    empty = np.where(valid, matrix, -np.inf).max(axis=1)
+    nothing = empty <= (0 if kind == "probs" else -np.inf)
+    if nothing.any():
+        index = int(nothing.argmax())
+        raise SuiteError(f"{where}: item {ids[index]!r}: every option has probability zero")
+
+
+def _first_duplicate(ids: Sequence[str]) -> str:
+    seen: set[str] = set()
+    for item in ids:
+        if item in seen:
+            return item
+        seen.add(item)
+    return ""
+
+
+def _is_float_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
+
+
+def _is_string_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
+
+
+def cell_path(run_dir: Path, cell: Cell) -> Path:
+    """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
+    model, task, scoring, prompt, shots = cell.curve_key
+    name = str(cell.variant["name"]).replace(":", "of")
+    return run_dir / "cells" / slug(model) / slug(task) / slug(f"{scoring}-{prompt}-{shots}") / f"{slug(name)}.parquet"
+
+
+def slug(name: str) -> str:
+    """A name made safe as one path component on every system; different names may share a slug only by their signs."""
+    return "".join(char if char.isalnum() or char in "._-+" else "_" for char in name).lstrip(".") or "_"
+
+
+def load_cells(paths: Sequence[Path]) -> list[Cell]:
+    """Read every cell named by the paths: cell files, and folders that hold them (a run directory, a snapshot).
+
+    Files whose name starts with a dot are unfinished and left alone.
+
+    Returns:
+        Cells ordered by (model, task, scoring, prompt, shots, variant), whatever the order of the paths.
+
+    Raises:
+        SuiteError: a path that does not exist, a folder without cells, or a file that `read_cell` refuses.
+    """
+    files: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            root = path / "cells" if (path / "cells").is_dir() else path
+            found = [file for file in root.rglob("*.parquet") if not file.name.startswith(".")]
+            if not found:
+                raise SuiteError(f"{path}: no cells in it; name a run directory or cell files")
+            files.update(found)
+        elif path.is_file():
+            files.add(path)
+        else:
+            raise SuiteError(f"{path}: not found; name a run directory or cell files")
+    cells = [read_cell(file) for file in sorted(files)]
+    return sorted(cells, key=lambda cell: (cell.curve_key, str(cell.variant["name"])))

@@ -1,0 +1,25 @@
+"""The one exception type whose message is meant for the person at the keyboard."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SuiteError(Exception):
+    """Bad input or a missing prerequisite: one line that says what is wrong, where, and what to do.
+
+    The command line prints the message without a traceback and exits with status 2.
+    """
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> SuiteError:
+    """Error for a name that is not in a closed list, with the closest valid names.
+
+    >>> str(unknown_name("task", "arc-esy", ["arc-easy", "sciq"]))
+    "unknown task 'arc-esy': did you mean arc-easy? Valid: arc-easy, sciq"
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return SuiteError(f"unknown {kind} {name!r}: {hint}Valid: {', '.join(names)}")

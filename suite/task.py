@@ -1,0 +1,204 @@
+"""Tasks and their questions: the noun, its checks, and tasks read from a JSONL file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from suite.errors import SuiteError
+
+SCORINGS = ("letter", "cloze-sum", "cloze-norm")
+KINDS = (
+    "classification",
+    "comprehension",
+    "commonsense",
+    "dialogue",
+    "summarization",
+    "medical",
+    "truthfulness",
+    "fairness",
+    "custom",
+)
+MAX_OPTIONS = 26
+
+
+@dataclass(frozen=True)
+class Question:
+    """One multiple-choice item.
+
+    Attributes:
+        id: stable across machines and versions of this suite, unique in its task.
+        question: the stem.
+        choices: option texts, 2 to 26.
+        answer: index of the correct option.
+        context: a passage shown before the question, or "".
+        subject: a named part of the task (MMLU's subjects), or None.
+        group: items with the same group share a passage, a source or a template and are never separated by a split.
+        slices: names of further subsets this item belongs to.
+    """
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    context: str = ""
+    subject: str | None = None
+    group: str | None = None
+    slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set of questions and what a reader must know about it.
+
+    Attributes:
+        name: as on the command line and in paths.
+        title, paper, licence, source: for people.
+        revision: pins the data (package version and split, or a content hash).
+        kind: one of `KINDS`.
+        options: option counts of its items, for example ``"4"`` or ``"2-5"``.
+        scoring: the default read-out, one of `SCORINGS`.
+        load: returns every question in a fixed order.
+    """
+
+    name: str
+    title: str
+    paper: str
+    licence: str
+    source: str
+    revision: str
+    kind: str
+    options: str
+    scoring: str
+    load: Callable[[], Sequence[Question]] = field(repr=False)
+    default_prompt: str = "base"
+
+
+def select(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """A fixed pseudo-random subset: the `limit` items whose hashed id is smallest, in the task's order.
+
+    The subset depends on ids alone, so every model and variant sees the same items and ``limit=200`` is contained in
+    ``limit=400``. Taking the first items instead would give MMLU's first subject only.
+    """
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    if limit < 1:
+        raise SuiteError(f"limit {limit} out of range: use 1 or more items")
+    ranked = sorted(range(len(questions)), key=lambda i: hashlib.sha256(questions[i].id.encode()).digest())
+    return [questions[i] for i in sorted(ranked[:limit])]
+
+
+def check_question(item: Question, where: str) -> Question:
+    """Return the question unchanged, or raise one line naming what is wrong with it and where."""
+    if not item.id:
+        raise SuiteError(f"{where}: empty id")
+    if not item.question.strip() and not item.context.strip():
+        raise SuiteError(f"{where}: item {item.id!r} has neither a question nor a context")
+    if len(item.choices) < 2:
+        raise SuiteError(f"{where}: item {item.id!r} has {len(item.choices)} choices, at least 2 are needed")
+    if len(item.choices) > MAX_OPTIONS:
+        raise SuiteError(f"{where}: item {item.id!r} has {len(item.choices)} choices, at most {MAX_OPTIONS} can be scored")
+    for index, choice in enumerate(item.choices):
+        if not choice.strip():
+            raise SuiteError(f"{where}: item {item.id!r}: choice {index} is empty")
+    if not 0 <= item.answer < len(item.choices):
+        raise SuiteError(
+            f"{where}: item {item.id!r}: answer_index {item.answer} is outside its {len(item.choices)} choices (0-based)"
+        )
+    return item
+
+
+def check_unique(questions: Iterable[Question], where: str) -> None:
+    """Raise when two questions share an id."""
+    seen: set[str] = set()
+    for item in questions:
+        if item.id in seen:
+            raise SuiteError(f"{where}: duplicate id {item.id!r}, ids must be unique in a task")
+        seen.add(item.id)
+
+
+def jsonl_task(path: Path) -> Task:
+    """A task from a JSONL file: one object a line.
+
+    Keys ``id, question, choices, answer_index`` are required; ``context, subject, group`` are optional. The file's
+    content hash is its revision; the task's name is the file's stem.
+
+    Raises:
+        SuiteError: with the file's name and the line's number.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"task file {path}: {error.strerror}; name a readable JSONL file") from error
+    questions = _parse_jsonl(path, raw)
+    counts = sorted({len(item.choices) for item in questions})
+    return Task(
+        name=path.name.removesuffix(".jsonl"),
+        title=f"user task from {path.name}",
+        paper="",
+        licence="unknown (user file)",
+        source=path.name,
+        revision="sha256:" + hashlib.sha256(raw).hexdigest(),
+        kind="custom",
+        options=str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}",
+        scoring="cloze-sum",
+        load=lambda: questions,
+    )
+
+
+def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"task file {path}: not UTF-8 text (byte {error.start})") from error
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        item = check_question(_from_json(line, where), where)
+        if len(set(item.choices)) != len(item.choices):
+            raise SuiteError(f"{where}: item {item.id!r} has two identical choices, only one can be the answer")
+        if item.id in seen:
+            raise SuiteError(f"{where}: duplicate id {item.id!r}, first used on line {seen[item.id]}")
+        seen[item.id] = number
+        questions.append(item)
+    if not questions:
+        raise SuiteError(f"task file {path}: no questions in it")
+    return questions
+
+
+def _from_json(line: str, where: str) -> Question:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SuiteError(f"{where}: not valid JSON ({error.msg})") from error
+    if not isinstance(record, dict):
+        raise SuiteError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    for key in ("id", "question", "choices", "answer_index"):
+        if key not in record:
+            raise SuiteError(f"{where}: missing field {key!r}")
+    identifier, choices, answer = record["id"], record["choices"], record["answer_index"]
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise SuiteError(f"{where}: 'id' must be text or a whole number")
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise SuiteError(f"{where}: 'choices' must be a list of texts")
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        raise SuiteError(f"{where}: 'answer_index' must be a whole number, 0 for the first choice")
+    optional = {key: record.get(key) for key in ("context", "subject", "group")}
+    for key, value in {"question": record["question"], **optional}.items():
+        if value is not None and not isinstance(value, str):
+            raise SuiteError(f"{where}: {key!r} must be text")
+    return Question(
+        id=str(identifier),
+        question=record["question"] or "",
+        choices=tuple(choices),
+        answer=answer,
+        context=optional["context"] or "",
+        subject=optional["subject"],
+        group=optional["group"],
+    )

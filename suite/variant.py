@@ -1,0 +1,189 @@
+"""A variant: what was done to a model's weights, as named on the command line and in file names.
+
+Names (`<method>-<level>`), with the file name where it differs:
+
+* ``dense``
+* quantized ``<method>-w<bits>[a<bits>][kv<bits>][-g<group>]`` and ``gguf-<type>``
+* unstructured sparsity ``<method>-s<percent>``
+* N:M sparsity ``<method>-2:4`` (file name ``2of4``)
+* structured ``depth-s<percent>``, ``width-s<percent>``
+* joint ``<sparse>+<quantized>``
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from suite.errors import SuiteError, unknown_name
+
+QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip")
+PRUNERS = ("magnitude", "wanda", "sparsegpt")
+STRUCTURED = ("depth", "width")
+FAMILIES = ("dense", "quantization", "activation quantization", "sparsity", "N:M", "structured", "joint")
+
+WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
+ACTIVATION_BITS = (8, 4)
+SPARSITIES = (*range(5, 100, 5), 98)
+
+_QUANTIZED = re.compile(r"w(?P<w>\d+)(a(?P<a>\d+))?(kv(?P<kv>\d+))?(-g(?P<g>\d+))?")
+_SPARSE = re.compile(r"s(?P<s>\d+)")
+_N_OF_M = re.compile(r"(?P<n>\d+):(?P<m>\d+)")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compression recipe at one level.
+
+    Attributes:
+        name: the name as given, for example ``rtn-w4-g128``.
+        method: the algorithm (``rtn``, ``magnitude``, ...); ``a+b`` for joint ones, ``dense`` for none.
+        family: one of `FAMILIES`.
+        bits: weight bits, None when weights are not quantized.
+        activation_bits, kv_bits: bits of activations and of the key-value cache, None when 16-bit.
+        group: weights that share one scale along the input dimension; None means one scale an output row.
+        sparsity: target fraction of zeros (unstructured, N:M) or of removed structure, 0 to 1; None when not pruned.
+        n_of_m: for N:M sparsity, how many of how many neighbours stay.
+    """
+
+    name: str
+    method: str
+    family: str
+    bits: int | None = None
+    activation_bits: int | None = None
+    kv_bits: int | None = None
+    group: int | None = None
+    sparsity: float | None = None
+    n_of_m: tuple[int, int] | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name, safe as a file name on every system: ``:`` becomes ``of``."""
+        return self.name.replace(":", "of")
+
+    @property
+    def curve(self) -> str:
+        """What all points of one curve share: the method, and the group size where there is one."""
+        return self.method if self.group is None else f"{self.method}-g{self.group}"
+
+    @property
+    def severity(self) -> tuple[float, float, float]:
+        """Sort key along a curve: dense first, then rising severity (fewer bits, more zeros)."""
+        if self.family == "dense":
+            return (0.0, 0.0, 0.0)
+        lost_bits = 16.0 - (self.bits if self.bits is not None else 16)
+        lost_activation = 16.0 - (self.activation_bits or 16) + (16.0 - (self.kv_bits or 16)) / 100
+        return (self.sparsity or 0.0, lost_bits, lost_activation)
+
+
+DENSE = Variant(name="dense", method="dense", family="dense")
+
+
+def parse_variant(name: str) -> Variant:
+    """Read a variant name.
+
+    Args:
+        name: for example ``dense``, ``rtn-w3-g32``, ``magnitude-s50``, ``wanda-2:4``, ``sparsegpt-s50+gptq-w4``.
+
+    Returns:
+        The variant, its level checked against the levels the field uses.
+
+    Raises:
+        SuiteError: unknown method, or a level that is malformed or out of range.
+
+    >>> parse_variant("rtn-w3-g32").bits, parse_variant("rtn-w3-g32").group
+    (3, 32)
+    >>> parse_variant("wanda-2:4").file_name
+    'wanda-2of4'
+    """
+    if name == "dense":
+        return DENSE
+    if "+" in name:
+        return _joint(name)
+    method, _, level = name.partition("-")
+    if method in ("dense", "gguf"):
+        if method == "gguf" and re.fullmatch(r"[a-z0-9_]+", level):
+            return Variant(name, f"gguf-{level}", "quantization", bits=_gguf_bits(level))
+        raise SuiteError(f"variant {name!r}: expected 'dense', or 'gguf-<type>' such as gguf-q4_k_m")
+    if method in QUANTIZERS:
+        return _quantized(name, method, level)
+    if method in PRUNERS:
+        return _sparse(name, method, level)
+    if method in STRUCTURED:
+        return _structured(name, method, level)
+    raise unknown_name("compression method", method, ("dense", "gguf", *QUANTIZERS, *PRUNERS, *STRUCTURED))
+
+
+def _quantized(name: str, method: str, level: str) -> Variant:
+    match = _QUANTIZED.fullmatch(level)
+    if match is None:
+        raise SuiteError(
+            f"variant {name!r}: expected {method}-w<bits>[a<bits>][kv<bits>][-g<group>], such as {method}-w4-g128"
+        )
+    bits = int(match["w"])
+    if bits not in WEIGHT_BITS:
+        raise SuiteError(f"variant {name!r}: {bits} weight bits out of range, use one of {_listed(WEIGHT_BITS)}")
+    act = int(match["a"]) if match["a"] else None
+    if act is not None and act not in ACTIVATION_BITS:
+        raise SuiteError(f"variant {name!r}: {act} activation bits out of range, use one of {_listed(ACTIVATION_BITS)}")
+    kv = int(match["kv"]) if match["kv"] else None
+    if kv is not None and kv not in ACTIVATION_BITS:
+        raise SuiteError(f"variant {name!r}: {kv} key-value bits out of range, use one of {_listed(ACTIVATION_BITS)}")
+    group = int(match["g"]) if match["g"] else None
+    if group is not None and group < 8:
+        raise SuiteError(f"variant {name!r}: group size {group} out of range, use 8 or more (32, 64 and 128 are usual)")
+    family = "quantization" if act is None and kv is None else "activation quantization"
+    return Variant(name, method, family, bits=bits, activation_bits=act, kv_bits=kv, group=group)
+
+
+def _sparse(name: str, method: str, level: str) -> Variant:
+    pattern = _N_OF_M.fullmatch(level)
+    if pattern is not None:
+        n, m = int(pattern["n"]), int(pattern["m"])
+        if (n, m) not in ((2, 4), (4, 8)):
+            raise SuiteError(f"variant {name!r}: pattern {n}:{m} out of range, use 2:4 or 4:8")
+        return Variant(name, method, "N:M", sparsity=1 - n / m, n_of_m=(n, m))
+    return Variant(name, method, "sparsity", sparsity=_percent(name, method, level))
+
+
+def _structured(name: str, method: str, level: str) -> Variant:
+    return Variant(name, method, "structured", sparsity=_percent(name, method, level))
+
+
+def _percent(name: str, method: str, level: str) -> float:
+    match = _SPARSE.fullmatch(level)
+    if match is None:
+        raise SuiteError(f"variant {name!r}: expected {method}-s<percent>, such as {method}-s50")
+    percent = int(match["s"])
+    if percent not in SPARSITIES:
+        raise SuiteError(f"variant {name!r}: {percent} % out of range, use 5, 10, 15, ... 95 or 98")
+    return percent / 100
+
+
+def _joint(name: str) -> Variant:
+    parts = name.split("+")
+    if len(parts) != 2:
+        raise SuiteError(f"variant {name!r}: a joint variant has two parts, <sparse>+<quantized>")
+    sparse, quantized = (parse_variant(part) for part in parts)
+    if sparse.sparsity is None or quantized.bits is None or quantized.method.startswith("gguf"):
+        raise SuiteError(f"variant {name!r}: a joint variant is <sparse>+<quantized>, such as sparsegpt-s50+gptq-w4")
+    return Variant(
+        name,
+        f"{sparse.method}+{quantized.method}",
+        "joint",
+        bits=quantized.bits,
+        activation_bits=quantized.activation_bits,
+        kv_bits=quantized.kv_bits,
+        group=quantized.group,
+        sparsity=sparse.sparsity,
+        n_of_m=sparse.n_of_m,
+    )
+
+
+def _gguf_bits(level: str) -> int | None:
+    match = re.match(r"i?q(\d)", level)
+    return int(match[1]) if match else None
+
+
+def _listed(values: tuple[int, ...]) -> str:
+    return ", ".join(str(value) for value in values)
