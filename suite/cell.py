@@ -37,8 +37,8 @@ class Cell:
         n_options: options of each item, shape [n].
         scores: what the model gave each option, float32, shape [n, max options]; entries beyond an item's own options
             are NaN and mean nothing.
-        kind: what the scores are: ``logits`` (softmax gives option probabilities), ``loglik`` (log-likelihoods of option
-            texts, whose softmax is a ranking device, not a probability the model claims) or ``probs``.
+        kind: what the scores are: ``logits`` (softmax gives option probabilities), ``loglik`` (log-likelihoods of
+            option texts, whose softmax is a ranking device, not a probability the model claims) or ``probs``.
         model, variant, task, run: metadata as stored in the file (see docs/formats.md).
         subjects, slices, groups: per item, None where the file has no such column.
         path: where it was read from, for messages.
@@ -212,12 +212,14 @@ def write_cell(path: Path, cell: Cell) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as handle:
-            pq.write_table(table, handle, compression="zstd")
+            pq.write_table(table, handle, compression="zstd", write_page_checksum=True)
             handle.flush()
             os.fsync(handle.fileno())
         partial.replace(path)
     except OSError as error:
-        raise SuiteError(f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder") from error
+        raise SuiteError(
+            f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -231,11 +233,12 @@ def read_cell(path: Path) -> Cell:
     if not path.is_file():
         raise SuiteError(f"cell file {path}: not found")
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again") from error
-    metadata = _metadata(path, table)
+    metadata = _metadata(path, table.schema)
     types = {"id": pa.types.is_string, "answer": pa.types.is_integer, "logits": _is_float_list}
     optional = {"subject": pa.types.is_string, "group": pa.types.is_string, "slice": _is_string_list}
     for name, check in {**types, **optional}.items():
@@ -266,8 +269,22 @@ def read_cell(path: Path) -> Cell:
     )
 
 
-def _metadata(path: Path, table: pa.Table) -> dict[str, Any]:
-    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a cell file alone, without reading its items.
+
+    Raises:
+        SuiteError: as `read_cell`.
+    """
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again") from error
+    return _metadata(path, schema)
+
+
+def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    raw = (schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise SuiteError(f"cell file {path}: Parquet, but not a cell of this suite (no metadata); use 'suite import'")
     try:
@@ -305,7 +322,9 @@ def _check_items(
         bad |= valid & ((matrix < 0) | np.isneginf(matrix))
     if bad.any():
         index = int(bad.any(axis=1).argmax())
-        raise SuiteError(f"{where}: item {ids[index]!r}: {kind} {matrix[index, : n_options[index]].tolist()} are not usable")
+        raise SuiteError(
+            f"{where}: item {ids[index]!r}: {kind} {matrix[index, : n_options[index]].tolist()} are not usable"
+        )
     empty = np.where(valid, matrix, -np.inf).max(axis=1)
     nothing = empty <= (0 if kind == "probs" else -np.inf)
     if nothing.any():
@@ -334,7 +353,12 @@ def cell_path(run_dir: Path, cell: Cell) -> Path:
     """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
     model, task, scoring, prompt, shots = cell.curve_key
     name = str(cell.variant["name"]).replace(":", "of")
-    return run_dir / "cells" / slug(model) / slug(task) / slug(f"{scoring}-{prompt}-{shots}") / f"{slug(name)}.parquet"
+    return cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}") / f"{slug(name)}.parquet"
+
+
+def cell_folder(run_dir: Path, model: str, task: str, style: str) -> Path:
+    """The folder of one curve's cells; `style` is ``<scoring>-<prompt>-<shots>``."""
+    return run_dir / "cells" / slug(model) / slug(task) / slug(style)
 
 
 def slug(name: str) -> str:

@@ -62,6 +62,7 @@ class Task:
         options: option counts of its items, for example ``"4"`` or ``"2-5"``.
         scoring: the default read-out, one of `SCORINGS`.
         load: returns every question in a fixed order.
+        demonstrations: worked examples that are never scored, None when the task has no set apart for them.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Task:
     scoring: str
     load: Callable[[], Sequence[Question]] = field(repr=False)
     default_prompt: str = "base"
+    cloze: str = "{context}\nQuestion: {question}\nAnswer:"
+    demonstrations: Callable[[], Sequence[Question]] | None = field(default=None, repr=False)
 
 
 def select(questions: Sequence[Question], limit: int | None) -> list[Question]:
@@ -100,13 +103,16 @@ def check_question(item: Question, where: str) -> Question:
     if len(item.choices) < 2:
         raise SuiteError(f"{where}: item {item.id!r} has {len(item.choices)} choices, at least 2 are needed")
     if len(item.choices) > MAX_OPTIONS:
-        raise SuiteError(f"{where}: item {item.id!r} has {len(item.choices)} choices, at most {MAX_OPTIONS} can be scored")
+        raise SuiteError(
+            f"{where}: item {item.id!r} has {len(item.choices)} choices, at most {MAX_OPTIONS} can be scored"
+        )
     for index, choice in enumerate(item.choices):
         if not choice.strip():
             raise SuiteError(f"{where}: item {item.id!r}: choice {index} is empty")
     if not 0 <= item.answer < len(item.choices):
         raise SuiteError(
-            f"{where}: item {item.id!r}: answer_index {item.answer} is outside its {len(item.choices)} choices (0-based)"
+            f"{where}: item {item.id!r}: answer_index {item.answer} is outside its {len(item.choices)} choices "
+            "(0 is the first)"
         )
     return item
 
@@ -175,8 +181,12 @@ def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
 def _from_json(line: str, where: str) -> Question:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SuiteError(f"{where}: not valid JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise SuiteError(f"{where}: not valid JSON (nested too deeply)") from error
+    except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
+        raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
+    if _has_lone_surrogate(record):
+        raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character")
     if not isinstance(record, dict):
         raise SuiteError(f"{where}: expected a JSON object, found {type(record).__name__}")
     for key in ("id", "question", "choices", "answer_index"):
@@ -202,3 +212,12 @@ def _from_json(line: str, where: str) -> Question:
         subject=optional["subject"],
         group=optional["group"],
     )
+
+
+def _has_lone_surrogate(record: object) -> bool:
+    """JSON escapes can spell half a character, which neither hashes nor Parquet can store."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,54 @@
+# Every target but help, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+RUN := runs/embedded
+PY := .venv/bin/python
+SUITE := .venv/bin/suite
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench leaderboard test lint types check verify benchmark clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with the pinned packages (PYTHON=python3.11 names an interpreter)
+	@PYTHON='$(PYTHON)' sh scripts/setup_env.sh
+
+bench: setup ## score a small real LLM at rising compression and write its leaderboard (resumes)
+	$(SUITE) run configs/embedded.yaml --out $(RUN)
+
+leaderboard: setup ## write the leaderboard of the last 'make bench' again, from its stored logits
+	$(SUITE) leaderboard $(RUN) --out $(RUN)
+
+test: setup ## run the tests with coverage (PYTEST_ARGS='--no-cov tests/test_cell.py' runs a part)
+	$(PY) -m pytest --cov --cov-fail-under=90 $(PYTEST_ARGS)
+
+lint: setup ## check style and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: setup ## check types
+	$(PY) -m mypy
+
+check: lint types test ## lint, types and test
+
+verify: setup ## recompute every committed snapshot under results/ and compare
+	@status=0; found=0; \
+	for manifest in results/*/manifest.json; do \
+		[ -f "$$manifest" ] || continue; \
+		found=1; \
+		$(SUITE) verify "$${manifest%/manifest.json}" || status=1; \
+	done; \
+	[ $$found = 1 ] || echo "verify: no snapshots under results/ yet, nothing to do"; \
+	exit $$status
+
+benchmark: setup
+	@[ -f scripts/benchmark.py ] || { echo "benchmark: scripts/benchmark.py is not part of this version" >&2; exit 1; }
+	$(PY) scripts/benchmark.py
+
+clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf .venv

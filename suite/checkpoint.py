@@ -1,0 +1,243 @@
+"""Loading a model: conversion of GGUF files to a cached checkpoint, tokenizer repair, and what is recorded about it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.cache import cache_dir
+from suite.errors import SuiteError
+from suite.model import Model, config_hash, weights_hash
+
+if TYPE_CHECKING:
+    import torch
+
+CONVERSION_VERSION = 1
+_NOTE = "suite.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in memory, ready to be compressed or scored.
+
+    Attributes:
+        network: the transformers model, in evaluation mode.
+        tokenizer: its fast tokenizer, called without special tokens; `bos` says what to put in front.
+        bos: token id that every sequence starts with, None for none.
+        dtype: ``bfloat16``, ``float16`` or ``float32``.
+        info: the `model` section of a cell's metadata.
+    """
+
+    network: Any
+    tokenizer: Any
+    bos: int | None
+    dtype: str
+    info: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings live, which is where inputs go."""
+        device: torch.device = self.network.get_input_embeddings().weight.device
+        return device
+
+
+def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Checkpoint:
+    """Load a model in the dtype it will run in.
+
+    A GGUF file is dequantized once to a cached checkpoint in that dtype (under `suite.cache.cache_dir`), which later
+    loads read directly.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ... or ``auto``, which spreads the model over the accelerators there are.
+
+    Raises:
+        SuiteError: a damaged file, an architecture transformers does not know, or a full disk.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = _converted(model, dtype) if model.path.is_file() else model.path
+    note = _read_note(folder)
+    source_hash = note.get("weights_hash") or weights_hash(model.path)
+    with _quiet(), _one_line(model):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        parent = note.get("parent_quantization") or _quantization_of(config)
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            # sdpa leaves out Gemma-2's soft cap on attention logits without a word
+            attn_implementation="eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa",
+            trust_remote_code=trust_remote_code,
+            device_map=device if device != "cpu" else None,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    network.eval().requires_grad_(False)
+    if not getattr(tokenizer, "is_fast", False):
+        raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
+    if (embeddings := network.get_input_embeddings().weight.shape[0]) < len(tokenizer):
+        raise SuiteError(f"model {model.id}: {len(tokenizer)} tokens in the tokenizer but {embeddings} embeddings")
+    params = sum(parameter.numel() for parameter in network.parameters())
+    template = getattr(tokenizer, "chat_template", None)
+    info = {
+        "name": model.name,
+        "id": model.id,
+        "source": model.source,
+        "revision": model.revision,
+        "weights_hash": source_hash,
+        "config_hash": config_hash(model.path),
+        "tokenizer_hash": _text_hash(tokenizer.backend_tokenizer.to_str()),
+        "chat_template_hash": _text_hash(json.dumps(template, sort_keys=True)) if template else None,
+        "params": params,
+        "architecture": config.model_type,
+        "parent_quantization": parent,
+    }
+    return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
+
+
+def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
+    """The id every sequence starts with: the GGUF's add_bos_token decides, else what the tokenizer itself does."""
+    if "add_bos" in note:
+        return tokenizer.bos_token_id if note["add_bos"] else None
+    ids = tokenizer("a").input_ids
+    return tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
+
+
+def _quantization_of(config: Any) -> str | None:
+    quantization = getattr(config, "quantization_config", None)
+    if quantization is None:
+        return None
+    entries = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    return str(entries.get("quant_method", "quantized"))
+
+
+def _converted(model: Model, dtype: str) -> Path:
+    """The cached checkpoint folder of a GGUF file in a dtype, made when it is not there."""
+    source_hash = weights_hash(model.path)
+    folder = cache_dir() / "checkpoints" / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v{CONVERSION_VERSION}"
+    if (folder / _NOTE).is_file():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
+    except OSError as error:
+        raise SuiteError(f"cache {folder.parent}: {error.strerror}; set SUITE_CACHE to a writable folder") from error
+    try:
+        with _one_line(model):
+            _convert(model.path, dtype, partial, source_hash)
+        # another process may have finished the same conversion meanwhile: one of the two equal folders stays
+        with contextlib.suppress(FileExistsError, OSError):
+            partial.rename(folder)
+        if not (folder / _NOTE).is_file():
+            raise SuiteError(f"cache {folder}: could not be put in place; remove it and try again")
+    except OSError as error:
+        raise SuiteError(
+            f"cache {folder.parent}: {error.strerror or error}; free disk space or set SUITE_CACHE to another folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _convert(path: Path, dtype: str, out: Path, source_hash: str) -> None:
+    """Dequantize a GGUF file to safetensors in `dtype`, with its tokenizer, and note what it was."""
+    import torch
+    from gguf import GGUFReader
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from suite.gguf_tokenizer import rebuild_tokenizer
+
+    reader = GGUFReader(path)
+    architecture = str(_field(reader, "general.architecture"))
+    add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
+    types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
+    quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
+    with _quiet():
+        network = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=getattr(torch, dtype))
+        rebuilt = rebuild_tokenizer(reader) if architecture.startswith("gemma") else None
+        tokenizer = rebuilt or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    note = {
+        "weights_hash": source_hash,
+        "parent_quantization": max(quantized, key=lambda name: quantized[name]) if quantized else None,
+        "tensor_types": dict(sorted(types.items())),
+        "add_bos": bool(add_bos) if add_bos is not None else tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id],
+    }
+    network.config.__dict__.pop("quantization_config", None)
+    state = network.state_dict()
+    if network.config.get_text_config().tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()}, out / "model.safetensors", {"format": "pt"}
+    )
+    network.config.architectures = [type(network).__name__]
+    network.config.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    # written last: a folder without it is unfinished
+    (out / _NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _field(reader: Any, key: str) -> Any:
+    field = reader.get_field(key)
+    return None if field is None else field.contents()
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    file = folder / _NOTE
+    note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return note
+
+
+def _text_hash(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own progress bars and notices off the terminal."""
+    from transformers import modeling_gguf_pytorch_utils
+    from transformers.utils import logging as library_logging
+
+    gguf_utils: Any = modeling_gguf_pytorch_utils
+    logging: Any = library_logging
+    verbosity, bar = logging.get_verbosity(), gguf_utils.tqdm
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    # this bar is tqdm's own and ignores transformers' switch
+    gguf_utils.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        gguf_utils.tqdm = bar
+        logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _one_line(model: Model) -> Iterator[None]:
+    """Turn what the libraries raise on a damaged or unknown checkpoint into one line that names it."""
+    try:
+        yield
+    except (SuiteError, MemoryError, KeyboardInterrupt):
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise SuiteError(f"model {model.id}: cannot be loaded ({_first_line(error)})") from error
+    except Exception as error:  # readers of damaged files raise whatever the damage makes them meet
+        raise SuiteError(
+            f"model {model.id}: cannot be loaded ({_first_line(error)}); is {model.path.name} complete and supported?"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

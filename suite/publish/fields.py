@@ -1,0 +1,60 @@
+"""Typed access to one row of metrics: a flat mapping in which every value may be missing."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+
+Row = Mapping[str, object]
+
+
+def number(row: Row, key: str) -> float | None:
+    """The value under `key` as a float; None where it is absent, null, not finite or no number."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def text(row: Row, key: str) -> str:
+    """The value under `key` as text; empty where it is absent or null."""
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+def whole(row: Row, key: str) -> int:
+    """The value under `key` as a whole number; 0 where it is absent, null or no number."""
+    value = number(row, key)
+    return 0 if value is None else int(value)
+
+
+def flags(row: Row) -> tuple[str, ...]:
+    """The flags of a row, sorted, each once."""
+    value = row.get("flags")
+    return tuple(sorted({str(flag) for flag in value})) if isinstance(value, list | tuple) else ()
+
+
+def notes(row: Row) -> dict[str, str]:
+    """Why a value of the row is missing: key to reason."""
+    value = row.get("notes")
+    return {str(key): str(reason) for key, reason in value.items()} if isinstance(value, Mapping) else {}
+
+
+def is_cloze(row: Row) -> bool:
+    """Whether the scores are log-likelihoods of option texts.
+
+    Their softmax over the options ranks them and is no probability that the model claims, so figures after temperature
+    scaling lead and raw ones stand beside them.
+    """
+    return text(row, "scoring").startswith("cloze") or text(row, "kind") == "loglik"
+
+
+def one_line(value: str) -> str:
+    """Text from a user or a file made safe to show: control and direction marks out, white space runs to one blank.
+
+    >>> one_line("a\\n\\n b\\x1b[31m")
+    'a b[31m'
+    """
+    spaced = "".join(" " if char.isspace() else char for char in value)
+    return " ".join("".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cf", "Cs")).split())

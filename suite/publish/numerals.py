@@ -1,0 +1,83 @@
+"""Numbers as text. Every rounding that a reader meets is stated here and nowhere else."""
+
+from __future__ import annotations
+
+from suite.publish.fields import Row, number
+
+MISSING = "–"
+PLACES = {
+    "bits_per_weight": 2,
+    "megabytes": 1,
+    "set_size": 2,
+    "set_size_change": 2,
+}
+DEFAULT_PLACES = 3
+SIGNIFICANT = 6
+
+
+def places(key: str) -> int:
+    """Decimals shown for a metric in a table: 3, but 2 for set sizes and bits and 1 for megabytes."""
+    return PLACES.get(key, DEFAULT_PLACES)
+
+
+def fixed(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """A number with fixed decimals and a true minus sign; a dash where there is none.
+
+    >>> fixed(0.47449, 3), fixed(-0.0001, 2, signed=True), fixed(-0.25, 2), fixed(None, 3)
+    ('0.474', '0.00', '−0.25', '–')
+    """
+    if value is None:
+        return MISSING
+    shown = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    if float(shown) == 0:
+        shown = shown.lstrip("+-")
+    return shown.replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, decimals: int, *, signed: bool = False) -> str:
+    """An interval in brackets, empty text where one end is missing.
+
+    >>> interval(0.43, 0.5204, 3)
+    '[0.430, 0.520]'
+    """
+    if low is None or high is None:
+        return ""
+    return f"[{fixed(low, decimals, signed=signed)}, {fixed(high, decimals, signed=signed)}]"
+
+
+def estimate(row: Row, key: str, *, signed: bool = False) -> str:
+    """A metric of a row with its interval, where it has one.
+
+    >>> estimate({"accuracy": 0.475, "accuracy_low": 0.43, "accuracy_high": 0.52}, "accuracy")
+    '0.475 [0.430, 0.520]'
+    """
+    value = number(row, key)
+    if value is None:
+        return MISSING
+    decimals = places(key)
+    shown = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), decimals, signed=signed)
+    return f"{fixed(value, decimals, signed=signed)} {shown}".strip()
+
+
+def parameters(billions: float | None) -> str:
+    """A parameter count to three significant digits.
+
+    >>> parameters(0.134515), parameters(7.24), parameters(0.9999), parameters(None)
+    ('135M', '7.24B', '1B', '–')
+    """
+    if billions is None or billions <= 0:
+        return MISSING
+    rounded = significant(billions, 3)
+    for unit, size in (("B", 1.0), ("M", 1e-3), ("K", 1e-6)):
+        if rounded >= size:
+            return f"{significant(rounded / size, 3):g}{unit}"
+    return f"{rounded * 1e9:.0f}"
+
+
+def significant(value: float, digits: int = SIGNIFICANT) -> float:
+    """A number rounded to significant digits, half to even on the exact binary value: rounding twice changes nothing.
+
+    >>> significant(0.123456789), significant(1234567.0)
+    (0.123457, 1234570.0)
+    """
+    return float(f"{value:.{digits}g}")

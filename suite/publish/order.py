@@ -1,0 +1,168 @@
+"""The one order of a snapshot, and what belongs together in it, whatever order the rows came in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from suite.errors import SuiteError
+from suite.publish.fields import Row, number, text, whole
+from suite.variant import FAMILIES, Variant, parse_variant
+
+
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, order=True)
+class Scope:
+    """What an average must never cross: one model under one protocol and one α."""
+
+    model: str
+    protocol: str
+    alpha: float
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """How a task was asked."""
+
+    task: str
+    scoring: str
+    prompt: str
+    shots: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The variants of one method whose levels form a line: everything equal but the level."""
+
+    family: str
+    name: str
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Sort key: families in the order of `suite.variant.FAMILIES`, names that cannot be parsed last."""
+        place = FAMILIES.index(self.family) if self.family in FAMILIES else len(FAMILIES)
+        return (place, self.name)
+
+
+OTHER = Curve("", "other")
+
+
+def parsed(name: str) -> Variant | None:
+    """The variant a name stands for; None where a user chose a name outside the scheme."""
+    try:
+        return parse_variant(name)
+    except SuiteError:
+        return None
+
+
+def severity_key(name: str) -> tuple[int, tuple[float, float, float], str]:
+    """Sort key of a variant: dense, then rising severity, then names that cannot be parsed, alphabetically."""
+    variant = parsed(name)
+    if variant is None:
+        return (2, (0.0, 0.0, 0.0), name)
+    return (0 if variant.family == "dense" else 1, variant.severity, name)
+
+
+def curve_of(name: str) -> Curve:
+    """The curve a variant is a point of; all GGUF types share one, names that cannot be parsed share `OTHER`."""
+    variant = parsed(name)
+    if variant is None:
+        return OTHER
+    return Curve(variant.family, "gguf" if variant.method.startswith("gguf-") else variant.curve)
+
+
+def level_label(name: str) -> str:
+    """A variant's level as a tick label.
+
+    >>> [level_label(name) for name in ("dense", "rtn-w3-g32", "gptq-w4a8", "wanda-s50", "wanda-2:4", "gguf-q4_k_m")]
+    ['dense', '3', 'w4a8', '50', '2:4', 'q4_k_m']
+    >>> level_label("sparsegpt-s50+gptq-w4")
+    '50+4'
+    """
+    variant = parsed(name)
+    if variant is None or variant.family == "dense":
+        return name
+    if variant.family == "joint":
+        return "+".join(level_label(part) for part in name.split("+"))
+    if variant.method.startswith("gguf-"):
+        return name.removeprefix("gguf-")
+    if variant.n_of_m is not None:
+        return f"{variant.n_of_m[0]}:{variant.n_of_m[1]}"
+    if variant.activation_bits is not None or variant.kv_bits is not None:
+        kv = "" if variant.kv_bits is None else f"kv{variant.kv_bits}"
+        act = "" if variant.activation_bits is None else f"a{variant.activation_bits}"
+        return f"w{variant.bits}{act}{kv}"
+    if variant.bits is not None:
+        return str(variant.bits)
+    return f"{(variant.sparsity or 0) * 100:.0f}"
+
+
+def level_axis(curve: Curve) -> str:
+    """What the tick labels of a curve count."""
+    return {
+        "quantization": "GGUF type" if curve.name == "gguf" else "bits a weight",
+        "activation quantization": "bits of weights and activations",
+        "sparsity": "% of weights removed",
+        "N:M": "weights kept of neighbours",
+        "structured": "% of structure removed",
+        "joint": "% of weights removed + bits",
+    }.get(curve.family, "variant")
+
+
+def scope_of(row: Row) -> Scope:
+    """The scope a row counts in."""
+    return Scope(text(row, "model"), text(row, "protocol"), number(row, "alpha") or 0.0)
+
+
+def setting_of(row: Row) -> Setting:
+    """The setting a row was made in."""
+    return Setting(text(row, "task"), text(row, "scoring"), text(row, "prompt"), whole(row, "shots"))
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """Rows by model (fewest parameters first, unknown last), protocol, task, setting and severity.
+
+    Rows that agree in all of these are ordered by their contents, so that the order of the input never shows.
+    """
+    sizes: dict[str, float] = {}
+    for row in rows:
+        size = number(row, "params_b")
+        if size is not None:
+            sizes[text(row, "model")] = min(size, sizes.get(text(row, "model"), size))
+
+    def key(row: Row) -> tuple[object, ...]:
+        scope = scope_of(row)
+        size = sizes.get(scope.model)
+        contents = json.dumps(row, sort_keys=True, default=str)
+        return (size is None, size or 0.0, scope, setting_of(row), severity_key(text(row, "variant")), contents)
+
+    return sorted(rows, key=key)
+
+
+def grouped(rows: Sequence[Row], key: Callable[[Row], _Key]) -> dict[_Key, list[Row]]:
+    """Rows that share a key, groups and members in the order of the input."""
+    groups: dict[_Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def setting_names(rows: Sequence[Row]) -> dict[Setting, str]:
+    """A short name for each setting: the task alone, with scoring, prompt and shots where a task has several."""
+    settings = sorted({setting_of(row) for row in rows})
+    tasks = [setting.task for setting in settings]
+    return {
+        setting: setting.task
+        if tasks.count(setting.task) == 1
+        else f"{setting.task} ({setting.scoring}, {setting.prompt}, {setting.shots} shots)"
+        for setting in settings
+    }
+
+
+def dense_of(rows: Sequence[Row]) -> Row | None:
+    """The dense row among rows of one scope and setting; None where there is none."""
+    return next((row for row in rows if text(row, "variant") == "dense"), None)

