@@ -6,6 +6,8 @@ them. The module needs NumPy and PyArrow only.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -161,7 +163,10 @@ def make_cell(
     matrix = np.full((len(ids), int(n_options.max())), np.nan, dtype=np.float32)
     for index, row in enumerate(scores):
         matrix[index, : len(row)] = row
-    answer_array = np.asarray(answers, dtype=np.int64)
+    try:
+        answer_array = np.asarray(answers, dtype=np.int64)
+    except OverflowError as error:
+        raise SuiteError(f"{where}: answer {max(answers, key=abs)} is outside its item's options (0-based)") from error
     _check_items(where, ids, answer_array, n_options, matrix, kind)
     return Cell(
         ids=tuple(ids),
@@ -206,8 +211,10 @@ def write_cell(path: Path, cell: Cell) -> None:
         "task": cell.task,
         "run": cell.run,
     }
-    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: text.encode("utf-8")})
+    table = pa.table(columns)
+    signed = metadata | {"checksum": _checksum(metadata, table.to_pydict())}
+    text = json.dumps(signed, sort_keys=True, ensure_ascii=False)
+    table = table.replace_schema_metadata({METADATA_KEY: text.encode("utf-8")})
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +228,9 @@ def write_cell(path: Path, cell: Cell) -> None:
             f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # the folder itself may be what is wrong: read-only, or no folder
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def read_cell(path: Path) -> Cell:
@@ -235,14 +244,14 @@ def read_cell(path: Path) -> Cell:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again") from error
+        columns = table.column_names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
     metadata = _metadata(path, table.schema)
     types = {"id": pa.types.is_string, "answer": pa.types.is_integer, "logits": _is_float_list}
     optional = {"subject": pa.types.is_string, "group": pa.types.is_string, "slice": _is_string_list}
     for name, check in {**types, **optional}.items():
-        if name not in table.column_names:
+        if name not in columns:
             if name in types:
                 raise SuiteError(f"cell file {path}: no column {name!r}; a cell has id, answer and logits")
             continue
@@ -250,7 +259,13 @@ def read_cell(path: Path) -> Cell:
             raise SuiteError(f"cell file {path}: column {name!r} has type {table.schema.field(name).type}")
         if name in types and table[name].null_count:
             raise SuiteError(f"cell file {path}: column {name!r} has empty entries")
-    pydict = table.to_pydict()
+    try:
+        pydict = table.to_pydict()
+    except ValueError as error:  # text that is not UTF-8
+        raise _unreadable(path, error) from error
+    # page checksums do not cover the file's own description of its columns, nor the metadata
+    if metadata.pop("checksum", None) not in (None, _checksum(metadata, pydict)):
+        raise SuiteError(f"cell file {path}: contents and checksum differ, it was damaged or edited; score it again")
     if any(value is None for row in pydict["logits"] for value in row):
         raise SuiteError(f"cell file {path}: column 'logits' has empty entries")
     return make_cell(
@@ -277,10 +292,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     try:
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
     return _metadata(path, schema)
+
+
+def _unreadable(path: Path, error: Exception) -> SuiteError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again")
+
+
+def _checksum(metadata: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
+    """SHA-256 over everything a cell file says: its metadata and every column."""
+    text = json.dumps([metadata, columns], sort_keys=True, default=repr)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:

@@ -86,10 +86,13 @@ def read_config(path: Path) -> RunConfig:
         raise SuiteError(f"configuration {path}: {reason}; name a readable YAML file") from error
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise SuiteError(f"configuration {path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2001-13-45, a number of 5,000 digits
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        raise SuiteError(f"configuration {path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise SuiteError(f"configuration {path}: not valid YAML{line}: {reason}") from error
     return parse_config(raw, str(path))
 
 
@@ -133,14 +136,14 @@ def _task(entry: object, where: str) -> TaskChoice:
     name = fields["name"]
     scoring = fields.get("scoring")
     if scoring is not None:
-        _one_of(scoring, SCORINGS, where, f"task {name}: scoring")
+        _one_of(scoring, SCORINGS, where, f"task {name!r}: scoring")
     prompt = fields.get("prompt")
     if prompt is not None and not isinstance(prompt, str):
-        raise SuiteError(f"configuration {where}: task {name}: 'prompt' must be text")
-    shots = _whole(fields.get("shots", 0), where, f"task {name}: shots", low=0)
+        raise SuiteError(f"configuration {where}: task {name!r}: 'prompt' must be text")
+    shots = _whole(fields.get("shots", 0), where, f"task {name!r}: shots", low=0)
     limit = fields.get("limit")
     if limit is not None:
-        limit = _whole(limit, where, f"task {name}: limit", low=1)
+        limit = _whole(limit, where, f"task {name!r}: limit", low=1)
     return TaskChoice(name, scoring, prompt, shots, limit)
 
 

@@ -20,6 +20,15 @@ from suite.errors import SuiteError, unknown_name
 
 _CHUNK = 1 << 22
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+)
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.jinja", "tokenizer*", "merges.txt")
 
 
@@ -145,7 +154,13 @@ def config_hash(path: Path) -> str | None:
     """SHA-256 of a folder's config.json, keys sorted, bookkeeping left out; None for a GGUF (its hash covers it)."""
     if path.is_file():
         return None
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SuiteError(f"model file {file}: damaged ({_reason(error)}); fetch it again") from error
+    if not isinstance(config, dict):
+        raise SuiteError(f"model file {file}: damaged (not a JSON object); fetch it again")
     for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(key, None)
     return "sha256:" + hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
@@ -155,7 +170,7 @@ def content_parts(model: Model) -> dict[str, str | None]:
     """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names."""
     tokenizer = hashlib.sha256()
     if model.path.is_dir():
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        for name in _TOKENIZER_FILES:
             file = model.path / name
             tokenizer.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))
     return {
@@ -173,8 +188,8 @@ def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, in
             "(pickled weights are not read)"
         )
     for file in files:
-        size = file.stat().st_size
         try:
+            size = file.stat().st_size
             with file.open("rb") as handle:
                 (length,) = struct.unpack("<Q", handle.read(8))
                 if length > size - 8:
@@ -184,11 +199,15 @@ def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, in
                 if name == "__metadata__":
                     continue
                 start, end = (8 + length + offset for offset in entry["data_offsets"])
-                if end > size:
-                    raise ValueError(f"tensor {name!r} ends beyond the file")
+                if not 8 + length <= start <= end <= size:
+                    raise ValueError(f"tensor {name!r} lies outside the file")
                 yield name, entry["dtype"], tuple(entry["shape"]), file, start, end
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SuiteError(f"model file {file}: truncated or damaged ({error}); fetch it again") from error
+        except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SuiteError(f"model file {file}: truncated or damaged ({_reason(error)}); fetch it again") from error
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
 def _file_hash(path: Path) -> str:

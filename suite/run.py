@@ -15,7 +15,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -445,4 +445,6 @@ def _write_text(path: Path, text: str) -> None:
             f"cannot write {path}: {error.strerror}; free some disk space or name another folder"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # the folder itself may be what is wrong: read-only, or no folder
+        with suppress(OSError):
+            partial.unlink()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from suite.errors import SuiteError
 
@@ -62,6 +63,7 @@ class Task:
         options: option counts of its items, for example ``"4"`` or ``"2-5"``.
         scoring: the default read-out, one of `SCORINGS`.
         load: returns every question in a fixed order.
+        prompts: further cloze templates by prompt name; ``base`` is `cloze`.
         demonstrations: worked examples that are never scored, None when the task has no set apart for them.
     """
 
@@ -76,6 +78,7 @@ class Task:
     scoring: str
     load: Callable[[], Sequence[Question]] = field(repr=False)
     default_prompt: str = "base"
+    prompts: Mapping[str, str] = field(default_factory=dict)
     cloze: str = "{context}\nQuestion: {question}\nAnswer:"
     demonstrations: Callable[[], Sequence[Question]] | None = field(default=None, repr=False)
 
@@ -156,17 +159,11 @@ def jsonl_task(path: Path) -> Task:
 
 
 def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"task file {path}: not UTF-8 text (byte {error.start})") from error
     questions: list[Question] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, record in json_objects(path, raw, "task file"):
         where = f"{path}:{number}"
-        item = check_question(_from_json(line, where), where)
+        item = check_question(_from_record(record, where), where)
         if len(set(item.choices)) != len(item.choices):
             raise SuiteError(f"{where}: item {item.id!r} has two identical choices, only one can be the answer")
         if item.id in seen:
@@ -178,17 +175,43 @@ def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
     return questions
 
 
-def _from_json(line: str, where: str) -> Question:
+def json_objects(path: Path, raw: bytes, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file with their line numbers; empty lines are passed over.
+
+    Args:
+        what: how messages call the file, for example ``"task file"``.
+
+    Raises:
+        SuiteError: not UTF-8, not JSON, not an object, or text that is no Unicode.
+    """
     try:
-        record = json.loads(line)
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{what} {path}: not UTF-8 text (byte {error.start})") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            record = parse_json(line, f"{path}:{number}")
+            if not isinstance(record, dict):
+                raise SuiteError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
+            yield number, record
+
+
+def parse_json(text: str, where: str) -> Any:
+    """A JSON value, whatever can go wrong told in one line."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # escapes can spell half a character, which neither hashes nor Parquet can store
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise SuiteError(f"{where}: not valid JSON (nested too deeply)") from error
+    except UnicodeEncodeError as error:
+        raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff)") from error
     except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
         raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
-    if _has_lone_surrogate(record):
-        raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character")
-    if not isinstance(record, dict):
-        raise SuiteError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return value
+
+
+def _from_record(record: dict[str, Any], where: str) -> Question:
     for key in ("id", "question", "choices", "answer_index"):
         if key not in record:
             raise SuiteError(f"{where}: missing field {key!r}")
@@ -212,12 +235,3 @@ def _from_json(line: str, where: str) -> Question:
         subject=optional["subject"],
         group=optional["group"],
     )
-
-
-def _has_lone_surrogate(record: object) -> bool:
-    """JSON escapes can spell half a character, which neither hashes nor Parquet can store."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -26,9 +26,11 @@ WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
 ACTIVATION_BITS = (8, 4)
 SPARSITIES = (*range(5, 100, 5), 98)
 
-_QUANTIZED = re.compile(r"w(?P<w>\d+)(a(?P<a>\d+))?(kv(?P<kv>\d+))?(-g(?P<g>\d+))?")
-_SPARSE = re.compile(r"s(?P<s>\d+)")
-_N_OF_M = re.compile(r"(?P<n>\d+):(?P<m>\d+)")
+# one spelling a number: w04 would be a second curve and a second file of w4
+_N = r"(?:0|[1-9][0-9]{0,5})"
+_QUANTIZED = re.compile(rf"w(?P<w>{_N})(a(?P<a>{_N}))?(kv(?P<kv>{_N}))?(-g(?P<g>{_N}))?")
+_SPARSE = re.compile(rf"s(?P<s>{_N})")
+_N_OF_M = re.compile(rf"(?P<n>{_N}):(?P<m>{_N})")
 
 
 @dataclass(frozen=True)

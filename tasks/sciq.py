@@ -52,4 +52,5 @@ TASK = Task(
     scoring="cloze-sum",
     load=load,
     cloze="{context}\nQuestion: {question}\nAnswer:",
+    prompts={"closed-book": "Question: {question}\nAnswer:"},
 )

@@ -34,7 +34,7 @@ def one_by_one(model: Any, item: Encoded) -> list[float]:
     for branch, unscored in zip(item.branches, item.unscored, strict=True):
         tokens = [*item.prefix, *branch]
         with torch.no_grad():
-            logprobs = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].float().log_softmax(-1)
+            logprobs = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1)
         first = len(item.prefix) + unscored
         sums.append(sum(float(logprobs[index - 1, tokens[index]]) for index in range(first, len(tokens))))
     return sums
@@ -66,7 +66,9 @@ def test_batches_equal_the_one_by_one_reference(shape: str, backend: str, batch:
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), seed=st.integers(0, 99))
-def test_letters_equal_the_logits_of_a_lone_forward_pass(shape: str, backend: str, lengths: list[int], seed: int) -> None:
+def test_letters_equal_the_logits_of_a_lone_forward_pass(
+    shape: str, backend: str, lengths: list[int], seed: int
+) -> None:
     model = network(shape)
     generator = np.random.default_rng(seed)
     letters = ((5,), (9,), (70,), (6,))
@@ -102,7 +104,9 @@ def test_contexts_longer_than_the_window_equal_the_reference(shape: str) -> None
     options = tuple(tuple(generator.integers(2, VOCABULARY, 10).tolist()) for _ in range(4))
     item = Encoded(context, options, (0, 0, 0, 0))
     for backend in ("tree", "plain"):
-        np.testing.assert_allclose(engine.log_likelihoods(model, [item], backend=backend)[0], one_by_one(model, item), atol=1e-4)
+        np.testing.assert_allclose(
+            engine.log_likelihoods(model, [item], backend=backend)[0], one_by_one(model, item), atol=1e-4
+        )
     # and the window matters for this item: without it the numbers are others
     config = tiny_config(shape)
     config.sliding_window = 512
@@ -158,6 +162,12 @@ def test_bfloat16_bodies_get_float32_heads() -> None:
     logits = torch.tensor(engine.option_logits(model, batch, backend="tree")[0])
     assert logits.abs().max() > 16
     assert (logits.bfloat16().double() != logits).float().mean() > 0.9
+    # log-likelihoods too: the same body's hidden state through a float64 head
+    with torch.no_grad():
+        state = model.base_model(input_ids=torch.tensor([[3, 4, 5]])).last_hidden_state[0, -1]
+    exact = (model.lm_head.weight.detach().double() @ state.double()).log_softmax(-1)[2:28].numpy()
+    scores = engine.log_likelihoods(model, batch, backend="tree")[0]
+    assert np.abs(scores - exact).max() < 0.01
 
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 1000))
@@ -171,3 +181,25 @@ def test_batches_hold_every_item_once_and_keep_the_budget(lengths: list[int], bu
 def test_repository_has_the_score_package_free_of_right_hand_imports() -> None:
     source = "".join(file.read_text() for file in (Path(engine.__file__).parent).glob("*.py"))
     assert not any(f"import {name}" in source for name in ("mapie", "netcal", "matplotlib"))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=15, deadline=None)
+@given(
+    shared=st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=40),
+    batch=st.lists(items(longest=10), min_size=1, max_size=4),
+)
+def test_a_shared_prefix_forwarded_once_changes_nothing(shape: str, shared: list[int], batch: list[Encoded]) -> None:
+    model = network(shape)
+    prefix = engine.encode_prefix(model, shared)
+    batch = [Encoded((*shared, *item.prefix), item.branches, item.unscored) for item in batch]
+    scores = engine.log_likelihoods(model, batch, backend="tree", shared=prefix)
+    for item, values in zip(batch, scores, strict=True):
+        np.testing.assert_allclose(values, one_by_one(model, item), atol=1e-4)
+    again = engine.log_likelihoods(model, batch, backend="tree", shared=prefix)
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate(scores))
+    letters = [Encoded(item.prefix, ((5,), (9,)), (0, 0)) for item in batch]
+    for item, values in zip(letters, engine.option_logits(model, letters, backend="tree", shared=prefix), strict=True):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([item.prefix]), use_cache=False).logits[0, -1].float()
+        np.testing.assert_allclose(values, logits[[5, 9]].numpy(), atol=1e-4)

@@ -38,9 +38,7 @@ def test_a_full_record(tmp_path: Path) -> None:
     path = write(tmp_path, record, "", GOOD)
     task = jsonl_task(path)
     first, second = task.load()
-    assert first == Question(
-        id="7", question="Why?", choices=("x", "y"), answer=1, context="C", subject="s", group="g"
-    )
+    assert first == Question(id="7", question="Why?", choices=("x", "y"), answer=1, context="C", subject="s", group="g")
     assert second.id == "a"
     assert (second.context, second.subject, second.group) == ("", None, None)
 
@@ -177,9 +175,8 @@ def test_any_record_is_read_or_refused_in_one_line(
     path = write(tmp_path_factory.mktemp("fuzz"), GOOD | change)
     try:
         (item,) = jsonl_task(path).load()
-    except SuiteError as error:
-        assert "\n" not in str(error)
-        assert f"{path}:1: " in str(error)
+    except SuiteError:
+        assert f"{path}:1: " in refusal(path)
     else:
         assert 0 <= item.answer < len(item.choices)
         item.id.encode()

@@ -50,7 +50,7 @@ class VariantInfo:
         bits_per_weight: stored bits of the whole model, embeddings and scales included, over its number of weights.
             Tensors that no method touches count as 16 bits.
         megabytes: that many bits in units of 10^6 bytes.
-        sparsity: fraction of exact zeros among the weights of the linear layers.
+        sparsity: fraction of exact zeros among the weights of the linear layers (of all matrices where there are none).
         relative_weight_error: Frobenius norm of (dense - compressed) over that of dense, over all linear layers.
         no_op: no weight differs from the dense model's.
     """
@@ -93,10 +93,12 @@ def apply(network: Any, variant: Variant) -> VariantInfo:
     check_supported(variant)
     params = sum(parameter.numel() for parameter in network.parameters())
     if variant.family == "dense":
-        zeros = weights = 0
-        for _, module in linear_layers(network):
-            zeros += int((module.weight == 0).sum())
-            weights += module.weight.numel()
+        try:
+            matrices = [module.weight for _, module in linear_layers(network)]
+        except SuiteError:  # what no method here can compress can still be scored as it is
+            matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+        zeros = sum(int((weight == 0).sum()) for weight in matrices)
+        weights = sum(weight.numel() for weight in matrices)
         return _info(variant, "none", STORED_BITS * params, params, zeros / weights, 0.0, no_op=False)
     method = METHODS[variant.method]
     changes = method.compress(network, variant)

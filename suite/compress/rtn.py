@@ -47,7 +47,8 @@ def quantize(weight: torch.Tensor, bits: int, group: int | None = None) -> torch
     scale = grouped.abs().amax(dim=-1, keepdim=True) / ((high - low) / 2)
     safe = torch.where(scale > 0, scale, torch.ones_like(scale))
     levels: torch.Tensor = torch.clamp(torch.round(grouped / safe), low, high)
-    return (levels * scale).reshape(outputs, inputs)
+    dequantized: torch.Tensor = levels * scale
+    return dequantized.reshape(outputs, inputs)
 
 
 def compress(network: PreTrainedModel, variant: Variant) -> list[LayerChange]:

@@ -1,8 +1,9 @@
 """The resampling kernel: every statistic of a cell under many reweightings of its items, in NumPy.
 
-A replicate draws units (items, or groups of items) with replacement; the number of times each is drawn is its weight. Folds
-are a function of the unit, so all copies of an item fall on the same side of every split, and the conformal threshold is
-computed again inside each replicate. Cells that share items share the weights, so differences between them are paired.
+A replicate draws units (items, or groups of items) with replacement; the number of times each is drawn is its weight.
+Folds are a function of the unit, so all copies of an item fall on the same side of every split, and the conformal
+threshold is computed again inside each replicate. Cells that share items share the weights, so differences between
+them are paired.
 
 Weights have shape [n, replicates], so that one item's weights are contiguous: sums over items are matrix products or
 additions of rows.
@@ -12,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.calibration import folded_normal_mean
 from suite.metrics.conformal import SetScores, quantile_rank
 from suite.metrics.folds import Folds
 
@@ -77,19 +80,31 @@ def ratio(above: Floats, below: Floats) -> Floats:
     return quotient
 
 
-def binned_error_replicates(difference: Floats, number: NDArray[np.intp], weights: Weights) -> Floats:
-    """ECE in each replicate: sum over bins of |sum of weight times (correct - confidence)|, over the total weight.
+def debiased_error_replicates(
+    difference: Floats, number: NDArray[np.intp], *, deviation: Floats, weights: Weights
+) -> Floats:
+    """The debiased ECE (see `suite.metrics.calibration.debiased_calibration_error`) in each replicate.
 
     Args:
         difference: correct minus confidence, shape [n].
         number: bin of each item, shape [n].
+        deviation: standard error of the sum of differences in each bin, shape [bins]; that of the sample, as it hardly
+            changes between replicates.
 
-    >>> binned_error_replicates(np.array([0.5, -0.5]), np.array([0, 1]), np.ones((2, 1), dtype=np.float32)).tolist()
+    >>> ones = np.ones((2, 1), dtype=np.float32)
+    >>> debiased_error_replicates(np.array([0.5, -0.5]), np.array([0, 1]), deviation=np.zeros(2), weights=ones).tolist()
     [0.5]
     """
-    columns = np.zeros((int(number.max()) + 1, len(difference)), dtype=np.float32)
+    columns = np.zeros((len(deviation), len(difference)), dtype=np.float32)
     columns[number, np.arange(len(difference))] = difference
-    return ratio(np.abs(columns @ weights).sum(axis=0, dtype=np.float64), weights.sum(axis=0, dtype=np.float64))
+    return debiased_sums(columns @ weights, deviation, weights.sum(axis=0, dtype=np.float64))
+
+
+def debiased_sums(sums: NDArray[np.floating[Any]], deviation: Floats, mass: Floats) -> Floats:
+    """Sum over bins of 2 |S_b| - E|N(S_b, deviation_b^2)|, over the total weight; sums: [bins, replicates]."""
+    size = np.abs(sums.astype(np.float64))
+    spread = np.broadcast_to(deviation[:, None], size.shape)
+    return ratio((2 * size - folded_normal_mean(size, spread)).sum(axis=0), mass)
 
 
 @dataclass(frozen=True)
@@ -103,8 +118,8 @@ class SelectiveReplicates:
 def selective_replicates(confidence: Floats, error: Floats, weights: Weights) -> SelectiveReplicates:
     """AURC and error AUROC in each replicate, exactly as on the resampled items (copies of an item are ties).
 
-    A block of W tied items with mean error r, after N items with E errors, adds W r + (E - r N)(H(N + W) - H(N)) to the sum of risks,
-    where H is the harmonic number.
+    A block of W tied items with mean error r, after N items with E errors, adds W r + (E - r N)(H(N + W) - H(N)) to
+    the sum of risks, where H is the harmonic number.
 
     >>> both = selective_replicates(np.array([0.9, 0.5]), np.array([0.0, 1.0]), np.ones((2, 1), dtype=np.float32))
     >>> both.aurc.tolist(), both.auroc.tolist()
@@ -189,9 +204,9 @@ def threshold_replicates(
 ) -> Floats:
     """The conformal threshold of each split in each replicate, shape [splits, replicates]; -inf for "every option".
 
-    With item weights w the threshold is the largest conformity t such that the weights of items at or above t reach the rank k of
-    their total. Only ranks within ten standard deviations of the unweighted one are looked at first; where a replicate
-    falls outside, all are.
+    With item weights w the threshold is the largest conformity t such that the weights of items at or above t reach
+    the rank k of their total. Only ranks within ten standard deviations of the unweighted one are looked at first;
+    where a replicate falls outside, all are.
     """
     n = len(calibration)
     count = len(folds)
@@ -228,7 +243,7 @@ def threshold_replicates(
 def _crossing(
     rows: NDArray[np.intp], weights: Weights, prefix: NDArray[np.float32], rank: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Index of the first row at which prefix plus the cumulated weights reaches the rank (len(rows) if none), and the final sum."""
+    """First row at which prefix plus cumulated weights reaches the rank (len(rows) if none does), and the final sum."""
     place = np.zeros(weights.shape[1], dtype=np.intp)
     running = prefix.copy()
     for row in rows:
@@ -284,28 +299,24 @@ def _between(
     lowest: float,
     highest: float,
 ) -> NDArray[np.float32]:
-    """In each replicate, the total weight of entries of `conformity` from its threshold up to below the highest threshold."""
+    """In each replicate, the total weight of entries from its threshold up to below the highest threshold."""
     inside = (conformity < highest) & (conformity >= lowest) & (conformity > -np.inf)
-    if lowest == -np.inf:
-        inside = (conformity < highest) & ~np.isneginf(conformity)
     rows, _ = np.nonzero(inside)
     values = conformity[inside]
     order = np.argsort(-values, kind="stable")
     values, owners = values[order], items[rows[order]]
     # Entries needed by each replicate, in descending order of conformity.
     needed = np.searchsorted(-values, -thresholds, side="right")
-    result = np.zeros(weights.shape[1], dtype=np.float32)
+    stops, which = np.unique(needed, return_inverse=True)
+    reached = np.empty((len(stops), weights.shape[1]), dtype=np.float32)
     running = np.zeros(weights.shape[1], dtype=np.float32)
-    by_need = np.argsort(needed, kind="stable")
-    ends = needed[by_need]
     done = 0
-    for stop in np.unique(ends):
+    for place, stop in enumerate(stops):
         for owner in owners[done:stop]:
             running += weights[owner]
         done = stop
-        here = by_need[np.searchsorted(ends, stop, "left") : np.searchsorted(ends, stop, "right")]
-        result[here] = running[here]
-    return result
+        reached[place] = running
+    return np.asarray(reached[which, np.arange(weights.shape[1])])
 
 
 def _nanmean(table: Floats) -> Floats:
@@ -314,7 +325,8 @@ def _nanmean(table: Floats) -> Floats:
 
 
 def percentile_interval(replicates: Floats, *, level: float = LEVEL) -> tuple[float, float]:
-    """The central interval that holds `level` of the replicates; (NaN, NaN) when more than a twentieth of them is not finite.
+    """The central interval that holds `level` of the replicates; (NaN, NaN) when more than a twentieth of them is not
+    finite.
 
     >>> percentile_interval(np.arange(101.0), level=0.5)
     (25.0, 75.0)
@@ -327,17 +339,38 @@ def percentile_interval(replicates: Floats, *, level: float = LEVEL) -> tuple[fl
     return float(low), float(high)
 
 
-def recentred_interval(replicates: Floats, point: float, *, level: float = LEVEL) -> tuple[float, float]:
-    """A percentile interval for biased statistics such as ECE: the spread of the replicates about the bias-corrected estimate.
+def binomial_interval(right: float, n: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper-Pearson interval of a proportion, for samples all right or all wrong, where resampling says nothing.
 
-    The bootstrap repeats the bias of the plug-in estimate: mean(replicates) - point estimates point - truth. The centre is therefore
-    2 point - mean(replicates), and the percentiles are moved there.
+    Args:
+        right: how many of n.
 
-    Reference: A. Davison, D. Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2.
+    Reference: C. Clopper, E. Pearson, Biometrika 1934.
 
-    >>> [round(end, 3) for end in recentred_interval(np.array([0.2, 0.3, 0.4]), 0.2, level=0.9)]
-    [0.01, 0.19]
+    >>> [round(end, 3) for end in binomial_interval(10, 10)]
+    [0.692, 1.0]
     """
-    low, high = percentile_interval(replicates, level=level)
-    bias = float(np.mean(replicates[np.isfinite(replicates)])) - point if np.isfinite(low) else float("nan")
-    return low - 2 * bias, high - 2 * bias
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(right, n - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
+    return low, high
+
+
+def normal_interval(centre: float, replicates: Floats, *, level: float = LEVEL) -> tuple[float, float]:
+    """Centre plus and minus a normal quantile times the standard deviation of the replicates.
+
+    For statistics such as ECE whose replicates are biased though their spread is right: the centre is the debiased
+    estimate. (NaN, NaN) when more than a twentieth of the replicates is not finite.
+
+    >>> [round(end, 2) for end in normal_interval(0.5, np.array([0.3, 0.4, 0.5]))]
+    [0.3, 0.7]
+    """
+    from scipy.special import ndtri
+
+    usable = replicates[np.isfinite(replicates)]
+    if len(usable) < max(2, 0.95 * len(replicates)):
+        return float("nan"), float("nan")
+    reach = float(ndtri((1 + level) / 2) * usable.std(ddof=1))
+    return centre - reach, centre + reach

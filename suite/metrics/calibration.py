@@ -1,7 +1,8 @@
 """Calibration error: does a confidence of 0.7 mean right seven times in ten?
 
-Confidence is the probability of the most likely option; `correct` is 1 or 0, or a fraction where the most likely options tie
-(one over the number tied, when the right one is among them). Bins are [lower, upper), the last one closed, as in netcal.
+Confidence is the probability of the most likely option; `correct` is 1 or 0, or a fraction where the most likely
+options tie (one over the number tied, when the right one is among them). Bins are [lower, upper), the last one
+closed, as in netcal.
 """
 
 from __future__ import annotations
@@ -86,10 +87,12 @@ def reliability_bins(
 def expected_calibration_error(diagram: ReliabilityBins) -> float:
     """ECE: mean over items of |accuracy - confidence| of the item's bin. In [0, 1], lower is better.
 
-    Inflated at small n, because chance alone separates accuracy from confidence in a bin: compare models at equal n, or use
-    `debiased_calibration_error`. A model that answers at random with confidence 1/K everywhere has an ECE of zero.
+    Inflated at small n, because chance alone separates accuracy from confidence in a bin: compare models at equal n,
+    or use `debiased_calibration_error`. A model that answers at random with confidence 1/K everywhere has an ECE of
+    zero.
 
-    Reference: M. Naeini, G. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+    Reference: M. Naeini, G. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
+    AAAI 2015.
 
     >>> diagram = reliability_bins(np.array([0.9, 0.9]), np.array([1.0, 0.0]))
     >>> round(expected_calibration_error(diagram), 3)
@@ -101,8 +104,8 @@ def expected_calibration_error(diagram: ReliabilityBins) -> float:
 def average_calibration_error(diagram: ReliabilityBins) -> float:
     """ACE as netcal defines it: the unweighted mean of |accuracy - confidence| over the bins that hold items.
 
-    A bin of one item weighs as much as a bin of a thousand, so it is noisy. (Nixon et al. 2019 use the same letters for an
-    equal-mass, class-wise error.)
+    A bin of one item weighs as much as a bin of a thousand, so it is noisy. (Nixon et al. 2019 use the same letters
+    for an equal-mass, class-wise error.)
 
     >>> average_calibration_error(reliability_bins(np.array([0.9, 0.9, 0.5]), np.array([1.0, 1.0, 0.0])))
     0.3
@@ -119,15 +122,23 @@ def maximum_calibration_error(diagram: ReliabilityBins) -> float:
     return float(_gaps(diagram).max())
 
 
+def bin_deviations(diagram: ReliabilityBins) -> Floats:
+    """Standard error of the number of right answers of each bin, sqrt(n_b accuracy (1 - accuracy)); 0 in empty bins."""
+    accuracy = np.where(diagram.count > 0, diagram.accuracy, 0.0)
+    return np.asarray(np.sqrt(diagram.count * accuracy * (1 - accuracy)))
+
+
 def debiased_calibration_error(diagram: ReliabilityBins) -> float:
-    """ECE less an estimate of its small-sample bias. Lower is better; can be slightly negative near perfect calibration.
+    """ECE less an estimate of its small-sample bias. Lower is better; can be slightly negative near perfect
+    calibration.
 
-    In bin b the gap g_b = accuracy - confidence has standard error s_b = sqrt(accuracy (1 - accuracy) / n_b). Were g_b the true gap, the
-    expected |gap| of a new sample would be the mean of a folded normal, E|N(g_b, s_b^2)|, and its excess over |g_b| estimates the bias:
-    2 |g_b| - E|N(g_b, s_b^2)|, averaged over items.
+    In bin b the gap g_b = accuracy - confidence has standard error s_b = sqrt(accuracy (1 - accuracy) / n_b). Were
+    g_b the true gap, the expected |gap| of a new sample would be the mean of a folded normal, E|N(g_b, s_b^2)|, and
+    its excess over |g_b| estimates the bias: 2 |g_b| - E|N(g_b, s_b^2)|, averaged over items. About half of the bias
+    remains where the true gaps are small against s_b.
 
-    Reference: A. Kumar, P. Liang, T. Ma, "Verified uncertainty calibration", NeurIPS 2019 (its estimator for the l1 error, in
-    closed form).
+    Reference: A. Kumar, P. Liang, T. Ma, "Verified uncertainty calibration", NeurIPS 2019 (its estimator for the l1
+    error, in closed form).
 
     >>> rng = np.random.default_rng(0)
     >>> confidence = rng.uniform(0.3, 0.9, 200)
@@ -135,11 +146,8 @@ def debiased_calibration_error(diagram: ReliabilityBins) -> float:
     >>> debiased_calibration_error(diagram) < expected_calibration_error(diagram)
     True
     """
-    used = diagram.count > 0
-    count, accuracy = diagram.count[used], diagram.accuracy[used]
-    gap = np.abs(accuracy - diagram.confidence[used])
-    error = np.sqrt(accuracy * (1 - accuracy) / count)
-    return float(((2 * gap - folded_normal_mean(gap, error)) * count).sum() / count.sum())
+    size = _gaps(diagram) * diagram.count
+    return float((2 * size - folded_normal_mean(size, bin_deviations(diagram))).sum() / diagram.count.sum())
 
 
 def folded_normal_mean(mean: Floats, deviation: Floats) -> Floats:
@@ -159,8 +167,8 @@ def folded_normal_mean(mean: Floats, deviation: Floats) -> Floats:
 def classwise_calibration_error(probabilities: Floats, answers: NDArray[np.int64], *, bins: int = BINS) -> float:
     """Mean over option positions k of the ECE of the forecast p_k for the event "option k is right". Lower is better.
 
-    In multiple-choice tasks a class is a position (A, B, ...), so this shows a preference for letters. Position k counts the items that
-    have it; positions weigh alike.
+    In multiple-choice tasks a class is a position (A, B, ...), so this shows a preference for letters. Position k
+    counts the items that have it; positions weigh alike.
 
     Args:
         probabilities: shape [n, options], NaN where there is no such option.
@@ -194,8 +202,8 @@ def confidence_gap(confidence: Floats, correct: Floats) -> float:
 def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> float:
     """The temperature T that minimizes the NLL of softmax(log p / T), within `TEMPERATURE_BOUNDS`.
 
-    Above 1 means the model was overconfident. Items whose right option has probability zero have an infinite NLL at every
-    T and are left out. When all items are right the NLL falls as T does, and T ends at the lower bound; when
+    Above 1 means the model was overconfident. Items whose right option has probability zero have an infinite NLL at
+    every T and are left out. When all items are right the NLL falls as T does, and T ends at the lower bound; when
     confidence carries no information T ends at the upper bound.
 
     Args:
@@ -228,9 +236,9 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
     low, high = np.log(TEMPERATURE_BOUNDS[0]), np.log(TEMPERATURE_BOUNDS[1])
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     best = float(found.x)
-    # A flat or one-sided loss is lowest at a bound, which the bounded search only approaches.
+    # A one-sided loss is lowest at a bound, which the bounded search only approaches, or stops short of where it is flat.
     for bound in (low, high):
-        if abs(best - bound) < 1e-3:
+        if loss(bound) <= loss(best) + 1e-12:
             best = float(bound)
     return float(np.exp(best))
 

@@ -2,14 +2,15 @@
 
 Everything here is written in terms of *conformity*, the negative of the nonconformity score, because it keeps its
 relative precision where a softmax is sharp: 1 - p is the same float for p = 1e-17 and p = 1e-30, p itself is not. For
-LAC the conformity of an option is its probability p (the score is 1 - p); for APS it is the probability mass ranked at or below
-the option (the score is one minus that). An option is in the set when its conformity is at least the threshold, and
-the threshold is the k-th largest conformity of the right options of the conformal fold, which is the k-th smallest score.
+LAC the conformity of an option is its probability p (the score is 1 - p); for APS it is the probability mass ranked
+at or below the option (the score is one minus that). An option is in the set when its conformity is at least the
+threshold, and the threshold is the k-th largest conformity of the right options of the conformal fold, which is the
+k-th smallest score.
 
 Probabilities are float arrays of shape [n, options]; NaN stands where an item has fewer options than the widest one.
 
-Coverage is marginal, and for items exchangeable with the items of the conformal fold. It promises nothing about one item,
-about a subject, or about traffic the benchmark does not sample.
+Coverage is marginal, and for items exchangeable with the items of the conformal fold. It promises nothing about one
+item, about a subject, or about traffic the benchmark does not sample.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class SetScores:
 def quantile_rank(n: int | Floats, *, alpha: float, protocol: str = "exact") -> Floats:
     """Rank k of the calibration score that serves as the quantile; above n it means "every option".
 
-    ``exact``: k = ceil((n + 1)(1 - alpha)), the smallest rank for which split conformal prediction covers at least 1 - alpha.
-    ``ye2024``: ``np.quantile(scores, ceil((n + 1)(1 - alpha)) / n, method="higher")``, one rank above that, but never above n while
-    the exact rank is not.
+    ``exact``: k = ceil((n + 1)(1 - alpha)), the smallest rank for which split conformal prediction covers at least 1
+    - alpha. ``ye2024``: ``np.quantile(scores, ceil((n + 1)(1 - alpha)) / n, method="higher")``, one rank above that,
+    but never above n while the exact rank is not.
 
     Args:
         n: number of calibration items, a number or an array.
@@ -53,8 +54,10 @@ def quantile_rank(n: int | Floats, *, alpha: float, protocol: str = "exact") -> 
 
     Reference: V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", 2005.
 
-    >>> float(quantile_rank(99, alpha=0.1)), float(quantile_rank(99, alpha=0.1, protocol="ye2024")), float(quantile_rank(8, alpha=0.1))
-    (90.0, 91.0, 9.0)
+    >>> float(quantile_rank(99, alpha=0.1)), float(quantile_rank(8, alpha=0.1))
+    (90.0, 9.0)
+    >>> float(quantile_rank(99, alpha=0.1, protocol="ye2024"))
+    91.0
     """
     count = np.asarray(n, dtype=np.float64)
     # The product is within 1e-9 of a whole number when it should be one; without the shift ceil would go one too high.
@@ -80,11 +83,14 @@ def conformal_threshold(calibration: Floats, *, alpha: float, protocol: str = "e
 
 
 def lac_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetScores:
-    """LAC, the least ambiguous classifier: score 1 - p(right option), the smallest sets on average for a calibrated model.
+    """LAC, the least ambiguous classifier: score 1 - p(right option), the smallest sets on average for a calibrated
+    model.
 
-    Sets can be empty. At chance (uninformative probabilities) the expected size is (1 - alpha) times the number of options.
+    Sets can be empty. At chance (uninformative probabilities) the expected size is (1 - alpha) times the number of
+    options.
 
-    Reference: M. Sadinle, J. Lei, L. Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", JASA 2019.
+    Reference: M. Sadinle, J. Lei, L. Wasserman, "Least ambiguous set-valued classifiers with bounded error levels",
+    JASA 2019.
 
     >>> p = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25]])
     >>> prediction_sets(lac_scores(p, np.array([0, 1])).options, 0.35).tolist()
@@ -96,10 +102,10 @@ def lac_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetScores:
 def aps_scores(probabilities: Floats, answers: NDArray[np.int64], *, draws: Floats) -> SetScores:
     """Randomized APS, adaptive prediction sets.
 
-    Score of option y: sum of the probabilities from the largest down to p(y), minus u times the probability of y and of the options tied
-    with it; u is the item's uniform draw, used when it calibrates and when it is tested. Treating tied options as one block
-    has the same distribution of scores and of set sizes as putting them in random order, and depends on no order.
-    Sets can be empty.
+    Score of option y: sum of the probabilities from the largest down to p(y), minus u times the probability of y and
+    of the options tied with it; u is the item's uniform draw, used when it calibrates and when it is tested. Treating
+    tied options as one block has the same distribution of scores and of set sizes as putting them in random order,
+    and depends on no order. Sets can be empty.
 
     Args:
         draws: u in [0, 1), shape [n].
@@ -118,8 +124,8 @@ def aps_scores(probabilities: Floats, answers: NDArray[np.int64], *, draws: Floa
 def aps_deterministic_scores(probabilities: Floats, answers: NDArray[np.int64], *, draws: Floats) -> SetScores:
     """APS sets with the last label included, at the threshold of the randomized scores (what MAPIE calls ``True``).
 
-    An option is in the set when the probability mass above it is less than the quantile; the most likely option always is.
-    The set contains the randomized one, so it covers more than asked for.
+    An option is in the set when the probability mass above it is less than the quantile; the most likely option
+    always is. The set contains the randomized one, so it covers more than asked for.
 
     >>> p = np.array([[0.5, 0.3, 0.2]])
     >>> scores = aps_deterministic_scores(p, np.array([1]), draws=np.array([0.5]))
@@ -140,8 +146,8 @@ def raps_scores(
 
     The rank of an option is one plus the number of options strictly more likely.
 
-    Reference: A. Angelopoulos, S. Bates, J. Malik, M. Jordan, "Uncertainty sets for image classifiers using conformal prediction",
-    ICLR 2021.
+    Reference: A. Angelopoulos, S. Bates, J. Malik, M. Jordan, "Uncertainty sets for image classifiers using conformal
+    prediction", ICLR 2021.
 
     >>> p = np.array([[0.5, 0.3, 0.2]])
     >>> scores = raps_scores(p, np.array([1]), draws=np.array([0.5]), penalty=0.1, free_ranks=1)
@@ -182,14 +188,14 @@ def ye2024_lac_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetS
 def ye2024_aps_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetScores:
     """Deterministic APS as in arXiv 2401.12794: cumulated probability at most the quantile, and at least one option.
 
-    Options go in the order ``np.argsort(p)[::-1]``, so of tied options the last comes first.
+    Options go in the order ``np.argsort(p, kind="stable")[::-1]``, so of tied options the last comes first.
 
     >>> p = np.array([[0.5, 0.3, 0.2]])
     >>> (-ye2024_aps_scores(p, np.array([1])).calibration).round(3).tolist()
     [0.8]
     """
-    # A missing option sorts last in the descending order, as -1 does.
-    order = np.argsort(np.where(np.isnan(probabilities), -1.0, probabilities), axis=1)[:, ::-1]
+    # A missing option sorts last in the descending order, as -1 does. The default sort orders ties by processor.
+    order = np.argsort(np.where(np.isnan(probabilities), -1.0, probabilities), axis=1, kind="stable")[:, ::-1]
     ranked = np.take_along_axis(np.nan_to_num(probabilities), order, axis=1)
     cumulated = np.empty_like(probabilities)
     np.put_along_axis(cumulated, order, ranked.cumsum(axis=1), axis=1)
@@ -200,7 +206,7 @@ def ye2024_aps_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetS
 
 
 def prediction_sets(options: Floats, threshold: float) -> Bools:
-    """Which options are in each set, shape [n, options]: conformity at least the threshold; missing options never are."""
+    """Which options are in each set, shape [n, options]: conformity at least the threshold; never a missing one."""
     with np.errstate(invalid="ignore"):
         return np.asarray(options >= threshold)
 
@@ -310,16 +316,18 @@ def sets_at(options: Floats, answers: NDArray[np.int64], *, thresholds: Floats, 
     return SplitResults(thresholds, size, coverage, shares)
 
 
-def coverage_band(n_calibration: int, n_test: int, *, alpha: float, level: float = 0.95) -> tuple[float, float]:
+def coverage_band(
+    n_calibration: int, n_test: int, *, alpha: float, protocol: str = "exact", level: float = 0.95
+) -> tuple[float, float]:
     """The exact band of the coverage of one split, for exchangeable items and scores without ties.
 
-    Given n calibration items and rank k = ceil((n + 1)(1 - alpha)), the number of covered test items is Beta-binomial with
-    parameters (n_test, k, n + 1 - k). The band runs between its (1 - level)/2 and (1 + level)/2 quantiles. It judges one split; an average over
-    splits varies less and needs its own interval. When k exceeds n every set is full and the band is (1, 1). With tied scores
-    coverage is at least as high.
+    Given n calibration items and rank k from `quantile_rank`, the number of covered test items is Beta-binomial
+    with parameters (n_test, k, n + 1 - k). The band runs between its (1 - level)/2 and (1 + level)/2 quantiles. It
+    judges one split; an average over splits varies less and needs its own interval. When k exceeds n every set is
+    full and the band is (1, 1). With tied scores coverage is at least as high.
 
-    Reference: V. Vovk, "Conditional validity of inductive conformal predictors", ACML 2012; A. Angelopoulos, S. Bates, "A gentle
-    introduction to conformal prediction", 2021, section 3.2.
+    Reference: V. Vovk, "Conditional validity of inductive conformal predictors", ACML 2012; A. Angelopoulos, S.
+    Bates, "A gentle introduction to conformal prediction", 2021, section 3.2.
 
     >>> low, high = coverage_band(1000, 1000, alpha=0.1)
     >>> round(low, 3), round(high, 3)
@@ -327,7 +335,7 @@ def coverage_band(n_calibration: int, n_test: int, *, alpha: float, level: float
     """
     from scipy.stats import betabinom
 
-    rank = int(quantile_rank(n_calibration, alpha=alpha))
+    rank = int(quantile_rank(n_calibration, alpha=alpha, protocol=protocol))
     if rank > n_calibration or n_test == 0:
         return 1.0, 1.0
     tail = (1 - level) / 2
@@ -335,8 +343,9 @@ def coverage_band(n_calibration: int, n_test: int, *, alpha: float, level: float
     return float(counts[0] / n_test), float(counts[1] / n_test)
 
 
-def undercoverage_p(covered: int, n_test: int, *, n_calibration: int, alpha: float) -> float:
-    """Exact one-sided p-value that the covered count is as low as seen, were the test items exchangeable with the calibration ones.
+def undercoverage_p(covered: int, n_test: int, *, n_calibration: int, alpha: float, protocol: str = "exact") -> float:
+    """Exact one-sided p-value that the covered count is as low as seen, were the test items exchangeable with the
+    calibration ones.
 
     P(X <= covered) for X Beta-binomial as in `coverage_band`. Small values say that a threshold taken over from another
     model (or another set of items) covers too little here. 1 when every set is full.
@@ -346,7 +355,7 @@ def undercoverage_p(covered: int, n_test: int, *, n_calibration: int, alpha: flo
     """
     from scipy.stats import betabinom
 
-    rank = int(quantile_rank(n_calibration, alpha=alpha))
+    rank = int(quantile_rank(n_calibration, alpha=alpha, protocol=protocol))
     if rank > n_calibration or n_test == 0:
         return 1.0
     return float(betabinom.cdf(covered, n_test, rank, n_calibration + 1 - rank))
@@ -390,8 +399,8 @@ def coverage_by(labels: Sequence[str | int | None], sets: Bools, answers: NDArra
 def size_stratified_coverage(sets: Bools, answers: NDArray[np.int64]) -> list[Stratum]:
     """Coverage among items whose set has 0, 1, 2, ... options.
 
-    Adaptive sets should cover alike at every size; the smallest entry is the "size-stratified coverage" of Angelopoulos et al. 2021.
-    Items with an empty set are never covered.
+    Adaptive sets should cover alike at every size; the smallest entry is the "size-stratified coverage" of
+    Angelopoulos et al. 2021. Items with an empty set are never covered.
 
     >>> [row.coverage for row in size_stratified_coverage(np.array([[True, True], [True, False]]), np.array([1, 1]))]
     [0.0, 1.0]
@@ -402,8 +411,8 @@ def size_stratified_coverage(sets: Bools, answers: NDArray[np.int64]) -> list[St
 def uacc(accuracy: float, set_size: float, *, n_options: float) -> float:
     """Uncertainty-aware accuracy: accuracy / set size * sqrt(number of options). Higher is better; it can exceed 1.
 
-    It mixes two quantities with an arbitrary exchange rate, so use it to compare with published tables, and read accuracy and
-    set size themselves otherwise. NaN when the mean set size is 0.
+    It mixes two quantities with an arbitrary exchange rate, so use it to compare with published tables, and read
+    accuracy and set size themselves otherwise. NaN when the mean set size is 0.
 
     Reference: F. Ye et al., "Benchmarking LLMs via uncertainty quantification", NeurIPS 2024 (arXiv 2401.12794).
 
@@ -431,8 +440,8 @@ def _ranks(probabilities: Floats) -> Floats:
 def _mass_below(probabilities: Floats) -> tuple[Floats, Floats]:
     """Probability mass strictly below each option, and the mass of the block of options tied with it.
 
-    Sums run from the smallest probability up, so that tiny tails keep their relative precision and rows that hold the same
-    probabilities in another order give the same floats.
+    Sums run from the smallest probability up, so that tiny tails keep their relative precision and rows that hold the
+    same probabilities in another order give the same floats.
     """
     missing = np.isnan(probabilities)
     order = np.argsort(np.where(missing, -1.0, probabilities), axis=1, kind="stable")

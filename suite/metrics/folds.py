@@ -23,7 +23,7 @@ TEST_SHARE = 0.4
 TEMPERATURE_SPLITS = 10
 """Splits over which after-temperature figures are averaged (fewer where fewer splits are asked for)."""
 
-INTERVAL_SPLITS = 20
+INTERVAL_SPLITS = 50
 """Splits averaged inside each bootstrap replicate (fewer where fewer splits are asked for)."""
 
 YE2024_DROPPED_ROWS = (1, 3, 5, 7, 9)

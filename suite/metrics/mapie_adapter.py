@@ -1,6 +1,7 @@
 """Prediction sets as mapie computes them, where its answer is defined. The one file that imports mapie.
 
-Outside its domain these functions return None; docs/metrics.md lists the cases, tests/test_conformal_mapie.py shows them.
+Outside its domain these functions return None; docs/metrics.md lists the cases, tests/test_conformal_mapie.py shows
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 TOLERANCE = 1e-8
-"""mapie compares with this tolerance; scores closer than it are one score to mapie, so sets are compared only where none are."""
+"""mapie compares with this tolerance: scores closer than it are one score to mapie."""
 
 
 def mapie_sets(
@@ -41,7 +42,7 @@ def mapie_sets(
     Returns:
         Membership, shape [len(test), options].
     """
-    if not in_domain(method, probabilities, conformal=conformal, test=test, alpha=alpha):
+    if not in_domain(method, probabilities, answers, conformal=conformal, test=test, alpha=alpha):
         return None
     from mapie.classification import SplitConformalClassifier
 
@@ -63,8 +64,21 @@ def mapie_sets(
     return np.asarray(sets[:, :, 0], dtype=bool)
 
 
-def in_domain(method: str, probabilities: Floats, *, conformal: Indices, test: Indices, alpha: float) -> bool:
-    """Whether mapie's result is defined: equal option counts, enough items, and for all but LAC three options, no ties, no zeros."""
+def in_domain(
+    method: str,
+    probabilities: Floats,
+    answers: NDArray[np.int64],
+    *,
+    conformal: Indices,
+    test: Indices,
+    alpha: float,
+) -> bool:
+    """Whether mapie defines the sets.
+
+    Option counts must be equal and the conformal fold large enough for the quantile. For all but LAC there must also be
+    three options, three different right options in the conformal fold (with two mapie calls the target binary), no
+    ties within an item and no probability of zero.
+    """
     used = probabilities[np.concatenate([conformal, test])]
     if len(test) == 0 or len(conformal) < 1 / alpha or np.ceil((len(conformal) + 1) * (1 - alpha)) > len(conformal):
         return False
@@ -72,13 +86,13 @@ def in_domain(method: str, probabilities: Floats, *, conformal: Indices, test: I
         return False
     if method == "lac":
         return True
-    if used.shape[1] < 3 or float(used.min()) <= TOLERANCE:
+    if used.shape[1] < 3 or len(np.unique(answers[conformal])) < 3 or float(used.min()) <= TOLERANCE:
         return False
     return bool((np.diff(np.sort(used, axis=1), axis=1) > TOLERANCE).all())
 
 
 def comparable(options: Floats, threshold: float) -> Bools:
-    """Items none of whose options lies within mapie's tolerance of the threshold without being equal to it, shape [n]."""
+    """Items with no option within mapie's tolerance of the threshold but for those equal to it, shape [n]."""
     distance = np.abs(options - threshold)
     with np.errstate(invalid="ignore"):
         return np.asarray(~((distance > 0) & (distance <= 2 * TOLERANCE)).any(axis=1))
@@ -109,7 +123,7 @@ def _pass_through(options: int) -> Any:
 
 
 def _draws(batches: tuple[Floats, ...]) -> np.random.RandomState:
-    """A random state that hands out the given numbers: mapie draws once for the calibration items, once for the test items."""
+    """A random state that hands out given numbers: mapie draws once for calibration items and once for test items."""
 
     queue = iter(batches)
 

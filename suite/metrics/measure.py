@@ -1,4 +1,4 @@
-"""All figures of one cell on one sample of items: point values, bootstrap replicates, and the reason for what is missing."""
+"""All figures of one cell on one sample of items: point values, bootstrap replicates, reasons for what is missing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ class Figures:
         points: value by key.
         replicates: bootstrap values by key, each of shape [replicates].
         notes: by key, why there is no value.
+        centres: by key, the debiased estimate that its interval and its change against dense are based on.
+        intervals: by key, an interval that takes the place of the bootstrap's.
+        flags: what a reader must know beside the figures.
     """
 
     points: dict[str, float] = field(default_factory=dict)
     replicates: dict[str, Floats] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    centres: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
 
 
 class Scored:
@@ -41,6 +47,7 @@ class Scored:
         self.cell = cell
         self.sample = sample
         self.answers = cell.answers[rows]
+        self.subjects = None if cell.subjects is None else tuple(cell.subjects[row] for row in rows)
         self.n_options = cell.n_options[rows]
         # As wide as the widest of these items, so that two cells on one sample have arrays of one shape.
         width = int(self.n_options.max())
@@ -186,6 +193,10 @@ def _proper(scored: Scored, figures: Figures) -> None:
     if scored.sample.settings.replicates:
         means = bootstrap.weighted_means(np.column_stack(list(columns.values())), scored.sample.evaluated_weights)
         figures.replicates.update(zip(columns, means, strict=True))
+    if figures.points["accuracy"] in (0.0, 1.0):
+        # Every replicate of such a sample is the same; the exact interval counts independent units.
+        count = len({scored.sample.units[item] for item in some})
+        figures.intervals["accuracy"] = bootstrap.binomial_interval(figures.points["accuracy"] * count, count)
 
 
 def _calibration(scored: Scored, figures: Figures) -> None:
@@ -205,10 +216,15 @@ def _calibration(scored: Scored, figures: Figures) -> None:
         ece_classwise=calibration.classwise_calibration_error(scored.probabilities[some], scored.answers[some]),
         confidence_gap=calibration.confidence_gap(confidence, correct),
     )
+    figures.centres["ece"] = figures.points["ece_debiased"]
     if scored.sample.settings.replicates:
-        number = calibration.bin_numbers(confidence, calibration.equal_width_edges())
         weights = scored.sample.evaluated_weights
-        figures.replicates["ece"] = bootstrap.binned_error_replicates(correct - confidence, number, weights)
+        figures.replicates["ece"] = bootstrap.debiased_error_replicates(
+            correct - confidence,
+            calibration.bin_numbers(confidence, calibration.equal_width_edges()),
+            deviation=calibration.bin_deviations(diagram),
+            weights=weights,
+        )
         figures.replicates["confidence_gap"] = bootstrap.weighted_means(confidence - correct, weights)
 
 
@@ -261,7 +277,7 @@ def _conformal(scored: Scored, figures: Figures) -> None:
     usable = [i for i, fold in enumerate(scored.sample.folds.test) if len(fold)]
     calibrating = round(float(np.mean([len(scored.sample.folds.conformal[i]) for i in usable])))
     testing = round(float(np.mean([len(scored.sample.folds.test[i]) for i in usable])))
-    band = conformal.coverage_band(calibrating, testing, alpha=settings.alpha)
+    band = conformal.coverage_band(calibrating, testing, alpha=settings.alpha, protocol=settings.protocol)
     points["lac_coverage_band_low"], points["lac_coverage_band_high"] = band
     if settings.replicates:
         first = len(scored.sample.interval_folds)
@@ -303,7 +319,8 @@ def _temperature(scored: Scored, figures: Figures) -> None:
     temperatures = np.array(
         [calibration.fit_temperature(log_p[folds.temperature[i]], answers[folds.temperature[i]]) for i in usable]
     )
-    values: dict[str, list[float]] = {"nll_ts": [], "brier_ts": [], "ece_ts": []}
+    values: dict[str, list[float]] = {"nll_ts": [], "brier_ts": [], "ece_ts": [], "ece_ts_debiased": []}
+    deviations = []
     for index, temperature in zip(usable, temperatures, strict=True):
         fold = folds.rescaled[index]
         after = _Rescaled.at(scored, temperature, fold)
@@ -311,12 +328,17 @@ def _temperature(scored: Scored, figures: Figures) -> None:
         values["nll_ts"].append(float(after.nll.mean()))
         values["brier_ts"].append(float(after.brier.mean()))
         values["ece_ts"].append(calibration.expected_calibration_error(diagram))
+        values["ece_ts_debiased"].append(calibration.debiased_calibration_error(diagram))
+        deviations.append(calibration.bin_deviations(diagram))
     figures.points["temperature"] = float(np.exp(np.log(temperatures).mean()))
+    if np.isclose(temperatures[:, None], calibration.TEMPERATURE_BOUNDS).any():
+        figures.flags.add("temperature-at-bound")
     for key, value in values.items():
         if key not in figures.notes:
             figures.points[key] = float(np.mean(value))
+    figures.centres["ece_ts"] = figures.points["ece_ts_debiased"]
     if scored.sample.settings.replicates:
-        replicates = _temperature_replicates(scored, usable, np.log(temperatures))
+        replicates = _temperature_replicates(scored, usable, np.log(temperatures), deviations)
         figures.replicates.update({key: value for key, value in replicates.items() if key in figures.points})
 
 
@@ -336,12 +358,14 @@ class _Rescaled:
         return cls(proper.negative_log_likelihood(log_p, answers), proper.brier_score(p, answers), p.max(axis=1))
 
 
-def _temperature_replicates(scored: Scored, usable: list[int], fitted: Floats) -> dict[str, Floats]:
+def _temperature_replicates(
+    scored: Scored, usable: list[int], fitted: Floats, deviations: list[Floats]
+) -> dict[str, Floats]:
     """After-temperature figures in every replicate, the temperature fitted again in each.
 
-    NLL, Brier and the 15 binned gaps are tabulated on a grid of temperatures that spans what resampling can reach; in each
-    replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its lowest three
-    points, and the figures are interpolated there.
+    NLL, Brier and the 15 binned gaps are tabulated on a grid of temperatures that spans what resampling can reach; in
+    each replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its
+    lowest three points, and the figures are interpolated there.
     """
     sample, folds = scored.sample, scored.sample.temperature_folds
     everything = np.arange(len(sample))
@@ -355,7 +379,7 @@ def _temperature_replicates(scored: Scored, usable: list[int], fitted: Floats) -
         tables[g, 0], tables[g, 1] = losses[g], point.brier
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
     totals = {key: np.zeros(sample.settings.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
-    for index in usable:
+    for index, deviation in zip(usable, deviations, strict=True):
         fold, rest = folds.temperature[index], folds.rescaled[index]
         place = _lowest(losses[:, fold] @ sample.weights[fold])
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
@@ -368,7 +392,7 @@ def _temperature_replicates(scored: Scored, usable: list[int], fitted: Floats) -
         between = sums[left, :, columns] * (1 - share)[:, None] + sums[left + 1, :, columns] * share[:, None]
         totals["nll_ts"] += bootstrap.ratio(between[:, 0], mass)
         totals["brier_ts"] += bootstrap.ratio(between[:, 1], mass)
-        totals["ece_ts"] += bootstrap.ratio(np.abs(between[:, 2:]).sum(axis=1), mass)
+        totals["ece_ts"] += bootstrap.debiased_sums(between[:, 2:].T, deviation, mass)
     means = {key: total / len(usable) for key, total in totals.items()}
     means["temperature"] = np.exp(means.pop("log_temperature"))
     return means

@@ -1,4 +1,4 @@
-"""Calibration errors as netcal computes them, where its answer is defined. The one file that imports netcal (and so torch)."""
+"""Calibration errors as netcal computes them, where defined. The one file that imports netcal (and so torch)."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ CLOSE = 1e-9
 def check_against_libraries(scored: Scored) -> None:
     """Compare the first split's prediction sets with mapie's, set by set, and the calibration errors with netcal's.
 
-    mapie takes milliseconds a call, too long for every split of every cell, so the first split stands for all: they run through the
-    same code. mapie's quantile is that of ``exact``; under ``ye2024`` sets are not compared.
+    mapie takes milliseconds a call, too long for every split of every cell, so the first split stands for all: they
+    run through the same code. mapie's quantile is that of ``exact``; under ``ye2024`` sets are not compared.
 
     Raises:
         RuntimeError: they disagree.
@@ -52,7 +52,8 @@ def _check_sets(scored: Scored, method: str, scores: SetScores) -> None:
     different = int((ours != theirs)[judged].any(axis=1).sum())
     if different:
         raise RuntimeError(
-            f"{scored.cell.where}: {method} sets differ from mapie's in {different} of {len(test)} items; please report this"
+            f"{scored.cell.where}: {method} sets differ from mapie's in {different} of {len(test)} items; "
+            "please report this"
         )
 
 

@@ -26,7 +26,8 @@ def flips(dense_correct: Bools, variant_correct: Bools) -> tuple[int, int]:
 def mcnemar_p(to_wrong: int, to_right: int) -> float:
     """McNemar's exact two-sided p-value: are flips both ways equally likely? 1 when nothing flips.
 
-    Reference: Q. McNemar, Psychometrika 1947; exact binomial form. Items in groups are not independent, and then it is too small.
+    Reference: Q. McNemar, Psychometrika 1947; exact binomial form. Items in groups are not independent, and then it
+    is too small.
 
     >>> round(mcnemar_p(9, 1), 4)
     0.0215
@@ -38,7 +39,8 @@ def mcnemar_p(to_wrong: int, to_right: int) -> float:
 
 
 def kl_divergence(dense: Floats, variant: Floats) -> Floats:
-    """KL(dense || variant) of each item in nats, shape [n]; 0 when equal; infinite where the variant rules out what dense does not.
+    """KL(dense || variant) of each item in nats, shape [n]; 0 when equal; infinite where the variant rules out what
+    dense does not.
 
     Args:
         dense, variant: log probabilities, shape [n, options]; -inf for impossible and missing options.
@@ -97,7 +99,8 @@ def minimum_detectable(standard_error: float) -> float:
 def undercoverage_over_splits(p_values: Floats) -> float:
     """One p-value out of those of several splits of the same items: twice their mean, at most 1.
 
-    Valid whatever the dependence between splits. Reference: V. Vovk, R. Wang, "Combining p-values via averaging", Biometrika 2020.
+    Valid whatever the dependence between splits. Reference: V. Vovk, R. Wang, "Combining p-values via averaging",
+    Biometrika 2020.
 
     >>> undercoverage_over_splits(np.array([0.01, 0.03]))
     0.04

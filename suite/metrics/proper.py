@@ -37,8 +37,8 @@ def fractional_correct(probabilities: Floats, answers: NDArray[np.int64]) -> Flo
 def picked_option(probabilities: Floats, *, draws: Floats) -> NDArray[np.intp]:
     """The answer each item gives, ties resolved by the item's own draw. Shape [n].
 
-    Of m options that tie, the one with number floor(u m) in option order is picked. Two models that tie on the same options pick
-    the same one, so a tie alone is no flip.
+    Of m options that tie, the one with number floor(u m) in option order is picked. Two models that tie on the same
+    options pick the same one, so a tie alone is no flip.
 
     Args:
         draws: u in [0, 1), shape [n].
@@ -82,7 +82,8 @@ class BrierParts:
 
     Attributes:
         calibration: what recalibrating the forecasts bin by bin would save; in [0, 2], lower is better.
-        refinement: what is left then: how far the forecasts are from telling right options from wrong ones; lower is better.
+        refinement: what is left then: how far the forecasts are from telling right options from wrong ones; lower is
+        better.
     """
 
     calibration: float
@@ -92,9 +93,9 @@ class BrierParts:
 def brier_parts(probabilities: Floats, answers: NDArray[np.int64], *, bins: int = 15) -> BrierParts:
     """Calibration and refinement parts of the mean Brier score.
 
-    All (item, option) pairs are binned by probability into equal widths. With m_b pairs in bin b, mean forecast f_b and fraction right o_b:
-    calibration = (1/n) sum_b m_b (f_b - o_b)^2, and refinement is the rest of the score, so that the two add up exactly. Binned like an
-    ECE, the calibration part is inflated at small n.
+    All (item, option) pairs are binned by probability into equal widths. With m_b pairs in bin b, mean forecast f_b
+    and fraction right o_b: calibration = (1/n) sum_b m_b (f_b - o_b)^2, and refinement is the rest of the score, so
+    that the two add up exactly. Binned like an ECE, the calibration part is inflated at small n.
 
     Reference: M. DeGroot, S. Fienberg, The Statistician 1983; A. Murphy, Journal of Applied Meteorology 1973.
 

@@ -72,9 +72,6 @@ CHANGES = (
 )
 """Figures whose change against dense is reported: variant minus dense on the items both have."""
 
-RECENTRED = ("ece", "ece_ts", "ece_change", "ece_ts_change")
-"""Figures whose bootstrap replicates are biased; their interval is moved by the bias (see docs/metrics.md)."""
-
 _POINT_KEYS = (
     "chance_accuracy",
     "accuracy",
@@ -93,6 +90,7 @@ _POINT_KEYS = (
     "nll_ts",
     "brier_ts",
     "ece_ts",
+    "ece_ts_debiased",
     "lac_set_size",
     "lac_coverage",
     "lac_coverage_band_low",
@@ -170,9 +168,9 @@ FLAGS = {
     "requantized-parent": "the parent checkpoint was itself quantized",
     "ties": "more than 1 % of items tie in the most likely option",
     "dense-missing": "there is no dense cell with the same model, task, scoring, prompt and shots",
-    "unpaired-items": "some items are not shared with dense, or differ in answer or number of options; changes leave them out",
+    "unpaired-items": "some items are not in dense, or differ in answer or option count; changes leave them out",
     "small-n": "fewer than 100 items, or a conformal fold too small for a quantile at this alpha",
-    "temperature-at-bound": "the fitted temperature ran into a bound: all right, all wrong, or no information in confidence",
+    "temperature-at-bound": "a fitted temperature ran into a bound: all right, or no information in confidence",
 }
 """What each flag means."""
 
@@ -218,6 +216,11 @@ def compute_rows(
     return [row for key in sorted(rows) for row in rows[key]]
 
 
+def score_cell(cell: Cell, settings: Settings) -> Scored:
+    """One cell on all of its items, for whoever needs more than its row."""
+    return _Samples(settings).scored(cell)
+
+
 class _Samples:
     """The last few samples, so that cells with the same items share folds and weights."""
 
@@ -229,8 +232,8 @@ class _Samples:
     def scored(self, cell: Cell, chosen: NDArray[np.intp] | None = None) -> Scored:
         """The cell on all of its items, or on the chosen ones.
 
-        Under ``exact`` items are put in the order of their ids, so that the order of a file changes nothing; under ``ye2024`` the order of the
-        file decides the split.
+        Under ``exact`` items are put in the order of their ids, so that the order of a file changes nothing; under
+        ``ye2024`` the order of the file decides the split.
         """
         rows = np.arange(len(cell)) if chosen is None else chosen
         if self.settings.protocol == "exact":
@@ -311,7 +314,7 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
 
 def _fill(row: dict[str, object], figures: Figures) -> None:
     for key, value in figures.points.items():
-        _put(row, key, value, figures.replicates.get(key))
+        _put(row, key, value, figures)
     for key, reason in figures.notes.items():
         row[key] = None
         _note(row, key, reason)
@@ -319,7 +322,7 @@ def _fill(row: dict[str, object], figures: Figures) -> None:
             row[f"{key}_low"] = row[f"{key}_high"] = None
 
 
-def _put(row: dict[str, object], key: str, value: float, replicates: Floats | None) -> None:
+def _put(row: dict[str, object], key: str, value: float, figures: Figures) -> None:
     if not math.isfinite(value):
         row[key] = None
         _note(row, key, "not finite")
@@ -327,22 +330,23 @@ def _put(row: dict[str, object], key: str, value: float, replicates: Floats | No
     row[key] = value
     if key not in INTERVAL_KEYS:
         return
+    replicates, centre = figures.replicates.get(key), figures.centres.get(key)
+    reason = "too many bootstrap replicates have no value"
     if replicates is None:
-        low = high = float("nan")
-        _note(row, f"{key}_low", "no bootstrap replicates were asked for")
-    elif key in RECENTRED:
-        low, high = bootstrap.recentred_interval(replicates, value)
-        if not key.endswith("change"):
-            low, high = max(low, 0.0), max(high, 0.0)
-    else:
+        low = high = math.nan
+        reason = "no bootstrap replicates were asked for"
+    elif key in figures.intervals:
+        low, high = figures.intervals[key]
+    elif centre is None:
         low, high = bootstrap.percentile_interval(replicates)
-    if math.isfinite(low) and math.isfinite(high):
-        row[f"{key}_low"], row[f"{key}_high"] = low, high
     else:
-        row[f"{key}_low"] = row[f"{key}_high"] = None
-        notes = row["notes"]
-        assert isinstance(notes, dict)
-        notes.setdefault(f"{key}_low", "too many bootstrap replicates have no value")
+        low, high = bootstrap.normal_interval(centre, replicates)
+        if not key.endswith("_change"):
+            low, high = max(low, 0.0), max(high, 0.0)
+    known = math.isfinite(low) and math.isfinite(high)
+    row[f"{key}_low"], row[f"{key}_high"] = (low, high) if known else (None, None)
+    if not known:
+        _note(row, f"{key}_low", reason)
 
 
 def _note(row: dict[str, object], key: str, reason: str) -> None:
@@ -377,10 +381,7 @@ def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
     too_small = float(conformal.quantile_rank(smallest, alpha=scored.sample.settings.alpha)) > smallest
     if len(cell) < SMALL_N or too_small:
         flags.append("small-n")
-    temperature = row.get("temperature")
-    if isinstance(temperature, float) and not 0.0101 < temperature < 99.0:
-        flags.append("temperature-at-bound")
-    return flags
+    return flags + sorted(scored.figures.flags)
 
 
 def _at_chance(row: dict[str, object]) -> bool:
@@ -395,7 +396,7 @@ def _at_chance(row: dict[str, object]) -> bool:
 def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Samples) -> list[str]:
     """Fill in the figures against dense; returns flags."""
     cell, parent = scored.cell, dense.cell
-    shared, shared_dense = _shared_items(cell, parent)
+    shared = _shared_items(cell, parent)
     row["n_paired"] = len(shared)
     flags = [] if len(shared) == len(cell) == len(parent) else ["unpaired-items"]
     if len(shared) == 0:
@@ -414,14 +415,13 @@ def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Sa
     return flags
 
 
-def _shared_items(cell: Cell, dense: Cell) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of both cells that hold the same item: equal id, answer and number of options."""
+def _shared_items(cell: Cell, dense: Cell) -> NDArray[np.intp]:
+    """Rows of the cell whose item dense has too: equal id, answer and number of options."""
     place = {item: row for row, item in enumerate(dense.ids)}
     pairs = [(row, place[item]) for row, item in enumerate(cell.ids) if item in place]
-    ours = np.array([pair[0] for pair in pairs], dtype=np.intp)
-    theirs = np.array([pair[1] for pair in pairs], dtype=np.intp)
+    ours, theirs = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
     same = (cell.answers[ours] == dense.answers[theirs]) & (cell.n_options[ours] == dense.n_options[theirs])
-    return ours[same], theirs[same]
+    return np.asarray(ours[same])
 
 
 def _rows_of(cell: Cell, ids: Sequence[str]) -> NDArray[np.intp]:
@@ -463,7 +463,10 @@ def _changes(figures: Figures, scored: Scored, dense: Scored) -> None:
             reason = ours.notes.get(key) or f"dense: {theirs.notes.get(key)}"
             figures.notes[change] = figures.notes[f"{change}_detectable"] = reason
             continue
-        figures.points[change] = ours.points[key] - theirs.points[key]
+        if key in ours.centres and key in theirs.centres:
+            figures.points[change] = figures.centres[change] = ours.centres[key] - theirs.centres[key]
+        else:
+            figures.points[change] = ours.points[key] - theirs.points[key]
         if key not in ours.replicates:
             figures.notes[f"{change}_detectable"] = "no bootstrap replicates were asked for"
             continue
@@ -489,7 +492,11 @@ def _transfer(figures: Figures, scored: Scored, dense: Scored) -> None:
     figures.points["lac_transfer_set_size"] = result.mean_size
     p_values = [
         conformal.undercoverage_p(
-            round(result.coverage[split] * len(test)), len(test), n_calibration=len(fold), alpha=settings.alpha
+            round(result.coverage[split] * len(test)),
+            len(test),
+            n_calibration=len(fold),
+            alpha=settings.alpha,
+            protocol=settings.protocol,
         )
         for split, (fold, test) in enumerate(zip(sample.folds.conformal, sample.folds.test, strict=True))
         if len(test)

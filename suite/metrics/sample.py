@@ -1,4 +1,4 @@
-"""The items that cells are measured on: their folds, bootstrap weights and draws, shared by all cells with these items."""
+"""The items that cells are measured on: folds, bootstrap weights and draws, shared by all cells with these items."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ class RiskCoverage:
     """The risk-coverage curve: entry k is about answering the k + 1 most confident items.
 
     Attributes:
-        answered: fraction answered (the "coverage" of selective prediction, no relation to conformal coverage), shape [n].
-        risk: error rate among them, averaged over the orders of items whose confidence ties, shape [n].
+        answered: fraction answered (the "coverage" of selective prediction, no relation to conformal coverage), shape
+        [n]. risk: error rate among them, averaged over the orders of items whose confidence ties, shape [n].
     """
 
     answered: Floats
@@ -52,7 +52,8 @@ def aurc(confidence: Floats, error: Floats) -> float:
     It mixes how often the model is right with how well it knows when: a more accurate model has a lower AURC at equal
     ranking. `excess_aurc` takes that part out.
 
-    Reference: Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019.
+    Reference: Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers",
+    ICLR 2019.
 
     >>> aurc(np.array([0.9, 0.5]), np.array([0.0, 1.0]))
     0.25
@@ -70,12 +71,14 @@ def excess_aurc(confidence: Floats, error: Floats) -> float:
 
 
 def error_auroc(confidence: Floats, error: Floats) -> float:
-    """Probability that a right item is more confident than a wrong one, ties counted half. 0.5 is no better than chance.
+    """Probability that a right item is more confident than a wrong one, ties counted half. 0.5 is no better than
+    chance.
 
-    An item that is right by a fraction counts by that fraction on the right side and by the rest on the wrong side. NaN when
-    there is no error or nothing but errors.
+    An item that is right by a fraction counts by that fraction on the right side and by the rest on the wrong side.
+    NaN when there is no error or nothing but errors.
 
-    Reference: D. Hendrycks, K. Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017.
+    Reference: D. Hendrycks, K. Gimpel, "A baseline for detecting misclassified and out-of-distribution examples",
+    ICLR 2017.
 
     >>> error_auroc(np.array([0.9, 0.6, 0.7]), np.array([0.0, 0.0, 1.0]))
     0.5
@@ -125,12 +128,12 @@ def deferral_threshold(
 ) -> Deferral:
     """The lowest threshold whose error rate is at most `wanted_error`, sure with probability 1 - delta.
 
-    Candidate thresholds answer 1/candidates, 2/candidates, ... of the items (and whatever ties). Each gets a Clopper-Pearson upper bound at level
-    delta / candidates, so that all bounds hold together and the best candidate may be picked by looking. The bound is for items
-    exchangeable with these; fractions of an error are rounded up.
+    Candidate thresholds answer 1/candidates, 2/candidates, ... of the items (and whatever ties). Each gets a
+    Clopper-Pearson upper bound at level delta / candidates, so that all bounds hold together and the best candidate
+    may be picked by looking. The bound is for items exchangeable with these; fractions of an error are rounded up.
 
-    Reference: Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017, with a Bonferroni
-    correction over a fixed grid in place of their binary search.
+    Reference: Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017, with a
+    Bonferroni correction over a fixed grid in place of their binary search.
 
     >>> confidence = np.linspace(0, 1, 1000)
     >>> rule = deferral_threshold(confidence, (confidence < 0.5).astype(float), wanted_error=0.1)

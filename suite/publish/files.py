@@ -23,7 +23,9 @@ def write_file(path: Path, content: bytes) -> None:
             os.fsync(handle.fileno())
         partial.replace(path)
     except OSError as error:
-        raise SuiteError(f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder") from error
+        raise SuiteError(
+            f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder"
+        ) from error
     finally:
         _forget(partial)
 

@@ -53,7 +53,9 @@ class Macro:
         """
         if not self.rows or self.absent:
             return Average(None)
-        tasks = [_mean_of_settings(members, key) for members in grouped(self.rows, lambda row: text(row, "task")).values()]
+        tasks = [
+            _mean_of_settings(members, key) for members in grouped(self.rows, lambda row: text(row, "task")).values()
+        ]
         values = [task.value for task in tasks]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -61,19 +63,19 @@ class Macro:
         mean = sum(known) / len(known)
         below = [value - task.low for value, task in zip(known, tasks, strict=True) if task.low is not None]
         above = [task.high - value for value, task in zip(known, tasks, strict=True) if task.high is not None]
-        # A percentile interval need not hold its own value (calibration error near zero): quadrature has no meaning then.
+        # An interval need not hold its own value (that of calibration error is debiased): quadrature has no meaning then.
         if len(below) < len(known) or len(above) < len(known) or min(*below, *above) < 0:
             return Average(mean)
         return Average(mean, mean - math.hypot(*below) / len(known), mean + math.hypot(*above) / len(known))
 
     def constant(self, key: str) -> float | None:
-        """A property of the variant that no task changes, such as its bits; None where rows disagree or none knows it."""
+        """A property that no task changes, such as the bits; None where rows disagree or none knows it."""
         values = {number(row, key) for row in self.every} - {None}
         return values.pop() if len(values) == 1 else None
 
 
 def above_chance(dense: Row | None) -> bool:
-    """Whether a task can show a loss: the dense row exists, is not flagged at chance and lies above the chance level."""
+    """Whether a task can show a loss: its dense row exists, is not flagged at chance and lies above chance."""
     if dense is None or "at-chance" in flags(dense):
         return False
     accuracy, chance = number(dense, "accuracy"), number(dense, "chance_accuracy")

@@ -11,7 +11,6 @@ from suite.errors import SuiteError
 from suite.publish.fields import Row, number, text, whole
 from suite.variant import FAMILIES, Variant, parse_variant
 
-
 _Key = TypeVar("_Key")
 
 

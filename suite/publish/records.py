@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from suite.publish.fields import Row
 from suite.publish.numerals import significant
 
-TEXT_KEYS = frozenset({"model", "variant", "family", "method", "task", "scoring", "prompt", "protocol", "kind", "notes"})
-COUNT_KEYS = frozenset({"shots", "n", "n_paired", "flips_to_wrong", "flips_to_right"})
+TEXT_KEYS = frozenset(
+    {"model", "variant", "family", "method", "task", "scoring", "prompt", "protocol", "kind", "notes"}
+)
+COUNT_KEYS = frozenset({"shots", "n", "n_evaluated", "n_paired"})
 # A spreadsheet takes a cell that starts with one of these for a formula and would run it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

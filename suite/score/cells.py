@@ -18,7 +18,7 @@ from suite.cell import Cell, make_cell
 from suite.checkpoint import Checkpoint
 from suite.errors import SuiteError
 from suite.score import engine
-from suite.score.pack import batches
+from suite.score.pack import Batch, plan_batches
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
@@ -82,7 +82,7 @@ def make_sheet(
         SuiteError: an unknown scoring or prompt, or more shots than the task has demonstrations.
     """
     scoring, prompt = scoring or task.scoring, prompt or task.default_prompt
-    check_style(scoring, prompt)
+    check_style(task, scoring, prompt)
     if shots < 0:
         raise SuiteError(f"shots {shots} out of range: use 0 or more")
     everything = task.load()
@@ -91,7 +91,13 @@ def make_sheet(
     questions = select([item for item in everything if item.id not in held], limit)
     shared = demonstrations.get(None, [])
     rendered = tuple(
-        render(task, item, scoring=scoring, demonstrations=demonstrations.get(item.subject, shared))
+        render(
+            task,
+            item,
+            scoring=scoring,
+            prompt=prompt,
+            demonstrations=demonstrations.get(item.subject, shared),
+        )
         for item in questions
     )
     return Sheet(task, tuple(questions), rendered, scoring, prompt, shots, prompt_hash(rendered))
@@ -159,19 +165,19 @@ def score(
     )
     on_cpu = checkpoint.device.type == "cpu"
     budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
-    groups = batches([engine.item_length(item, used) for item in encoded], budget)
+    planned = plan_batches(encoded, backend=used, budget=budget)
+    reader = _Reader(network, used, engine.option_logits if letter else engine.log_likelihoods)
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
-    read = engine.option_logits if letter else engine.log_likelihoods
-    for number, first in enumerate(range(0, len(groups), _SHARD_BATCHES)):
-        members = groups[first : first + _SHARD_BATCHES]
-        indices = [index for group in members for index in group]
+    for number, first in enumerate(range(0, len(planned), _SHARD_BATCHES)):
+        members = planned[first : first + _SHARD_BATCHES]
+        indices = [index for batch in members for index in batch.items]
         done = shards.read(number, [len(encoded[index].branches) for index in indices]) if shards else None
         if done is None:
             done = []
-            for group in members:
-                done.extend(_guarded(read, network, [encoded[index] for index in group], used))
+            for batch in members:
+                done.extend(reader.read([encoded[index] for index in batch.items], batch.shared))
                 if progress:
-                    progress(len(group))
+                    progress(len(batch.items))
             if shards:
                 shards.write(number, done)
         elif progress:
@@ -185,18 +191,45 @@ def score(
             values / np.array([len(choice) for choice in item.choices])
             for values, item in zip(scores, sheet.questions, strict=True)
         ]
-    run = _run_info(checkpoint, used, encoded, budget, seconds=time.perf_counter() - begin)
+    forwarded = _forwarded(encoded, planned, used)
+    run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
     return _cell(checkpoint, variant, sheet, scores, run)
 
 
-def _guarded(read: Any, network: Any, items: list[Encoded], backend: str) -> list[NDArray[np.float64]]:
-    import torch
+class _Reader:
+    """Forward passes with the last shared start kept, and memory that runs out made a failure of the cell."""
 
-    try:
-        scores: list[NDArray[np.float64]] = read(network, items, backend=backend)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise CellFailure(f"out of memory on a batch of {len(items)} items; use a smaller token budget") from error
-    return scores
+    def __init__(self, network: Any, backend: str, function: Callable[..., list[NDArray[np.float64]]]) -> None:
+        self.network, self.backend, self.function = network, backend, function
+        self.shared: engine.SharedPrefix | None = None
+
+    def read(self, items: list[Encoded], shared: tuple[int, ...]) -> list[NDArray[np.float64]]:
+        import torch
+
+        try:
+            if self.shared is not None and self.shared.tokens != shared:
+                self.shared = None
+            if shared and self.shared is None:
+                self.shared = engine.encode_prefix(self.network, shared)
+            return self.function(self.network, items, backend=self.backend, shared=self.shared)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise _out_of_memory(items) from error
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            raise _out_of_memory(items) from error
+
+
+def _out_of_memory(items: list[Encoded]) -> CellFailure:
+    return CellFailure(f"out of memory on a batch of {len(items)} items; use a smaller token budget")
+
+
+def _forwarded(encoded: Sequence[Encoded], planned: Sequence[Batch], backend: str) -> int:
+    """Tokens that went through the model, padding aside."""
+    if backend != "tree":
+        return sum(len(item.prefix) + len(branch) - 1 for item in encoded for branch in item.branches)
+    own = sum(encoded[index].forwarded - len(batch.shared) for batch in planned for index in batch.items)
+    return own + sum(len(shared) for shared in {batch.shared for batch in planned})
 
 
 def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:
@@ -238,7 +271,7 @@ def _cell(
 
 
 def _run_info(
-    checkpoint: Checkpoint, backend: str, encoded: Sequence[Encoded], budget: int, *, seconds: float
+    checkpoint: Checkpoint, backend: str, encoded: Sequence[Encoded], forwarded: int, budget: int, *, seconds: float
 ) -> dict[str, Any]:
     import torch
 
@@ -251,7 +284,7 @@ def _run_info(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "backend": backend,
         "token_budget": budget,
-        "tokens": sum(item.forwarded for item in encoded),
+        "tokens": forwarded,
         "truncated_items": sum(item.truncated > 0 for item in encoded),
         "seconds": round(seconds, 3),
         "peak_memory_mb": round(peak, 1),

@@ -9,6 +9,7 @@ architecture and is what `tree` is tested against.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,8 @@ TREE_ARCHITECTURES = {
     "gemma2": "by layer type",
     "gemma3_text": "by layer type",
 }
-_HEAD_ROWS = 512
+_HEAD_ROWS = 256
+_EXACT_LOGITS = 16
 
 
 def pick_backend(network: Any) -> str:
@@ -38,32 +40,59 @@ def pick_backend(network: Any) -> str:
     return "tree" if known and network.config._attn_implementation in ("sdpa", "eager") else "plain"
 
 
-def item_length(item: Encoded, backend: str) -> int:
-    """Tokens one item takes in a batch row: the whole tree, or its padded options together."""
-    if backend == "tree":
-        return item.forwarded
-    return len(item.branches) * (len(item.prefix) + max(len(branch) for branch in item.branches))
+@dataclass(frozen=True)
+class SharedPrefix:
+    """Context tokens that many items start with, forwarded once: an instruction, worked examples.
+
+    Attributes:
+        tokens: the shared tokens.
+        keys, values: what each layer keeps of them, [1, key-value heads, tokens, head width].
+    """
+
+    tokens: tuple[int, ...]
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
 
 
-def log_likelihoods(network: Any, items: Sequence[Encoded], *, backend: str) -> list[NDArray[np.float64]]:
+def encode_prefix(network: Any, tokens: Sequence[int]) -> SharedPrefix:
+    """Forward the shared tokens once (``tree`` architectures)."""
+    import torch
+    from transformers import DynamicCache
+
+    with torch.inference_mode():
+        # without a configuration the cache keeps every token, in window layers too: the masks here do the windows
+        cache = DynamicCache()
+        item = Encoded(tuple(tokens), ((0,),), (0,))
+        _tree_body(network, [item], cache=cache)
+    layers: Any = cache.layers
+    return SharedPrefix(tuple(tokens), tuple(layer.keys for layer in layers), tuple(layer.values for layer in layers))
+
+
+def log_likelihoods(
+    network: Any, items: Sequence[Encoded], *, backend: str, shared: SharedPrefix | None = None
+) -> list[NDArray[np.float64]]:
     """Log-likelihood of each option given its context, in nats, summed over the option's tokens.
 
     Args:
         network: a transformers causal language model in evaluation mode.
         items: one batch; every item goes through the network together.
         backend: ``tree`` or ``plain``.
+        shared: tokens that every item's context starts with and goes on after, already forwarded (``tree`` only).
 
     Returns:
-        For each item an array [options], higher is more likely. Sums are float64 over float32 log-probabilities; the
-        output head runs in float32 whatever the dtype of the body, because bfloat16 logits near 20 are 0.125 apart.
+        For each item an array [options], higher is more likely. Sums are float64 over float32 log-probabilities. Under
+        ``tree`` the logits that matter are float32 whatever the dtype of the body, because bfloat16 logits near 20 are
+        0.125 apart.
     """
     import torch
 
     with torch.inference_mode():
-        return _tree(network, items) if backend == "tree" else _plain(network, items)
+        return _tree(network, items, shared) if backend == "tree" else _plain(network, items)
 
 
-def option_logits(network: Any, items: Sequence[Encoded], *, backend: str) -> list[NDArray[np.float64]]:
+def option_logits(
+    network: Any, items: Sequence[Encoded], *, backend: str, shared: SharedPrefix | None = None
+) -> list[NDArray[np.float64]]:
     """Logit of each option's single token after its context (letter read-out), float32 precision.
 
     Only the last position and the option rows of the head are computed under ``tree``.
@@ -78,7 +107,7 @@ def option_logits(network: Any, items: Sequence[Encoded], *, backend: str) -> li
 
     with torch.inference_mode():
         if backend == "tree":
-            return _tree_letters(network, items)
+            return _tree_letters(network, items, shared)
         rows = [list(item.prefix) for item in items]
         logits = _plain_logits(network, rows)
         picked = []
@@ -101,8 +130,9 @@ def _plain(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.float64]]:
             first = len(item.prefix) - 1 + unscored
             positions = slice(first, first + len(branch) - unscored)
             targets = torch.tensor(branch[unscored:], device=logits.device)
-            chosen = torch.log_softmax(logits[row, positions].float(), -1).gather(1, targets[:, None])
-            values.append(float(chosen.double().sum()))
+            # float32 log_softmax over a large vocabulary is off by 7e-6 a token, always upwards
+            chosen = torch.log_softmax(logits[row, positions].double(), -1).gather(1, targets[:, None])
+            values.append(float(chosen.sum()))
             row += 1
         scores.append(np.array(values))
     return scores
@@ -124,20 +154,22 @@ def _plain_logits(network: Any, rows: list[list[int]]) -> torch.Tensor:
     return logits
 
 
-def _tree(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.float64]]:
+def _tree(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -> list[NDArray[np.float64]]:
     import torch
 
-    hidden = _tree_body(network, items)
+    hidden = _tree_body(network, items, shared)
+    skipped = len(shared.tokens) if shared else 0
     # every predicted token: which (row, position) predicts it, its id, and which option it counts for
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
     width, option = hidden.shape[1], 0
     for row, item in enumerate(items):
-        offset = len(item.prefix)
+        context = len(item.prefix) - skipped
+        offset = context
         for branch, unscored in zip(item.branches, item.unscored, strict=True):
             for index in range(unscored, len(branch)):
-                position = len(item.prefix) - 1 if index == 0 else offset + index - 1
+                position = context - 1 if index == 0 else offset + index - 1
                 sources.append(row * width + position)
                 targets.append(branch[index])
                 owners.append(option)
@@ -150,21 +182,20 @@ def _tree(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.float64]]:
     logprobs = np.empty(len(targets))
     for begin in range(0, len(positions), _HEAD_ROWS):
         rows = np.flatnonzero((inverse >= begin) & (inverse < begin + _HEAD_ROWS))
-        logits = _head(network, states[begin : begin + _HEAD_ROWS])
-        normalizer = torch.logsumexp(logits, -1)
-        local = torch.from_numpy(inverse[rows] - begin).to(logits.device)
-        chosen = logits[local, wanted[rows].to(logits.device)] - normalizer[local]
+        local = torch.from_numpy(inverse[rows] - begin)
+        chosen = _log_probabilities(network, states[begin : begin + _HEAD_ROWS], local, wanted[rows])
         logprobs[rows] = chosen.double().cpu().numpy()
     sums = np.bincount(np.array(owners), weights=logprobs, minlength=option)
     ends = np.cumsum([len(item.branches) for item in items])
     return np.split(sums, ends[:-1])
 
 
-def _tree_letters(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.float64]]:
+def _tree_letters(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -> list[NDArray[np.float64]]:
     import torch
 
-    hidden = _tree_body(network, items)
-    last = torch.tensor([len(item.prefix) - 1 for item in items], device=hidden.device)
+    hidden = _tree_body(network, items, shared)
+    skipped = len(shared.tokens) if shared else 0
+    last = torch.tensor([len(item.prefix) - skipped - 1 for item in items], device=hidden.device)
     states = hidden[torch.arange(len(items), device=hidden.device), last]
     letters = sorted({branch[0] for item in items for branch in item.branches})
     column = {token: index for index, token in enumerate(letters)}
@@ -172,76 +203,139 @@ def _tree_letters(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.flo
     return [logits[row, [column[branch[0]] for branch in item.branches]] for row, item in enumerate(items)]
 
 
-def _head(network: Any, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits in float32 from final hidden states [n, width]; `rows` picks vocabulary entries."""
+def _log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probability, float32, of each token after the final hidden state in its row.
+
+    In float32 models the whole head is float32. In 16-bit models its matrix product is 16-bit and only the sum is taken
+    from it: the wanted logits and each row's largest ones, which carry the sum, are computed again in float32.
+    """
+    import torch
+
+    weight = network.get_output_embeddings().weight
+    rows, tokens = rows.to(weight.device), tokens.to(weight.device)
+    if weight.dtype == torch.float32:
+        logits = _head(network, states)
+        return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
+    coarse = _head(network, states, exact=False)
+    largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
+    fine = coarse.float()
+    fine.scatter_(1, largest, _head_entries(network, states, largest))
+    wanted = _head_entries(network, states[rows], tokens[:, None])[:, 0]
+    return wanted - torch.logsumexp(fine, -1)[rows]
+
+
+def _head(
+    network: Any, states: torch.Tensor, picked: torch.Tensor | None = None, *, exact: bool = True
+) -> torch.Tensor:
+    """Logits [n, vocabulary] from final hidden states [n, width]; `picked` takes some vocabulary entries alone.
+
+    In float32 when `exact`, else in the network's own dtype.
+    """
     import torch
 
     head = network.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
-    if rows is not None:
-        rows = rows.to(weight.device)
-        weight, bias = weight[rows], None if bias is None else bias[rows]
-    logits = torch.nn.functional.linear(
-        states.to(weight.device).float(), weight.float(), None if bias is None else bias.float()
-    )
+    if picked is not None:
+        picked = picked.to(weight.device)
+        weight, bias = weight[picked], None if bias is None else bias[picked]
+    states = states.to(weight.device)
+    if exact:
+        states, weight, bias = states.float(), weight.float(), None if bias is None else bias.float()
+    return _capped(network, torch.nn.functional.linear(states, weight, bias))
+
+
+def _head_entries(network: Any, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits in float32 of some tokens a row: states [n, width], tokens [n, k], result [n, k]."""
+    import torch
+
+    head = network.get_output_embeddings()
+    bias = getattr(head, "bias", None)
+    states = states.to(head.weight.device).float()
+    logits = torch.bmm(head.weight[tokens].float(), states[:, :, None])[:, :, 0]
+    return _capped(network, logits if bias is None else logits + bias[tokens].float())
+
+
+def _capped(network: Any, logits: torch.Tensor) -> torch.Tensor:
+    import torch
+
     cap = getattr(network.config.get_text_config(), "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def _tree_body(network: Any, items: Sequence[Encoded]) -> torch.Tensor:
-    """Final hidden states [items, longest tree, width] of contexts followed by all their options."""
+def _tree_body(
+    network: Any, items: Sequence[Encoded], shared: SharedPrefix | None = None, cache: Any = None
+) -> torch.Tensor:
+    """Final hidden states [items, longest tree, width] of contexts followed by all their options.
+
+    With `shared`, the rows start after its tokens and look back at them. A `cache` collects keys and values.
+    """
     import torch
 
-    embeddings = network.get_input_embeddings().weight
-    width = max(item.forwarded for item in items)
+    skipped = len(shared.tokens) if shared else 0
+    width = max(item.forwarded for item in items) - skipped
     tokens = np.zeros((len(items), width), dtype=np.int64)
-    positions = np.zeros((len(items), width), dtype=np.int64)
+    positions = np.full((len(items), width), skipped, dtype=np.int64)
     # which branch a token is in: 0 context, 1.. options, -1 padding
     branch_of = np.full((len(items), width), -1, dtype=np.int64)
     for row, item in enumerate(items):
         length = len(item.prefix)
-        tokens[row, :length] = item.prefix
-        positions[row, :length] = np.arange(length)
-        branch_of[row, :length] = 0
-        offset = length
+        context = length - skipped
+        tokens[row, :context] = item.prefix[skipped:]
+        positions[row, :context] = np.arange(skipped, length)
+        branch_of[row, :context] = 0
+        offset = context
         for index, branch in enumerate(item.branches, start=1):
             end = offset + len(branch) - 1
             tokens[row, offset:end] = branch[:-1]
             positions[row, offset:end] = np.arange(length, length + len(branch) - 1)
             branch_of[row, offset:end] = index
             offset = end
-    device = embeddings.device
+    device = network.get_input_embeddings().weight.device
     place = torch.from_numpy(positions).to(device)
     output = network.base_model(
         input_ids=torch.from_numpy(tokens).to(device),
         position_ids=place,
-        attention_mask=_masks(network, torch.from_numpy(branch_of).to(device), place),
-        use_cache=False,
+        attention_mask=_masks(network, torch.from_numpy(branch_of).to(device), place, skipped),
+        past_key_values=_expanded(shared, len(items)) if shared else cache,
+        use_cache=shared is not None or cache is not None,
     )
     hidden: torch.Tensor = output.last_hidden_state
     return hidden
 
 
-def _masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor) -> Any:
-    """Attention masks [items, 1, queries, keys] in the form the architecture takes.
+def _expanded(shared: SharedPrefix, rows: int) -> Any:
+    """A cache whose every row holds the shared tokens; the layers append their own to a copy."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for layer, (key, value) in enumerate(zip(shared.keys, shared.values, strict=True)):
+        cache.update(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), layer)
+    return cache
+
+
+def _masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, skipped: int) -> Any:
+    """Attention masks [items, 1, queries, skipped + keys] in the form the architecture takes.
 
     sdpa reads booleans, True for "may look"; eager attention adds the mask, so there it is 0 or the lowest number.
     """
     import torch
 
     config = network.config.get_text_config()
-    width = branch_of.shape[1]
+    rows, width = branch_of.shape
     causal = torch.ones(width, width, dtype=torch.bool, device=branch_of.device).tril()
     key, query = branch_of[:, None, :], branch_of[:, :, None]
     # padding looks at itself alone: a row without any key would be NaN
     own = torch.eye(width, dtype=torch.bool, device=branch_of.device)
     full = (causal & ((key == 0) | (key == query)) & (query >= 0) & (key >= 0)) | own
+    full = torch.cat([(query >= 0).expand(rows, width, skipped), full], dim=2)
     kind = TREE_ARCHITECTURES[network.config.model_type]
     window = getattr(config, "sliding_window", None)
     if kind == "full" or (kind == "window" and window is None):
         return _readable(network, full)
     # distance counts in shared positions: an option's neighbours in the row are not its neighbours in the text
-    near = full if window is None else full & ((positions[:, :, None] - positions[:, None, :]) < window)
+    before = torch.arange(skipped, device=positions.device).expand(rows, skipped)
+    distance = positions[:, :, None] - torch.cat([before, positions], dim=1)[:, None, :]
+    near = full if window is None else full & (distance < window)
     if kind == "window":
         return _readable(network, near)
     return {"full_attention": _readable(network, full), "sliding_attention": _readable(network, near)}

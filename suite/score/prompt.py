@@ -11,7 +11,6 @@ from suite.errors import SuiteError, unknown_name
 from suite.task import SCORINGS, Question, Task
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-PROMPTS = ("base",)
 DEMONSTRATION_GAP = "\n\n"
 _ENCODE_CHUNK = 4096
 
@@ -47,24 +46,29 @@ class Encoded:
         return len(self.prefix) + sum(len(branch) - 1 for branch in self.branches)
 
 
-def check_style(scoring: str, prompt: str) -> None:
-    """Raise one line for an unknown scoring or prompt name."""
+def check_style(task: Task, scoring: str, prompt: str) -> None:
+    """Raise one line for an unknown scoring, or a prompt that the task does not have."""
     if scoring not in SCORINGS:
         raise unknown_name("scoring", scoring, SCORINGS)
-    if prompt not in PROMPTS:
-        raise unknown_name("prompt", prompt, PROMPTS)
+    if prompt not in ("base", *task.prompts):
+        raise unknown_name(f"prompt of task {task.name}", prompt, ("base", *task.prompts))
+    if prompt != "base" and scoring == "letter":
+        raise SuiteError(f"task {task.name}: prompt {prompt!r} is a cloze text; letter read-out has the prompt 'base'")
 
 
-def render(task: Task, item: Question, *, scoring: str, demonstrations: Sequence[Question] = ()) -> Rendered:
+def render(
+    task: Task, item: Question, *, scoring: str, prompt: str = "base", demonstrations: Sequence[Question] = ()
+) -> Rendered:
     """The text of one item.
 
     Cloze: the task's own template, continued by a space and the option's text. Letter: an instruction line, the
     question, the lettered options and ``Answer:``, continued by a space and the letter. Demonstrations stand before the
     item in the same form with their right answer, separated by an empty line.
     """
-    blocks = [_block(task, demo, scoring) + " " + _answer(demo, scoring, demo.answer) for demo in demonstrations]
+    template = task.prompts.get(prompt, task.cloze)
+    blocks = [_block(template, demo, scoring) + " " + _answer(demo, scoring, demo.answer) for demo in demonstrations]
     header = _letter_header(item) if scoring == "letter" else ""
-    context = header + DEMONSTRATION_GAP.join([*blocks, _block(task, item, scoring)])
+    context = header + DEMONSTRATION_GAP.join([*blocks, _block(template, item, scoring)])
     return Rendered(context, tuple(" " + _answer(item, scoring, index) for index in range(len(item.choices))))
 
 
@@ -73,9 +77,9 @@ def _letter_header(item: Question) -> str:
     return f"The following are multiple choice questions (with answers){about}.\n\n"
 
 
-def _block(task: Task, item: Question, scoring: str) -> str:
+def _block(template: str, item: Question, scoring: str) -> str:
     if scoring != "letter":
-        return task.cloze.format(context=item.context, question=item.question).lstrip()
+        return template.format(context=item.context, question=item.question).lstrip()
     options = "".join(f"{LETTERS[index]}. {choice}\n" for index, choice in enumerate(item.choices))
     stem = "\n".join(part for part in (item.context, item.question) if part)
     return f"{stem}\n{options}Answer:"

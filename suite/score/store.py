@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -82,7 +83,9 @@ class ShardStore:
                 "finished parts are kept"
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            # the folder itself may be what is wrong: read-only, or no folder
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
     def clear(self) -> None:
         """Remove the folder: the cell is complete."""

@@ -1,0 +1,96 @@
+"""Scores from a JSONL file: one object a line with ``id``, ``answer`` and one of ``logits``, ``loglik``, ``probs``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from suite.cell import KINDS, Cell
+from suite.errors import SuiteError
+from suite.importers.labels import Items, Labels, check_scores, imported_cell
+from suite.task import json_objects
+
+
+def read(src: Path, labels: Labels) -> list[Cell]:
+    """One cell from one file.
+
+    ``subject`` and ``group`` are optional, other keys are ignored. Every line must use the same one of the three kinds
+    of numbers. Without ``--prompt`` and ``--shots`` the cell says prompt ``base`` and 0 shots.
+    """
+    labels.one_model(f"{src}: a JSONL file")
+    try:
+        raw = src.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"{src}: {error.strerror}; name a readable JSONL file") from error
+    ids: dict[str, int] = {}
+    answers: list[int] = []
+    scores: list[list[float]] = []
+    subjects: list[str | None] = []
+    groups: list[str | None] = []
+    kind = ""
+    for number, record in json_objects(src, raw, "file"):
+        where = f"{src}:{number}"
+        name = _id(record, where)
+        if name in ids:
+            raise SuiteError(f"{where}: duplicate id {name!r}, first used on line {ids[name]}")
+        ids[name] = number
+        kind = _kind(record, kind, where)
+        scores.append(_scores(record, kind, where))
+        answers.append(_answer(record, len(scores[-1]), where))
+        subjects.append(_text(record, "subject", where))
+        groups.append(_text(record, "group", where))
+    if not ids:
+        raise SuiteError(f"{src}: no items in it")
+    items = Items(
+        ids=list(ids),
+        answers=answers,
+        scores=scores,
+        kind=kind,
+        subjects=subjects if any(subjects) else None,
+        groups=groups if any(groups) else None,
+    )
+    style = (labels.cloze(str(src), kind), labels.prompt or "base", labels.shots or 0)
+    return [imported_cell(labels, items, src=src, style=style)]
+
+
+def _id(record: dict[str, Any], where: str) -> str:
+    value = record.get("id")
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise SuiteError(f"{where}: 'id' must be text or a whole number")
+    return str(value)
+
+
+def _kind(record: dict[str, Any], before: str, where: str) -> str:
+    present = [kind for kind in KINDS if record.get(kind) is not None]
+    if len(present) != 1:
+        found = " and ".join(present) or "none"
+        raise SuiteError(f"{where}: one of {', '.join(KINDS)} is needed, found {found}")
+    if before and present[0] != before:
+        raise SuiteError(f"{where}: has {present[0]} where the lines before have {before}; import them apart")
+    return present[0]
+
+
+def _scores(record: dict[str, Any], kind: str, where: str) -> list[float]:
+    values = record[kind]
+    if not isinstance(values, list) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+        raise SuiteError(f"{where}: '{kind}' must be a list of numbers, one an option")
+    try:
+        return check_scores(values, kind, where)
+    except OverflowError as error:
+        raise SuiteError(f"{where}: {kind} hold a whole number that is too large") from error
+
+
+def _answer(record: dict[str, Any], options: int, where: str) -> int:
+    value = record.get("answer")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SuiteError(f"{where}: 'answer' must be a whole number, 0 for the first option")
+    if not 0 <= value < options:
+        raise SuiteError(f"{where}: answer {value} is outside its {options} options (0 is the first)")
+    return value
+
+
+def _text(record: dict[str, Any], key: str, where: str) -> str | None:
+    value = record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise SuiteError(f"{where}: '{key}' must be text")
+    return value or None

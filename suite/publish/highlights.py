@@ -1,0 +1,182 @@
+"""The three things a reader should look at first, as sentences made from the rows and from nothing else.
+
+Each sentence answers one question, and says so where the rows cannot answer it:
+
+1. Is there a level at which accuracy shows no change while uncertainty grows?
+2. What happens to coverage when nobody recalibrates?
+3. What does temperature scaling leave of the calibration error?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
+from suite.publish.macro import Macro, macro_averages
+from suite.publish.numerals import fixed, interval
+from suite.publish.order import OTHER, Setting, curve_of, grouped, in_order, setting_names, setting_of, severity_key
+
+NAMED = 3
+"""How many curves one sentence names; the others are counted."""
+
+
+def highlights(rows: Sequence[Row]) -> list[str]:
+    """Three plain sentences, or none where there are no rows.
+
+    Args:
+        rows: from `suite.metrics.rows.compute_rows`, in any order; the order changes nothing.
+
+    Returns:
+        Plain text, safe to print; the caller escapes it for Markdown.
+    """
+    ordered = in_order(rows)
+    if not ordered:
+        return []
+    names = setting_names(ordered)
+    return [_silent_loss(ordered), _transferred_coverage(ordered, names), _calibration(ordered, names)]
+
+
+def _silent_loss(rows: Sequence[Row]) -> str:
+    """First level of each curve whose set size grew (interval above zero) with the accuracy change covering zero."""
+    curves: dict[tuple[str, str, str], list[Macro]] = {}
+    many = len({text(row, "model") for row in rows}) > 1
+    for macro in macro_averages(rows):
+        curve = curve_of(macro.variant)
+        if macro.variant != "dense" and curve != OTHER and "no-op" not in macro.flags:
+            curves.setdefault((repr(macro.scope), curve.family, curve.name), []).append(macro)
+    judged = {key: [macro for macro in macros if _decidable(macro)] for key, macros in curves.items()}
+    judged = {key: macros for key, macros in judged.items() if macros}
+    if not judged:
+        return (
+            "Accuracy against uncertainty: no variant can be compared with its dense model on every task above chance, "
+            "so a silent growth of set size can be neither found nor excluded."
+        )
+    found = [next((macro for macro in macros if _silent(macro)), None) for macros in judged.values()]
+    hits = [macro for macro in found if macro is not None]
+    if not hits:
+        return (
+            f"Accuracy against uncertainty: on none of {_count(len(judged), 'compression curve')} does the set size grow "
+            "while accuracy shows no change: wherever the interval of the set size change lies above zero, that of the "
+            "accuracy change excludes zero too (averages over tasks, 95 % intervals)."
+        )
+    shown = "; ".join(_silent_words(macro, many=many) for macro in hits[:NAMED])
+    more = f"; and {len(hits) - NAMED} more" if len(hits) > NAMED else ""
+    return (
+        f"Accuracy against uncertainty: set size grows where accuracy shows no change on {len(hits)} of "
+        f"{_count(len(judged), 'compression curve')}, {shown}{more}. These are averages over tasks with 95 % intervals, "
+        "not adjusted for the number of comparisons; an interval that covers zero does not prove that nothing changed."
+    )
+
+
+def _decidable(macro: Macro) -> bool:
+    return None not in (macro.average("set_size_change").low, macro.average("accuracy_change").low)
+
+
+def _silent(macro: Macro) -> bool:
+    size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
+    if size.low is None or accuracy.low is None or accuracy.high is None:
+        return False
+    return size.low > 0 and accuracy.low <= 0 <= accuracy.high
+
+
+def _silent_words(macro: Macro, *, many: bool) -> str:
+    size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
+    return (
+        f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {fixed(size.value, 2, signed=True)} "
+        f"{interval(size.low, size.high, 2, signed=True)}, accuracy {fixed(accuracy.value, 3, signed=True)} "
+        f"{interval(accuracy.low, accuracy.high, 3, signed=True)})"
+    )
+
+
+def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str:
+    """The variant that loses most coverage under the dense model's threshold, against the promised 1 - alpha."""
+    lost = [(short, row) for row in rows if (short := _shortfall(row)) is not None and "no-op" not in flags(row)]
+    if not lost:
+        return (
+            "Coverage without recalibration: no variant has a dense model to take a threshold from, "
+            "so nothing can be said."
+        )
+    worst, row = max(lost, key=lambda pair: pair[0])
+    below = sum(1 for _, each in lost if _surely_below(each))
+    value = number(row, "lac_transfer_coverage")
+    target = 1 - (number(row, "alpha") or 0.0)
+    many = len({text(each, "model") for each in rows}) > 1
+    bounds = interval(number(row, "lac_transfer_coverage_low"), number(row, "lac_transfer_coverage_high"), 3)
+    where = f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {_task(row, names)}"
+    tally = f"of {_count(len(lost), 'compressed cell')}, {below} have their whole interval below the target."
+    if worst <= 0:
+        return (
+            f"Coverage without recalibration: with the dense model's threshold reused, no variant covers less than the "
+            f"target of {fixed(target, 2)}; the lowest is {fixed(value, 3)} ({where})."
+        )
+    surely = "" if _surely_below(row) else ", which its interval cannot tell from the target"
+    return (
+        f"Coverage without recalibration falls furthest for {where}: the dense model's threshold covers "
+        f"{f'{fixed(value, 3)} {bounds}'.strip()} of the right answers where {fixed(target, 2)} was the target{surely}; "
+        f"{tally}"
+    )
+
+
+def _shortfall(row: Row) -> float | None:
+    coverage, alpha = number(row, "lac_transfer_coverage"), number(row, "alpha")
+    return None if coverage is None or alpha is None else 1 - alpha - coverage
+
+
+def _surely_below(row: Row) -> bool:
+    high, alpha = number(row, "lac_transfer_coverage_high"), number(row, "alpha")
+    return high is not None and alpha is not None and high < 1 - alpha
+
+
+def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
+    """What is left of calibration error after temperature, beside what it was."""
+    known = [
+        row
+        for row in rows
+        if text(row, "variant") != "dense" and None not in (number(row, "ece"), number(row, "ece_ts"))
+    ]
+    known = [row for row in known if "no-op" not in flags(row)]
+    if not known:
+        return (
+            "Calibration: no compressed cell has a calibration error both raw and after temperature scaling, "
+            "so whether temperature repairs it stays open."
+        )
+    repaired = sum(1 for row in known if (number(row, "ece_ts") or 0.0) < (number(row, "ece") or 0.0))
+    worst = max(known, key=lambda row: (number(row, "ece_ts") or 0.0))
+    many = len({text(row, "model") for row in rows}) > 1
+    dense = next(
+        (
+            row
+            for row in rows
+            if text(row, "variant") == "dense"
+            and (text(row, "model"), setting_of(row)) == (text(worst, "model"), setting_of(worst))
+        ),
+        None,
+    )
+    beside = "no dense cell beside it"
+    if dense is not None and number(dense, "ece_ts") is not None:
+        beside = f"dense {fixed(number(dense, 'ece_ts'), 3)}"
+    cloze = " Raw figures of cloze scores are no claim of the model and only show the scale." if is_cloze(worst) else ""
+    # A model that answers at chance with the confidence of chance is perfectly calibrated and useless.
+    chance = (
+        " That variant is at chance, where a low error would only mean that confidence fell to the base rate."
+        if "variant-at-chance" in flags(worst)
+        else ""
+    )
+    return (
+        f"Calibration: temperature scaling lowers the calibration error of {repaired} of "
+        f"{_count(len(known), 'compressed cell')}; the most it leaves is {fixed(number(worst, 'ece_ts'), 3)} for "
+        f"{_who(text(worst, 'model'), text(worst, 'variant'), many=many)} on {_task(worst, names)} "
+        f"(raw {fixed(number(worst, 'ece'), 3)}, {beside}).{chance}{cloze}"
+    )
+
+
+def _who(model: str, variant: str, *, many: bool) -> str:
+    return f"{one_line(variant)} of {one_line(model)}" if many else one_line(variant)
+
+
+def _task(row: Row, names: dict[Setting, str]) -> str:
+    return one_line(names[setting_of(row)])
+
+
+def _count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"

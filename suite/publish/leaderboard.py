@@ -1,0 +1,341 @@
+"""The published tables of a run: rows.csv, rows.parquet, LEADERBOARD.md and its figures.
+
+The same rows give the same bytes, in whatever order they come: one sort (`suite.publish.order`), one rounding
+(`suite.publish.numerals`), no date and no machine in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.cell import Cell
+from suite.metrics.rows import FLAGS
+from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
+from suite.publish.figures import Picture, draw_figures
+from suite.publish.files import write_file
+from suite.publish.highlights import highlights
+from suite.publish.macro import Average, Macro, averaged_settings, macro_averages
+from suite.publish.markdown import code, escape, table
+from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places
+from suite.publish.order import Scope, Setting, grouped, in_order, scope_of, setting_names, setting_of
+from suite.publish.records import csv_bytes, parquet_bytes
+
+FIGURES = "figures"
+
+
+def write_leaderboard(
+    rows: Sequence[Mapping[str, object]],
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    failures: Sequence[Mapping[str, object]] = (),
+) -> Path:
+    """Write the tables and figures of a run; each file is complete or absent.
+
+    Args:
+        rows: one flat mapping a cell (`suite.metrics.rows.compute_rows`), in any order.
+        cells: option logits the rows were made from, for reliability diagrams; those that are absent cost a diagram.
+        out: folder that gets rows.csv, rows.parquet, LEADERBOARD.md and figures/*.png. Pictures of an earlier
+            leaderboard in figures/ are removed.
+        failures: cells that could not be scored, each with `model`, `variant`, `task` and `reason`.
+
+    Returns:
+        The path of LEADERBOARD.md.
+
+    Raises:
+        SuiteError: the folder cannot be written.
+    """
+    ordered = in_order(rows)
+    write_file(out / "rows.csv", csv_bytes(ordered))
+    write_file(out / "rows.parquet", parquet_bytes(ordered))
+    pictures = draw_figures(ordered, cells)
+    for picture in pictures:
+        write_file(out / FIGURES / picture.name, picture.content)
+    for stale in [*(out / FIGURES).glob("curves-*.png"), *(out / FIGURES).glob("reliability-*.png")]:
+        if stale.name not in {picture.name for picture in pictures}:
+            stale.unlink()
+    page = out / "LEADERBOARD.md"
+    write_file(page, _page(ordered, pictures, failures).encode("utf-8", errors="replace"))
+    return page
+
+
+def _page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row]) -> str:
+    parts = ["# Leaderboard: does a compressed model still know when it may be wrong?", _HOW_TO_READ, _protocol(rows)]
+    sentences = highlights(rows)
+    if sentences:
+        parts += ["## What to look at first", "\n".join(f"{i}. {escape(line)}" for i, line in enumerate(sentences, 1))]
+    if rows:
+        parts += _summary(rows)
+        parts += _sections(rows, pictures)
+    else:
+        parts.append("No cell has been scored.")
+    parts += _failed(failures)
+    parts += _missing(rows)
+    parts += ["## What the columns mean", "\n".join([_COLUMNS, *_flag_meanings(rows)]), _ROUNDING]
+    return "\n\n".join(parts) + "\n"
+
+
+_HOW_TO_READ = (
+    "Each row is one language model after one kind of compression, answering multiple-choice questions. *Accuracy* says "
+    "how often its first choice is right. *Set size* says how many options must be kept so that the right one is among "
+    "them as often as the target coverage asks: it grows when the model can no longer tell which answers to rule out, "
+    "even while its first choice stays right. Compare a variant with the `dense` row of its own table, from mild to "
+    "severe compression. Brackets are 95 % bootstrap intervals of one row; variants share their items, so a difference is "
+    "judged by the paired changes in the summary, not by whether brackets overlap."
+)
+
+
+def _protocol(rows: Sequence[Row]) -> str:
+    found = sorted({(scope_of(row).protocol, scope_of(row).alpha, number(row, "splits")) for row in rows}, key=repr)
+    lines = []
+    for protocol, alpha, splits in found:
+        if protocol == "ye2024":
+            averaged = "one split, as in arXiv 2401.12794"
+        elif splits is None:
+            averaged = "averaged over random splits of the items into conformal and test folds"
+        else:
+            averaged = f"averaged over {splits:.0f} random splits of the items into conformal and test folds"
+        lines.append(f"Protocol `{one_line(protocol) or 'unknown'}`, α = {alpha:g} (target coverage {1 - alpha:g}), {averaged}.")
+    return (
+        f"**How it was measured.** {' '.join(lines)} Coverage is marginal, for exchangeable items of these benchmarks: it "
+        "promises nothing for single items, for subjects, or for the traffic of a deployment."
+    )
+
+
+def _summary(rows: Sequence[Row]) -> list[str]:
+    macros = macro_averages(rows)
+    names = setting_names(rows)
+    after = any(is_cloze(row) for row in rows)
+    scopes = _Scopes(rows)
+    header = [
+        *("model", "parameters", "variant", "bits", "MB", "accuracy", "change", "set size", "change"),
+        *("coverage (LAC)", "dense threshold reused", *_proper_header(after)[::2], "flags"),
+    ]
+    body = [_summary_line(macro, scopes, after=after) for macro in macros]
+    return [
+        "## Summary: averages over tasks",
+        "Means of figures made task by task, over the tasks on which the dense model is above chance. A variant that lacks "
+        "one of them has no average. *Change* is against dense on the same items.",
+        "\n".join(_went_in(rows, names, scopes)),
+        table(header, body, left=1),
+    ]
+
+
+def _went_in(rows: Sequence[Row], names: Mapping[Setting, str], scopes: _Scopes) -> list[str]:
+    lines = []
+    for scope, settings in averaged_settings(rows).items():
+        left_out = sorted({setting_of(row) for row in rows if scope_of(row) == scope} - set(settings))
+        line = f"- {escape(scopes.name(scope))}: {_listed([names[setting] for setting in settings]) or 'no task'}"
+        if left_out:
+            line += f"; left out, dense at chance or absent: {_listed([names[setting] for setting in left_out])}"
+        lines.append(line)
+    return lines
+
+
+def _summary_line(macro: Macro, scopes: _Scopes, *, after: bool) -> list[str]:
+    suffix = "_ts" if after else ""
+    tasks = {text(row, "task") for row in macro.rows}
+    outside = sum(1 for row in macro.rows if _beyond_band(row))
+    coverage = fixed(macro.average("lac_coverage").value, 3)
+    if outside and coverage != MISSING:
+        coverage += f" ({outside} of {len(macro.rows)} outside the band)"
+    marks = [f"{code(flag)}" + (f" ×{count}" if len(tasks) > 1 else "") for flag, count in macro.flags.items()]
+    if macro.absent:
+        marks.append(f"lacks {_listed(macro.absent)}")
+    return [
+        escape(scopes.name(macro.scope)),
+        parameters(macro.constant("params_b")),
+        code(macro.variant),
+        fixed(macro.constant("bits_per_weight"), places("bits_per_weight")),
+        fixed(macro.constant("megabytes"), places("megabytes")),
+        _average(macro.average("accuracy"), "accuracy"),
+        _average(macro.average("accuracy_change"), "accuracy_change", signed=True),
+        _average(macro.average("set_size"), "set_size"),
+        _average(macro.average("set_size_change"), "set_size_change", signed=True),
+        coverage,
+        fixed(macro.average("lac_transfer_coverage").value, 3),
+        fixed(macro.average(f"ece{suffix}").value, 3),
+        fixed(macro.average(f"nll{suffix}").value, 3),
+        ", ".join(marks),
+    ]
+
+
+def _average(average: Average, key: str, *, signed: bool = False) -> str:
+    decimals = places(key)
+    value = fixed(average.value, decimals, signed=signed)
+    return f"{value} {interval(average.low, average.high, decimals, signed=signed)}".strip()
+
+
+def _sections(rows: Sequence[Row], pictures: Sequence[Picture]) -> list[str]:
+    names = setting_names(rows)
+    scopes = _Scopes(rows)
+    parts = []
+    for scope, members in grouped(rows, scope_of).items():
+        size = parameters(next((value for row in members if (value := number(row, "params_b")) is not None), None))
+        parts.append(f"## {escape(scopes.name(scope))}" + (f" ({size} parameters)" if size != MISSING else ""))
+        for picture in pictures:
+            if picture.scope == scope:
+                parts.append(f"![{escape(picture.caption)}]({FIGURES}/{picture.name})")
+        for setting, group in grouped(members, setting_of).items():
+            parts += [f"### {escape(names[setting])}", _setting_line(setting, group), _task_table(group)]
+    return parts
+
+
+def _setting_line(setting: Setting, rows: Sequence[Row]) -> str:
+    counts = sorted({int(value) for row in rows if (value := number(row, "n")) is not None})
+    chance = next((value for row in rows if (value := number(row, "chance_accuracy")) is not None), None)
+    at_chance = next((value for row in rows if (value := number(row, "set_size_chance")) is not None), None)
+    parts = [
+        f"Scoring {code(setting.scoring)}" if setting.scoring else "Scoring unknown",
+        f"prompt {code(setting.prompt)}" if setting.prompt else "prompt unknown",
+        f"{setting.shots} shots",
+        (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}") + " items" if counts else "items unknown",
+        f"accuracy at chance {fixed(chance, 3)}",
+        f"set size at chance {fixed(at_chance, 2)}",
+    ]
+    line = ", ".join(parts) + "."
+    if any(is_cloze(row) for row in rows):
+        line += (
+            " A softmax over log-likelihoods of option texts is no probability the model claims, so ECE and NLL after "
+            "temperature scaling lead."
+        )
+    return line
+
+
+def _task_table(rows: Sequence[Row]) -> str:
+    after = any(is_cloze(row) for row in rows)
+    header = ["variant", "bits", "MB", "accuracy", "set size", "coverage (LAC) and band", *_proper_header(after), "flags"]
+    proper = ("ece_ts", "ece", "nll_ts", "nll") if after else ("ece", "ece_ts", "nll", "nll_ts")
+    body = [
+        [
+            code(text(row, "variant")),
+            fixed(number(row, "bits_per_weight"), places("bits_per_weight")),
+            fixed(number(row, "megabytes"), places("megabytes")),
+            estimate(row, "accuracy"),
+            estimate(row, "set_size"),
+            _coverage(row),
+            *(fixed(number(row, key), places(key)) for key in proper),
+            ", ".join(code(flag) for flag in flags(row)),
+        ]
+        for row in rows
+    ]
+    return table(header, body)
+
+
+def _proper_header(after: bool) -> tuple[str, str, str, str]:
+    if after:
+        return ("ECE after T", "raw ECE", "NLL after T", "raw NLL")
+    return ("ECE", "ECE after T", "NLL", "NLL after T")
+
+
+def _coverage(row: Row) -> str:
+    value = number(row, "lac_coverage")
+    if value is None:
+        return MISSING
+    low, high = number(row, "lac_coverage_band_low"), number(row, "lac_coverage_band_high")
+    band = f" ({fixed(low, 3)} to {fixed(high, 3)})" if low is not None and high is not None else ""
+    mark = {-1: " ▼", 0: "", 1: " ▲"}[_beyond_band(row)]
+    return f"**{fixed(value, 3)}{mark}**{band}" if mark else f"{fixed(value, 3)}{band}"
+
+
+def _beyond_band(row: Row) -> int:
+    """-1 where coverage lies below its band, 1 above, 0 inside or unknown."""
+    value, low, high = (number(row, f"lac_coverage{end}") for end in ("", "_band_low", "_band_high"))
+    if value is None or low is None or high is None:
+        return 0
+    return (value > high) - (value < low)
+
+
+@dataclass(frozen=True)
+class _Scopes:
+    """Names of scopes: the model, with protocol and α only where rows differ in them."""
+
+    rows: Sequence[Row]
+
+    def name(self, scope: Scope) -> str:
+        model = one_line(scope.model) or "unnamed model"
+        if len({(other.protocol, other.alpha) for other in map(scope_of, self.rows)}) == 1:
+            return model
+        return f"{model} ({one_line(scope.protocol)}, α = {scope.alpha:g})"
+
+
+def _failed(failures: Sequence[Row]) -> list[str]:
+    if not failures:
+        return []
+    keys: list[tuple[str, Callable[[str], str]]] = [
+        ("model", escape),
+        ("variant", code),
+        ("task", escape),
+        ("scoring", escape),
+        ("reason", escape),
+    ]
+    body = sorted([show(text(failure, key)) or MISSING for key, show in keys] for failure in failures)
+    return [
+        "## Cells that failed",
+        "These were asked for and could not be scored; nothing above counts them.",
+        table([key for key, _ in keys], body, left=len(keys)),
+    ]
+
+
+_SHOWN = ("accuracy", "set_size", "lac_coverage", "lac_transfer_coverage", "ece", "ece_ts", "nll", "nll_ts")
+_SIZES = ("params_b", "bits_per_weight", "megabytes")
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """Why the tables have dashes: each reason once, with how many rows it touches."""
+    reasons: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if text(row, "variant") == "dense":
+            keys = [key for key in (*_SIZES, *_SHOWN) if key != "lac_transfer_coverage"]
+        else:
+            keys = [*_SIZES, *_SHOWN, "accuracy_change", "set_size_change"]
+        for key in keys:
+            if number(row, key) is None:
+                reason = notes(row).get(key, "no reason recorded")
+                reasons[key, reason] = reasons.get((key, reason), 0) + 1
+    if not reasons:
+        return []
+    lines = [f"- {code(key)}: {escape(reason)} ({count} rows)" for (key, reason), count in sorted(reasons.items())]
+    return ["## Why a value is missing", "\n".join(lines)]
+
+
+def _flag_meanings(rows: Sequence[Row]) -> list[str]:
+    seen = sorted({flag for row in rows for flag in flags(row)})
+    if not seen:
+        return []
+    meanings = [f"  - {code(flag)}: {escape(FLAGS.get(flag, 'no description recorded'))}" for flag in seen]
+    return ["- **flags**, with ×n for the number of tasks that carry one:", *meanings]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(escape(name) for name in names)
+
+
+_COLUMNS = "\n".join(
+    [
+        "- **parameters**: weights of the model, embeddings included.",
+        "- **bits**: measured bits a weight of the whole model, embeddings included; lower is smaller.",
+        "- **MB**: measured size of the weights in 10⁶ bytes; lower is smaller.",
+        "- **accuracy**: fraction of items whose most likely option is right, ties counted as a fraction; higher is better.",
+        "- **set size**: mean number of options in the conformal set, averaged over LAC and randomized APS; lower means the "
+        "model knows better what to rule out. Without knowledge it is (1 − α) times the number of options.",
+        "- **coverage (LAC)**: fraction of items whose LAC set holds the right option, the threshold fitted on the variant's "
+        "own answers; it should be near 1 − α, neither end is better. The band holds the coverage of a single split 95 times "
+        "in 100; an average over splits varies less. ▼ and ▲ mark values below and above the band.",
+        "- **dense threshold reused**: the same coverage when the threshold of the dense model is kept, as when nobody "
+        "recalibrates after compression; below 1 − α the sets are too small for the compressed model.",
+        "- **ECE**: expected calibration error of the most likely option, 15 equal-width bins; lower is better. Small where a "
+        "model answers at chance and says so: read it beside accuracy. Inflated when items are few.",
+        "- **NLL**: mean negative log-likelihood of the right option over the item's options, in nats; lower is better.",
+        "- **after T**: after temperature scaling, the temperature fitted on items that are not evaluated.",
+    ]
+)
+
+_ROUNDING = (
+    "Rounded to 3 decimals; set sizes and bits to 2, megabytes to 1; parameters to 3 significant digits. A dash is a value "
+    "that could not be computed. Every figure, with intervals of the columns that show none here, is in rows.csv and "
+    "rows.parquet to 6 significant digits. The interval of an average treats tasks as independent samples; calibration "
+    "errors have none, because theirs belong to the debiased estimate."
+)
