@@ -65,13 +65,14 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    loader: Any = AutoModelForCausalLM
     folder = _converted(model, dtype) if model.path.is_file() else model.path
     note = _read_note(folder)
     source_hash = note.get("weights_hash") or weights_hash(model.path)
-    with _quiet(), _one_line(model):
+    with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         parent = note.get("parent_quantization") or _quantization_of(config)
-        network: Any = AutoModelForCausalLM.from_pretrained(
+        network, found = loader.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -79,7 +80,9 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             attn_implementation="eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa",
             trust_remote_code=trust_remote_code,
             device_map=device if device != "cpu" else None,
+            output_loading_info=True,
         )
+        _check_complete(model, found)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)
     if not getattr(tokenizer, "is_fast", False):
@@ -133,7 +136,7 @@ def _converted(model: Model, dtype: str) -> Path:
         raise SuiteError(f"cache {folder.parent}: {error.strerror}; set SUITE_CACHE to a writable folder") from error
     try:
         with _one_line(model):
-            _convert(model.path, dtype, partial, source_hash)
+            _convert(model, dtype, partial, source_hash)
         # another process may have finished the same conversion meanwhile: one of the two equal folders stays
         with contextlib.suppress(FileExistsError, OSError):
             partial.rename(folder)
@@ -148,7 +151,7 @@ def _converted(model: Model, dtype: str) -> Path:
     return folder
 
 
-def _convert(path: Path, dtype: str, out: Path, source_hash: str) -> None:
+def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     """Dequantize a GGUF file to safetensors in `dtype`, with its tokenizer, and note what it was."""
     import torch
     from gguf import GGUFReader
@@ -157,20 +160,28 @@ def _convert(path: Path, dtype: str, out: Path, source_hash: str) -> None:
 
     from suite.gguf_tokenizer import rebuild_tokenizer
 
+    loader: Any = AutoModelForCausalLM
+    path = model.path
     reader = GGUFReader(path)
     architecture = str(_field(reader, "general.architecture"))
     add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
     types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
     with _quiet():
-        network = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=getattr(torch, dtype))
+        network, found = loader.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+        _check_complete(model, found)
         rebuilt = rebuild_tokenizer(reader) if architecture.startswith("gemma") else None
         tokenizer = rebuilt or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if add_bos is None:
+        # llama.cpp reads a SentencePiece file that does not say as one that wants BOS
+        add_bos = rebuilt is not None or tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
     note = {
         "weights_hash": source_hash,
         "parent_quantization": max(quantized, key=lambda name: quantized[name]) if quantized else None,
         "tensor_types": dict(sorted(types.items())),
-        "add_bos": bool(add_bos) if add_bos is not None else tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id],
+        "add_bos": bool(add_bos),
     }
     network.config.__dict__.pop("quantization_config", None)
     state = network.state_dict()
@@ -186,6 +197,16 @@ def _convert(path: Path, dtype: str, out: Path, source_hash: str) -> None:
     (out / _NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
 
 
+def _check_complete(model: Model, found: Any) -> None:
+    """transformers fills a missing weight with random numbers and says so in its log alone."""
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise SuiteError(
+            f"model {model.id}: {len(missing)} weights are missing, first {missing[0]}; fetch it again "
+            "(packed weights, as GPTQ and AWQ have, are not read)"
+        )
+
+
 def _field(reader: Any, key: str) -> Any:
     field = reader.get_field(key)
     return None if field is None else field.contents()
@@ -193,7 +214,10 @@ def _field(reader: Any, key: str) -> Any:
 
 def _read_note(folder: Path) -> dict[str, Any]:
     file = folder / _NOTE
-    note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{file}: damaged; remove its folder and try again") from error
     return note
 
 
@@ -222,20 +246,19 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_line(model: Model) -> Iterator[None]:
+def _one_line(model: Model, remedy: str = "") -> Iterator[None]:
     """Turn what the libraries raise on a damaged or unknown checkpoint into one line that names it."""
+    remedy = remedy or f"is {model.path.name} complete and supported?"
     try:
         yield
     except (SuiteError, MemoryError, KeyboardInterrupt):
         raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise SuiteError(f"model {model.id}: cannot be loaded ({_first_line(error)})") from error
     except Exception as error:  # readers of damaged files raise whatever the damage makes them meet
-        raise SuiteError(
-            f"model {model.id}: cannot be loaded ({_first_line(error)}); is {model.path.name} complete and supported?"
-        ) from error
+        if "no space left" in str(error).lower():
+            raise SuiteError(
+                f"cache {cache_dir()}: no space left on device; free disk space or set SUITE_CACHE to another folder"
+            ) from error
+        raise SuiteError(f"model {model.id}: cannot be loaded ({_first_line(error)}); {remedy}") from error
 
 
 def _first_line(error: Exception) -> str:

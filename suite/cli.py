@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--prompt", metavar="P")
     score.add_argument("--shots", type=int, default=0, metavar="K")
     score.add_argument("--limit", type=int, metavar="N")
+    score.add_argument("--seed", type=int, default=0, metavar="N", help="recorded; no built-in method draws at random")
     score.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
     score.add_argument("--device", default="auto", metavar="D")
     score.add_argument("--backend", default="auto", choices=("auto", "tree", "plain"))
@@ -115,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--shots", type=int, default=0, metavar="K")
     show.add_argument("--model", metavar="M", help="also show this model's token boundaries")
 
-    add("doctor", _doctor, "say what is missing or odd on this machine and how to mend it")
+    doctor = add("doctor", _doctor, "say what is missing or odd on this machine and how to mend it")
+    doctor.add_argument("--drift", metavar="MODEL", help="measure what 16-bit arithmetic does to this model's scores")
     return parser
 
 
@@ -176,6 +178,7 @@ def _score(args: argparse.Namespace) -> int:
     with tqdm(total=len(sheet.questions), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
+            cell = replace(cell, run={**cell.run, "seed": args.seed})
         except CellFailure as failure:
             bar.close()
             print(f"suite: failed cell {model.name}/{args.task}/{variant.name}: {failure}", file=sys.stderr)
@@ -293,6 +296,17 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    if args.drift:
+        from suite.model import resolve_model
+        from suite.run import resolve_device
+        from suite.score.cells import make_sheet
+        from suite.score.drift_check import check_drift
+        from tasks import get_task
+
+        sheet = make_sheet(get_task("arc-easy"), limit=64)
+        report_of_drift = check_drift(resolve_model(args.drift), sheet, device=resolve_device("auto"))
+        print("\n".join(report_of_drift.lines()))
+        return DONE
     from suite.doctor import anything_missing, examine, report
 
     findings = examine()

@@ -286,10 +286,11 @@ def _score_all(
             except CellFailure as failure:
                 failures.extend(_fail(cell, str(failure), out, log) for cell in group)
                 continue
+            budget = _token_budget(checkpoint, out, environment)
             for cell in group:
                 bar.set_description(f"{cell.label} (cell {_position(todo, cell)} of {len(todo)})")
                 try:
-                    _score_one(cell, checkpoint, info, out, bar.update)
+                    _score_one(cell, checkpoint, info, out, budget, bar.update)
                 except CellFailure as failure:
                     failures.append(_fail(cell, str(failure), out, log))
             del checkpoint
@@ -324,10 +325,10 @@ def prepare(
 
 
 def _score_one(
-    cell: PlannedCell, checkpoint: Any, info: dict[str, Any], out: Path, update: Callable[[int], Any]
+    cell: PlannedCell, checkpoint: Any, info: dict[str, Any], out: Path, budget: int, update: Callable[[int], Any]
 ) -> None:
     shards = ShardStore(out / ".partial" / cell.key[:32])
-    scored = score(checkpoint, info, cell.sheet, shards=shards, progress=update)
+    scored = score(checkpoint, info, cell.sheet, shards=shards, token_budget=budget, progress=update)
     _put(replace(scored, run={**scored.run, "key": cell.key}), cell.path, out)
     cell.path.with_suffix(".failed.json").unlink(missing_ok=True)
     shards.clear()
@@ -379,6 +380,18 @@ def _reuse(cell: PlannedCell, known: dict[str, Path], out: Path) -> bool:
         model = {**found.model, "name": cell.model.name, "id": cell.model.id, "revision": cell.model.revision}
         _put(replace(found, model=model, path=""), cell.path, out)
     return True
+
+
+def _token_budget(checkpoint: Any, out: Path, environment: dict[str, Any]) -> int:
+    """Batch size for a model, measured once for a run directory: a resumed run forms the same batches."""
+    from suite.score.budget import measure_budget
+
+    budgets: dict[str, int] = environment.setdefault("token_budgets", {})
+    name = checkpoint.info["weights_hash"]
+    if name not in budgets:
+        budgets[name] = measure_budget(checkpoint.network)
+        _write_text(out / "environment.json", json.dumps(environment, indent=1, sort_keys=True) + "\n")
+    return budgets[name]
 
 
 def _put(cell: Cell, path: Path, out: Path) -> None:

@@ -173,7 +173,7 @@ def test_raps_equals_mapie_up_to_the_first_penalized_rank_and_differs_beyond():
         agreed += int(simple.sum())
         differed += int((ours != theirs)[~simple & ~near].any(axis=1).sum())
     assert agreed > 1000
-    # mapie divides by p - penalty (L - k - 1) where the score has p: beyond rank k + 1 its sets are not its scores' sets.
+    # mapie divides by p - penalty (L - k - 1) where the score has p: beyond rank k + 1 sets and scores part.
     assert differed > 0
 
 

@@ -168,6 +168,7 @@ class TestJsonl:
         ('{"id": 1, "logits": [NaN, 1], "answer": 0}', "logits hold nan, which is no usable number"),
         ('{"id": 1, "logits": [Infinity, 1], "answer": 0}', "logits hold inf, which is no usable number"),
         ('{"id": 1, "logits": [1e999, 1], "answer": 0}', "logits hold inf, which is no usable number"),
+        ('{"id": 1, "logits": [1e39, 1], "answer": 0}', "logits hold 1e+39, which is no usable number"),
         ('{"id": 1, "logits": [-1e39, 1], "answer": 0}', "logits hold -1e+39, which is no usable number"),
         ('{"id": 1, "logits": [-Infinity, -Infinity], "answer": 0}', "every option has probability zero"),
         (GOOD | {"id": 1, "logits": [10**400, 1]}, "logits hold a whole number that is too large"),

@@ -118,8 +118,8 @@ class SelectiveReplicates:
 def selective_replicates(confidence: Floats, error: Floats, weights: Weights) -> SelectiveReplicates:
     """AURC and error AUROC in each replicate, exactly as on the resampled items (copies of an item are ties).
 
-    A block of W tied items with mean error r, after N items with E errors, adds W r + (E - r N)(H(N + W) - H(N)) to
-    the sum of risks, where H is the harmonic number.
+    A block of W tied items with mean error r, after N items with E errors, adds W r + (E - r N)(H(N + W) - H(N)) to the
+    sum of risks, where H is the harmonic number. Summed by parts, the terms with E need blocks that hold errors only.
 
     >>> both = selective_replicates(np.array([0.9, 0.5]), np.array([0.0, 1.0]), np.ones((2, 1), dtype=np.float32))
     >>> both.aurc.tolist(), both.auroc.tolist()
@@ -127,32 +127,37 @@ def selective_replicates(confidence: Floats, error: Floats, weights: Weights) ->
     """
     order = np.argsort(-confidence, kind="stable")
     ranked, errors = confidence[order], error[order]
-    new_block = np.r_[True, ranked[1:] != ranked[:-1]]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     total = weights.sum(axis=0, dtype=np.float64)
     harmonic = np.r_[0.0, (1.0 / np.arange(1, int(total.max()) + 1)).cumsum()]
     replicates = weights.shape[1]
-    seen, wrong = np.zeros(replicates), np.zeros(replicates)
-    reached = np.zeros(replicates)
-    area, pairs = np.zeros(replicates), np.zeros(replicates)
-    starts = np.flatnonzero(new_block)
-    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
+    seen = np.zeros(replicates, dtype=np.float32)  # whole numbers, exact up to 2**24
+    wrong, area, pairs = np.zeros((3, replicates))
+    ends = np.r_[starts[1:], len(order)]
+    faulty = np.add.reduceat(errors, starts) > 0
+    for start, stop, any_error in zip(starts.tolist(), ends.tolist(), faulty.tolist(), strict=True):
+        if not any_error:
+            for row in order[start:stop]:
+                seen += weights[row]
+            continue
+        before = seen.astype(np.float64)
         if stop - start == 1:
-            mass: Floats = weights[order[start]].astype(np.float64)
-            missed = mass * errors[start]
+            mass = weights[order[start]].astype(np.float64)
             rate: Floats | float = float(errors[start])
+            missed = mass * rate
         else:
             rows = weights[order[start:stop]]
             mass = rows.sum(axis=0, dtype=np.float64)
             missed = errors[start:stop] @ rows
-            rate = missed / np.maximum(mass, 1.0)
-        before = seen.copy()
-        seen += mass
-        passed = harmonic[seen.astype(np.intp)]
-        area += missed + (wrong - rate * before) * (passed - reached)
+            rate = ratio(missed, np.maximum(mass, 1.0))
+        after = before + mass
+        reached = harmonic[after.astype(np.intp)]
+        area += missed * (1 - reached) - rate * before * (reached - harmonic[before.astype(np.intp)])
         # Errors in this block rank below the right items seen before, and tie with those of their own block.
         pairs += missed * (before - wrong + (mass - missed) / 2)
         wrong += missed
-        reached = passed
+        seen = after.astype(np.float32)
+    area += wrong * harmonic[total.astype(np.intp)]
     right = total - wrong
     both = (wrong > 1e-9) & (right > 1e-9)
     return SelectiveReplicates(ratio(area, total), ratio(pairs, np.where(both, wrong * right, 0.0)))

@@ -236,7 +236,7 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
     low, high = np.log(TEMPERATURE_BOUNDS[0]), np.log(TEMPERATURE_BOUNDS[1])
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     best = float(found.x)
-    # A one-sided loss is lowest at a bound, which the bounded search only approaches, or stops short of where it is flat.
+    # A one-sided loss is lowest at a bound, which the bounded search approaches, or stops short of where it is flat.
     for bound in (low, high):
         if loss(bound) <= loss(best) + 1e-12:
             best = float(bound)

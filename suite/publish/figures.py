@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ from suite.publish.order import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from suite.metrics.calibration import ReliabilityBins
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +54,8 @@ INK, QUIET, FAINT = "#222222", "#666666", "#D9D9D9"
 WIDTH = 10.0
 DPI = 150
 MAX_COLUMNS = 4
-STYLE: dict[str, object] = {
+CHANCE: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (1, 2))}
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.parse_math": False,
@@ -168,17 +173,15 @@ def _curves(
     settings = list(grouped(rows, setting_of))
     bands = math.ceil(len(curves) / MAX_COLUMNS)
     columns = math.ceil(len(curves) / bands)
-    legend_columns = 4 if max(len(names[setting]) for setting in settings) < 24 else 2
-    has_no_op = any("no-op" in flags(row) for row in rows)
-    entries = len(settings) + 1 + has_no_op
-    top = 0.85 + 0.26 * math.ceil(entries / legend_columns)
+    width = WIDTH if columns > 1 else 6.4
+    handles = _legend(rows, settings, names)
+    legend_columns = _legend_columns(list(handles), width)
+    top = 1.05 + 0.22 * math.ceil(len(handles) / legend_columns)
     panel, gap, band_gap, bottom = 1.85, 0.14, 0.95, 0.62
     height = top + bands * (2 * panel + gap) + (bands - 1) * band_gap + bottom
-    width = WIDTH if columns > 1 else 6.4
     figure = _figure(width, height)
     left, right, between = 0.68, 0.15, 0.22
     panel_width = (width - left - right - (columns - 1) * between) / columns
-    handles: dict[str, Any] = {}
     for index, curve in enumerate(curves):
         band, column = divmod(index, columns)
         x = left + column * (panel_width + between)
@@ -187,11 +190,11 @@ def _curves(
         lower = figure.add_axes((x / width, (y - 2 * panel - gap) / height, panel_width / width, panel / height))
         levels = _levels(rows, curve)
         for axes, key, chance in ((upper, "accuracy", "chance_accuracy"), (lower, "set_size", "set_size_chance")):
-            handles |= _curve_panel(axes, rows, curve, levels=levels, names=names, keys=(key, chance))
+            _curve_panel(axes, rows, levels, key=key, chance_key=chance, joined=curve != OTHER)
             axes.set_ylim(*limits[key])
             if column:
                 axes.tick_params(labelleft=False, left=False)
-        upper.set_title(_shorter(curve.name, 30), fontweight="bold", pad=7)
+        upper.set_title(_shorter(_curve_title(curve), 30), fontweight="bold", pad=7)
         upper.tick_params(labelbottom=False)
         lower.set_xlabel(level_axis(curve), color=QUIET)
         _tick_labels(lower, [level_label(name) for name in levels], panel_width)
@@ -203,73 +206,92 @@ def _curves(
         "Accuracy and conformal set size as weights are compressed",
         f"{_shorter(one_line(scope.model), 60)}{_size(rows)}. Bars are 95 % intervals; compression rises to the right.",
     )
+    order = _row_by_row(list(handles), legend_columns)
     figure.legend(
-        list(handles.values()),
-        list(handles),
+        [handles[label] for label in order],
+        order,
         loc="upper left",
-        bbox_to_anchor=(0.1 / width, 1 - 0.68 / height),
+        bbox_to_anchor=(0.1 / width, 1 - 0.66 / height),
         ncols=legend_columns,
         frameon=False,
-        handlelength=2.2,
-        columnspacing=1.6,
         borderaxespad=0,
+        columnspacing=1.6,
     )
     return figure
 
 
 def _curve_panel(
-    axes: Axes,
-    rows: Sequence[Row],
-    curve: Curve,
-    *,
-    levels: Sequence[str],
-    names: Mapping[Setting, str],
-    keys: tuple[str, str],
-) -> dict[str, Any]:
-    """One panel; returns legend handles by label."""
-    key, chance_key = keys
+    axes: Axes, rows: Sequence[Row], levels: Sequence[str], *, key: str, chance_key: str, joined: bool
+) -> None:
+    """One metric along the levels of one curve, a line a setting; `joined` is false where levels have no order."""
     by_setting = grouped(rows, setting_of)
-    chances = {setting: next(iter(_known(group, chance_key)), None) for setting, group in by_setting.items()}
-    handles: dict[str, Any] = {}
-    one_chance = {value for value in chances.values() if value is not None}
+    chances = _chances(rows, chance_key)
     for index, (setting, group) in enumerate(by_setting.items()):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-        dash = DASHES[index // len(COLOURS) % len(DASHES)]
+        look = _look(index)
         shift = 0.0 if len(by_setting) == 1 else (index / (len(by_setting) - 1) - 0.5) * 0.26
         found = {text(row, "variant"): row for row in group}
         points = [found.get(name) for name in levels]
-        values = np.array([_nan(row, key) for row in points])
-        low = np.array([_nan(row, f"{key}_low") for row in points])
-        high = np.array([_nan(row, f"{key}_high") for row in points])
-        place = np.arange(len(levels)) + shift
-        idle = np.array([row is not None and "no-op" in flags(row) for row in points])
-        line = np.where(idle, np.nan, values)
-        style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "linestyle": "none" if curve == OTHER else dash}
-        # The line runs through the levels that were measured and skips a variant that changed nothing.
-        measured = ~np.isnan(line) | (~idle & np.isnan(values))
-        handle = axes.plot(place[measured], line[measured], marker=marker, markersize=4.6, **style)[0]
-        bars = ~np.isnan(values) & ~np.isnan(low) & ~np.isnan(high)
-        axes.vlines(place[bars], low[bars], high[bars], color=colour, linewidth=1.1, alpha=0.55)
-        axes.plot(place[idle], values[idle], linestyle="none", marker=marker, markersize=4.6, mfc="white", mec=colour)
-        handles[_shorter(one_line(names[setting]), 48)] = handle
-        chance = chances[setting]
-        if chance is not None and len(one_chance) > 1:
-            axes.axhline(chance, color=colour, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-    if len(one_chance) == 1:
-        axes.axhline(next(iter(one_chance)), color=QUIET, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-    from matplotlib.lines import Line2D
-
-    handles["at chance" + (" (colour of the task)" if len(one_chance) > 1 else "")] = Line2D(
-        [], [], color=QUIET, linewidth=1.0, linestyle=(0, (1, 2))
-    )
-    if any("no-op" in flags(row) for row in rows):
-        handles["changed nothing, left out of the line"] = Line2D(
-            [], [], linestyle="none", marker="o", markersize=4.6, mfc="white", mec=QUIET
+        values, low, high = (
+            np.array([_nan(row, name) for row in points]) for name in (key, f"{key}_low", f"{key}_high")
         )
+        place = np.arange(len(levels)) + shift
+        # A variant that changed nothing would draw a flat stretch that no compression earned.
+        idle = np.array([row is not None and "no-op" in flags(row) for row in points])
+        bars = ~(np.isnan(values) | np.isnan(low) | np.isnan(high))
+        axes.vlines(place[bars], low[bars], high[bars], color=look["color"], linewidth=1.1, alpha=0.55)
+        dash = look["linestyle"] if joined else "none"
+        axes.plot(place[~idle], values[~idle], **{**look, "linestyle": dash})
+        axes.plot(place[idle], values[idle], **{**look, "linestyle": "none", "mfc": "white"})
+        if len(set(chances.values())) > 1 and setting in chances:
+            axes.axhline(chances[setting], color=look["color"], zorder=1, **CHANCE)
+    if len(set(chances.values())) == 1:
+        axes.axhline(next(iter(chances.values())), color=QUIET, zorder=1, **CHANCE)
     axes.set_xlim(-0.4, len(levels) - 0.6)
     axes.set_xticks(range(len(levels)))
     axes.tick_params(axis="x", length=0)
+
+
+def _look(index: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+        "linewidth": 1.5,
+        "markersize": 4.6,
+    }
+
+
+def _chances(rows: Sequence[Row], key: str) -> dict[Setting, float]:
+    found = {setting: _known(group, key) for setting, group in grouped(rows, setting_of).items()}
+    return {setting: values[0] for setting, values in found.items() if values}
+
+
+def _legend(rows: Sequence[Row], settings: Sequence[Setting], names: Mapping[Setting, str]) -> dict[str, Line2D]:
+    """Handles by label: the settings, the chance line, and how variants that changed nothing are drawn."""
+    from matplotlib.lines import Line2D
+
+    handles = {_shorter(one_line(names[setting]), 48): Line2D([], [], **_look(i)) for i, setting in enumerate(settings)}
+    chances = {*_chances(rows, "chance_accuracy").values()}
+    if chances:
+        several = ", by task" if len(chances) > 1 else ""
+        handles[f"at chance{several}"] = Line2D([], [], color=QUIET, **CHANCE)
+    if any("no-op" in flags(row) for row in rows):
+        hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4.6, "mfc": "white", "mec": QUIET}
+        handles["changed nothing, off the line"] = Line2D([], [], **hollow)
     return handles
+
+
+def _legend_columns(labels: Sequence[str], width: float) -> int:
+    """As many columns as fit, by the width of a letter; one row where all labels fit side by side."""
+    widths = [0.72 + 0.08 * len(label) for label in labels]
+    if sum(widths) <= width - 0.2:
+        return len(labels)
+    return max(1, min(len(labels), int((width - 0.2) / max(widths))))
+
+
+def _row_by_row(labels: Sequence[str], columns: int) -> list[str]:
+    """Labels reordered so that a legend, which fills column by column, reads row by row."""
+    return [label for column in range(columns) for label in labels[column::columns]]
 
 
 def _levels(rows: Sequence[Row], curve: Curve) -> list[str]:
@@ -299,6 +321,11 @@ def _limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
     return (max(0.0, min(values) - margin), max(values) + margin)
 
 
+def _curve_title(curve: Curve) -> str:
+    """The method, told apart from its other curves where it has them."""
+    return curve.name + {"N:M": " N:M", "activation quantization": ", activations too"}.get(curve.family, "")
+
+
 def _curve_key(curve: Curve) -> tuple[int, str]:
     return curve.key
 
@@ -308,21 +335,18 @@ def _curve_key(curve: Curve) -> tuple[int, str]:
 
 def _reliability(scope: Scope, panels: Sequence[tuple[Row, Cell]], names: Mapping[Setting, str]) -> Figure:
     setting = setting_of(panels[0][0])
-    cloze = is_cloze(panels[0][0])
-    width, height = WIDTH, 6.2
+    width, height = WIDTH, 6.6
     figure = _figure(width, height)
-    left, right, between, top, bottom = 0.68, 0.2, 0.75, 1.0, 0.6
+    left, right, between, top, bottom = 0.68, 0.2, 0.75, 1.5, 0.6
     panel_width = (width - left - right - between) / 2
     counted, gap = 0.95, 0.16
     main = height - top - bottom - counted - gap
     uppers, lowers = [], []
     for index, (row, cell) in enumerate(panels):
         x = left + index * (panel_width + between)
-        upper = figure.add_axes(
-            (x / width, (bottom + counted + gap) / height, panel_width / width, main / height)
-        )
+        upper = figure.add_axes((x / width, (bottom + counted + gap) / height, panel_width / width, main / height))
         lower = figure.add_axes((x / width, bottom / height, panel_width / width, counted / height))
-        _reliability_panel(upper, lower, row, cell)
+        series = _reliability_panel(figure, (upper, lower), row, cell)
         uppers.append(upper)
         lowers.append(lower)
     most = max(axes.get_ylim()[1] for axes in lowers)
@@ -330,12 +354,209 @@ def _reliability(scope: Scope, panels: Sequence[tuple[Row, Cell]], names: Mappin
         axes.set_ylim(0, most)
     uppers[0].set_ylabel("accuracy in the bin")
     lowers[0].set_ylabel("items")
-    kind = ", raw and after temperature scaling" if cloze else ""
     how = f"{one_line(names[setting])}, {setting.scoring} scoring" if setting.scoring else one_line(names[setting])
     _headline(
         figure,
-        f"Does confidence match accuracy? Dense beside its variant with the largest sets{kind}",
+        "Does confidence match accuracy? Dense beside the variant whose sets grow most",
         f"{_shorter(one_line(scope.model), 44)}{_size([panels[0][0]])} on {_shorter(how, 50)}. "
-        "Bars are 95 % intervals of a bin's accuracy.",
+        "Larger points hold more items; bars are 95 % intervals.",
     )
+    _reliability_legend(figure, series)
     return figure
+
+
+def _reliability_legend(figure: Figure, series: Sequence[_Series]) -> None:
+    from matplotlib.lines import Line2D
+
+    width, height = figure.get_size_inches()
+    handles = [
+        Line2D(
+            [], [], color=each.colour, marker="o" if each.filled else "s", mfc=each.colour if each.filled else "white"
+        )
+        for each in reversed(series)
+    ]
+    handles.append(Line2D([], [], color=QUIET, linewidth=1.0, linestyle=(0, (4, 3))))
+    labels = [f"confidence {each.label}" for each in reversed(series)] + ["confidence equals accuracy"]
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(0.1 / width, 1 - 0.66 / height),
+        ncols=3,
+        frameon=False,
+        borderaxespad=0,
+    )
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One way of reading a cell's confidence."""
+
+    label: str
+    colour: str
+    bins: ReliabilityBins
+    filled: bool
+
+
+def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell: Cell) -> list[_Series]:
+    upper, lower = panels
+    series = _series(row, cell)
+    upper.plot([0, 1], [0, 1], color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    for place, each in enumerate(series):
+        bins = each.bins
+        held = bins.count > 0
+        x, y, n = bins.confidence[held], bins.accuracy[held], bins.count[held]
+        low, high = _wilson(y, n)
+        upper.vlines(x, low, high, color=each.colour, linewidth=1.1, alpha=0.45, zorder=2 + place)
+        upper.plot(x, y, color=each.colour, linewidth=0.8, alpha=0.4, zorder=2 + place)
+        # Points grow with their items: a bin of three should not look like a bin of three hundred.
+        upper.scatter(
+            x,
+            y,
+            s=10 + 150 * np.sqrt(n / n.sum()),
+            marker="o" if each.filled else "s",
+            facecolor=each.colour if each.filled else "white",
+            edgecolor=each.colour,
+            linewidth=1.2,
+            clip_on=False,
+            zorder=4 + place,
+        )
+        edges = np.append(bins.lower, bins.upper[-1])
+        if each.filled:
+            lower.stairs(bins.count, edges, fill=True, color=each.colour, alpha=0.45)
+        else:
+            lower.stairs(bins.count, edges, color=each.colour, linewidth=1.3)
+    upper.set_xlim(0, 1)
+    upper.set_ylim(0, 1)
+    lower.set_xlim(0, 1)
+    upper.tick_params(labelbottom=False)
+    lower.set_xlabel("confidence: probability of the most likely option", color=QUIET)
+    lower.locator_params(axis="y", nbins=3, integer=True)
+    accuracy = f"accuracy {fixed(number(row, 'accuracy'), 3)}"
+    after, raw = fixed(number(row, "ece_ts"), 3), fixed(number(row, "ece"), 3)
+    errors = f"ECE {after} after temperature, {raw} raw" if is_cloze(row) else f"ECE {raw}, {after} after temperature"
+    upper.set_title(f"{errors}; {accuracy}", color=QUIET, fontsize=9, pad=6)
+    upper.text(
+        0,
+        1,
+        _shorter(one_line(text(row, "variant")), 40),
+        transform=_above(figure, upper, points=21),
+        fontweight="bold",
+        fontsize=11,
+        va="bottom",
+    )
+    return series
+
+
+def _series(row: Row, cell: Cell) -> list[_Series]:
+    """Confidence raw and, where the row has a temperature, divided by it; the one that leads comes last, on top.
+
+    The temperature is the row's, a mean over splits, applied to all items; the row's own after-temperature figures are
+    evaluated on items that the temperature has not seen.
+    """
+    from suite.metrics import calibration
+    from suite.metrics.rows import score_cell
+    from suite.metrics.sample import Settings
+
+    settings = Settings(text(row, "protocol") or "exact", number(row, "alpha") or 0.1, splits=1, replicates=0)
+    scored = score_cell(cell, settings)
+    some = scored.sample.evaluated
+    confidence, correct = scored.confidence[some], scored.correct[some]
+    raw = calibration.reliability_bins(confidence, correct)
+    temperature = number(row, "temperature")
+    if not is_cloze(row) or temperature is None or temperature <= 0:
+        return [_Series("raw", COLOURS[0], raw, True)]
+    rescaled = calibration.rescale(scored.log_probabilities[some], temperature)
+    after = calibration.reliability_bins(np.exp(rescaled.max(axis=1)), correct)
+    return [_Series("raw", COLOURS[1], raw, False), _Series("after temperature scaling", COLOURS[0], after, True)]
+
+
+def _wilson(share: Floats, count: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The 95 % Wilson interval of a proportion: bounded by 0 and 1, and wide where a bin holds few items."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return middle - half, middle + half
+
+
+# ---------------------------------------------------------------- drawing
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's own defaults and `STYLE`, whatever the reader's configuration file says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        keep = {key: matplotlib.rcParams[key] for key in ("backend", "backend_fallback")}
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k not in keep})
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as PNG, without the date and the version that would change its bytes."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A model name may use signs that the font lacks; they show as boxes, and the text has the name.
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _headline(figure: Figure, title: str, subtitle: str) -> None:
+    width, height = figure.get_size_inches()
+    figure.text(0.1 / width, 1 - 0.12 / height, title, fontsize=13, fontweight="bold", va="top")
+    figure.text(0.1 / width, 1 - 0.4 / height, subtitle, fontsize=9.5, color=QUIET, va="top")
+
+
+def _above(figure: Figure, axes: Axes, *, points: float) -> Any:
+    from matplotlib.transforms import ScaledTranslation
+
+    return axes.transAxes + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
+
+
+def _size(rows: Sequence[Row]) -> str:
+    known = _known(rows, "params_b")
+    return f", {parameters(known[0])} parameters" if known else ""
+
+
+def _shorter(value: str, most: int) -> str:
+    """Text cut in its middle, where names of models differ least."""
+    if len(value) <= most:
+        return value
+    head = (most - 1) * 2 // 3
+    return f"{value[:head]}…{value[len(value) - (most - 1 - head) :]}"
+
+
+def _known(rows: Sequence[Row], key: str) -> list[float]:
+    return [value for row in rows if (value := number(row, key)) is not None]
+
+
+def _nan(row: Row | None, key: str) -> float:
+    value = None if row is None else number(row, key)
+    return math.nan if value is None else value
+
+
+def _cell_key(row: Row) -> tuple[str, str, str, str, int, str]:
+    setting = setting_of(row)
+    return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
+
+
+def _unique(stem: str, taken: set[str]) -> str:
+    """A file name part not used before, also where the file system ignores case."""
+    chosen, count = stem, 1
+    while chosen.lower() in taken:
+        count += 1
+        chosen = f"{stem}-{count}"
+    taken.add(chosen.lower())
+    return chosen

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
+from suite.publish.fields import Row, flags, number, one_line, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import fixed, interval
-from suite.publish.order import OTHER, Setting, curve_of, grouped, in_order, setting_names, setting_of, severity_key
+from suite.publish.order import OTHER, Setting, curve_of, in_order, setting_names, setting_of
 
 NAMED = 3
 """How many curves one sentence names; the others are counted."""
@@ -55,7 +55,7 @@ def _silent_loss(rows: Sequence[Row]) -> str:
     hits = [macro for macro in found if macro is not None]
     if not hits:
         return (
-            f"Accuracy against uncertainty: on none of {_count(len(judged), 'compression curve')} does the set size grow "
+            f"Accuracy against uncertainty: on none of {_count(len(judged), 'compression curve')} does set size grow "
             "while accuracy shows no change: wherever the interval of the set size change lies above zero, that of the "
             "accuracy change excludes zero too (averages over tasks, 95 % intervals)."
         )
@@ -63,7 +63,7 @@ def _silent_loss(rows: Sequence[Row]) -> str:
     more = f"; and {len(hits) - NAMED} more" if len(hits) > NAMED else ""
     return (
         f"Accuracy against uncertainty: set size grows where accuracy shows no change on {len(hits)} of "
-        f"{_count(len(judged), 'compression curve')}, {shown}{more}. These are averages over tasks with 95 % intervals, "
+        f"{_count(len(judged), 'compression curve')}, {shown}{more}. These are averages over tasks with 95 % intervals "
         "not adjusted for the number of comparisons; an interval that covers zero does not prove that nothing changed."
     )
 
@@ -82,8 +82,8 @@ def _silent(macro: Macro) -> bool:
 def _silent_words(macro: Macro, *, many: bool) -> str:
     size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
     return (
-        f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {fixed(size.value, 2, signed=True)} "
-        f"{interval(size.low, size.high, 2, signed=True)}, accuracy {fixed(accuracy.value, 3, signed=True)} "
+        f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {fixed(size.value, 3, signed=True)} "
+        f"{interval(size.low, size.high, 3, signed=True)}, accuracy {fixed(accuracy.value, 3, signed=True)} "
         f"{interval(accuracy.low, accuracy.high, 3, signed=True)})"
     )
 
@@ -97,23 +97,19 @@ def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str
             "so nothing can be said."
         )
     worst, row = max(lost, key=lambda pair: pair[0])
-    below = sum(1 for _, each in lost if _surely_below(each))
-    value = number(row, "lac_transfer_coverage")
-    target = 1 - (number(row, "alpha") or 0.0)
-    many = len({text(each, "model") for each in rows}) > 1
-    bounds = interval(number(row, "lac_transfer_coverage_low"), number(row, "lac_transfer_coverage_high"), 3)
-    where = f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {_task(row, names)}"
-    tally = f"of {_count(len(lost), 'compressed cell')}, {below} have their whole interval below the target."
+    value, target = number(row, "lac_transfer_coverage"), 1 - (number(row, "alpha") or 0.0)
+    where = _where(row, rows, names)
     if worst <= 0:
         return (
-            f"Coverage without recalibration: with the dense model's threshold reused, no variant covers less than the "
+            "Coverage without recalibration: with the dense model's threshold reused, no variant covers less than the "
             f"target of {fixed(target, 2)}; the lowest is {fixed(value, 3)} ({where})."
         )
-    surely = "" if _surely_below(row) else ", which its interval cannot tell from the target"
+    below = sum(_surely_below(each) for _, each in lost)
+    doubt = "" if _surely_below(row) else ", which its interval cannot tell from the target"
     return (
-        f"Coverage without recalibration falls furthest for {where}: the dense model's threshold covers "
-        f"{f'{fixed(value, 3)} {bounds}'.strip()} of the right answers where {fixed(target, 2)} was the target{surely}; "
-        f"{tally}"
+        f"Coverage without recalibration: it falls furthest for {where}, where the dense model's threshold covers "
+        f"{fixed(value, 3)}{_bounds(row, 'lac_transfer_coverage')} of the right answers, target {fixed(target, 2)}{doubt}; "
+        f"of {_count(len(lost), 'compressed cell')}, {below} {'has' if below == 1 else 'have'} the whole interval below it."
     )
 
 
@@ -128,54 +124,54 @@ def _surely_below(row: Row) -> bool:
 
 
 def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
-    """What is left of calibration error after temperature, beside what it was."""
-    known = [
-        row
-        for row in rows
-        if text(row, "variant") != "dense" and None not in (number(row, "ece"), number(row, "ece_ts"))
-    ]
-    known = [row for row in known if "no-op" not in flags(row)]
-    if not known:
+    """What temperature repairs: how often it lowers the error, and where most is left above the dense model's."""
+    compressed = [row for row in rows if text(row, "variant") != "dense" and "no-op" not in flags(row)]
+    known = [(number(row, "ece"), number(row, "ece_ts")) for row in compressed]
+    pairs = [(raw, after) for raw, after in known if raw is not None and after is not None]
+    if not pairs:
         return (
             "Calibration: no compressed cell has a calibration error both raw and after temperature scaling, "
             "so whether temperature repairs it stays open."
         )
-    repaired = sum(1 for row in known if (number(row, "ece_ts") or 0.0) < (number(row, "ece") or 0.0))
-    worst = max(known, key=lambda row: (number(row, "ece_ts") or 0.0))
-    many = len({text(row, "model") for row in rows}) > 1
-    dense = next(
-        (
-            row
-            for row in rows
-            if text(row, "variant") == "dense"
-            and (text(row, "model"), setting_of(row)) == (text(worst, "model"), setting_of(worst))
-        ),
-        None,
-    )
-    beside = "no dense cell beside it"
-    if dense is not None and number(dense, "ece_ts") is not None:
-        beside = f"dense {fixed(number(dense, 'ece_ts'), 3)}"
-    cloze = " Raw figures of cloze scores are no claim of the model and only show the scale." if is_cloze(worst) else ""
-    # A model that answers at chance with the confidence of chance is perfectly calibrated and useless.
-    chance = (
-        " That variant is at chance, where a low error would only mean that confidence fell to the base rate."
-        if "variant-at-chance" in flags(worst)
-        else ""
-    )
+    repaired = sum(after < raw for raw, after in pairs)
+    start = f"Calibration: temperature scaling lowers ECE in {repaired} of {_count(len(pairs), 'compressed cell')}; "
+    left = [(rise, row) for row in compressed if (rise := number(row, "ece_ts_change")) is not None]
+    if not left:
+        return start + "no cell has a dense model to compare what is left with."
+    worst, row = max(left, key=lambda pair: pair[0])
+    surely = sum((number(each, "ece_ts_change_low") or 0.0) > 0 for _, each in left)
+    where = _where(row, rows, names)
+    if worst <= 0:
+        found = "what is left exceeds the dense model's in none."
+    else:
+        bounds = _bounds(row, "ece_ts_change", signed=True)
+        found = (
+            f"what is left exceeds the dense model's most for {where}, by {fixed(worst, 3, signed=True)}{bounds}, and by "
+            f"more than the interval in {surely}."
+        )
+    losses = [(rise, each) for each in compressed if (rise := number(each, "nll_ts_change")) is not None]
+    if not losses:
+        return start + found
+    # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
+    loss, lost = max(losses, key=lambda pair: pair[0])
     return (
-        f"Calibration: temperature scaling lowers the calibration error of {repaired} of "
-        f"{_count(len(known), 'compressed cell')}; the most it leaves is {fixed(number(worst, 'ece_ts'), 3)} for "
-        f"{_who(text(worst, 'model'), text(worst, 'variant'), many=many)} on {_task(worst, names)} "
-        f"(raw {fixed(number(worst, 'ece'), 3)}, {beside}).{chance}{cloze}"
+        f"{start}{found} A low ECE is not knowledge: after temperature, NLL still changes by "
+        f"{fixed(loss, 3, signed=True)}{_bounds(lost, 'nll_ts_change', signed=True)} nats for {_where(lost, rows, names)}."
     )
+
+
+def _bounds(row: Row, key: str, *, signed: bool = False) -> str:
+    shown = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), 3, signed=signed)
+    return f" {shown}" if shown else ""
+
+
+def _where(row: Row, rows: Sequence[Row], names: dict[Setting, str]) -> str:
+    many = len({text(each, "model") for each in rows}) > 1
+    return f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {one_line(names[setting_of(row)])}"
 
 
 def _who(model: str, variant: str, *, many: bool) -> str:
     return f"{one_line(variant)} of {one_line(model)}" if many else one_line(variant)
-
-
-def _task(row: Row, names: dict[Setting, str]) -> str:
-    return one_line(names[setting_of(row)])
 
 
 def _count(number_of: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from suite.cell import Cell
 from suite.metrics.rows import FLAGS
+from suite.publish.definitions import COLUMNS, HOW_TO_READ, MARGINAL, ROUNDING
 from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import Picture, draw_figures
 from suite.publish.files import write_file
@@ -23,6 +24,7 @@ from suite.publish.order import Scope, Setting, grouped, in_order, scope_of, set
 from suite.publish.records import csv_bytes, parquet_bytes
 
 FIGURES = "figures"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def write_leaderboard(
@@ -62,10 +64,13 @@ def write_leaderboard(
 
 
 def _page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row]) -> str:
-    parts = ["# Leaderboard: does a compressed model still know when it may be wrong?", _HOW_TO_READ, _protocol(rows)]
+    parts = ["# Leaderboard: does a compressed model still know when it may be wrong?", HOW_TO_READ, _protocol(rows)]
     sentences = highlights(rows)
     if sentences:
-        parts += ["## What to look at first", "\n".join(f"{i}. {escape(line)}" for i, line in enumerate(sentences, 1))]
+        parts += [
+            "## What to look at first",
+            "\n".join(f"{i}. {_bold_start(line)}" for i, line in enumerate(sentences, 1)),
+        ]
     if rows:
         parts += _summary(rows)
         parts += _sections(rows, pictures)
@@ -73,18 +78,13 @@ def _page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[R
         parts.append("No cell has been scored.")
     parts += _failed(failures)
     parts += _missing(rows)
-    parts += ["## What the columns mean", "\n".join([_COLUMNS, *_flag_meanings(rows)]), _ROUNDING]
+    parts += ["## What the columns mean", "\n".join([*COLUMNS, *_flag_meanings(rows)]), ROUNDING]
     return "\n\n".join(parts) + "\n"
 
 
-_HOW_TO_READ = (
-    "Each row is one language model after one kind of compression, answering multiple-choice questions. *Accuracy* says "
-    "how often its first choice is right. *Set size* says how many options must be kept so that the right one is among "
-    "them as often as the target coverage asks: it grows when the model can no longer tell which answers to rule out, "
-    "even while its first choice stays right. Compare a variant with the `dense` row of its own table, from mild to "
-    "severe compression. Brackets are 95 % bootstrap intervals of one row; variants share their items, so a difference is "
-    "judged by the paired changes in the summary, not by whether brackets overlap."
-)
+def _bold_start(sentence: str) -> str:
+    topic, colon, rest = sentence.partition(": ")
+    return f"**{escape(topic + colon.strip())}** {escape(rest)}" if colon else escape(sentence)
 
 
 def _protocol(rows: Sequence[Row]) -> str:
@@ -97,11 +97,10 @@ def _protocol(rows: Sequence[Row]) -> str:
             averaged = "averaged over random splits of the items into conformal and test folds"
         else:
             averaged = f"averaged over {splits:.0f} random splits of the items into conformal and test folds"
-        lines.append(f"Protocol `{one_line(protocol) or 'unknown'}`, α = {alpha:g} (target coverage {1 - alpha:g}), {averaged}.")
-    return (
-        f"**How it was measured.** {' '.join(lines)} Coverage is marginal, for exchangeable items of these benchmarks: it "
-        "promises nothing for single items, for subjects, or for the traffic of a deployment."
-    )
+        lines.append(
+            f"Protocol `{one_line(protocol) or 'unknown'}`, α = {alpha:g} (target coverage {1 - alpha:g}), {averaged}."
+        )
+    return " ".join(["**How it was measured.**", *lines, MARGINAL])
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
@@ -110,16 +109,16 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     after = any(is_cloze(row) for row in rows)
     scopes = _Scopes(rows)
     header = [
-        *("model", "parameters", "variant", "bits", "MB", "accuracy", "change", "set size", "change"),
+        *("model", "parameters", "variant", "bits", "MB", "accuracy", "accuracy change", "set size", "set size change"),
         *("coverage (LAC)", "dense threshold reused", *_proper_header(after)[::2], "flags"),
     ]
     body = [_summary_line(macro, scopes, after=after) for macro in macros]
     return [
         "## Summary: averages over tasks",
-        "Means of figures made task by task, over the tasks on which the dense model is above chance. A variant that lacks "
-        "one of them has no average. *Change* is against dense on the same items.",
+        "Means of figures made task by task, over the tasks on which the dense model is above chance. A variant that "
+        "lacks one of them has no average. Changes are against dense on the same items.",
         "\n".join(_went_in(rows, names, scopes)),
-        table(header, body, left=1),
+        table(header, body, left=3),
     ]
 
 
@@ -136,12 +135,14 @@ def _went_in(rows: Sequence[Row], names: Mapping[Setting, str], scopes: _Scopes)
 
 def _summary_line(macro: Macro, scopes: _Scopes, *, after: bool) -> list[str]:
     suffix = "_ts" if after else ""
-    tasks = {text(row, "task") for row in macro.rows}
     outside = sum(1 for row in macro.rows if _beyond_band(row))
     coverage = fixed(macro.average("lac_coverage").value, 3)
     if outside and coverage != MISSING:
         coverage += f" ({outside} of {len(macro.rows)} outside the band)"
-    marks = [f"{code(flag)}" + (f" ×{count}" if len(tasks) > 1 else "") for flag, count in macro.flags.items()]
+    marks = [
+        f"{code(flag)}" + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else "")
+        for flag, count in macro.flags.items()
+    ]
     if macro.absent:
         marks.append(f"lacks {_listed(macro.absent)}")
     return [
@@ -165,7 +166,7 @@ def _summary_line(macro: Macro, scopes: _Scopes, *, after: bool) -> list[str]:
 def _average(average: Average, key: str, *, signed: bool = False) -> str:
     decimals = places(key)
     value = fixed(average.value, decimals, signed=signed)
-    return f"{value} {interval(average.low, average.high, decimals, signed=signed)}".strip()
+    return _whole(f"{value} {interval(average.low, average.high, decimals, signed=signed)}".strip())
 
 
 def _sections(rows: Sequence[Row], pictures: Sequence[Picture]) -> list[str]:
@@ -191,7 +192,9 @@ def _setting_line(setting: Setting, rows: Sequence[Row]) -> str:
         f"Scoring {code(setting.scoring)}" if setting.scoring else "Scoring unknown",
         f"prompt {code(setting.prompt)}" if setting.prompt else "prompt unknown",
         f"{setting.shots} shots",
-        (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}") + " items" if counts else "items unknown",
+        (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}") + " items"
+        if counts
+        else "items unknown",
         f"accuracy at chance {fixed(chance, 3)}",
         f"set size at chance {fixed(at_chance, 2)}",
     ]
@@ -206,15 +209,24 @@ def _setting_line(setting: Setting, rows: Sequence[Row]) -> str:
 
 def _task_table(rows: Sequence[Row]) -> str:
     after = any(is_cloze(row) for row in rows)
-    header = ["variant", "bits", "MB", "accuracy", "set size", "coverage (LAC) and band", *_proper_header(after), "flags"]
+    header = [
+        "variant",
+        "bits",
+        "MB",
+        "accuracy",
+        "set size",
+        "coverage (LAC) and band",
+        *_proper_header(after),
+        "flags",
+    ]
     proper = ("ece_ts", "ece", "nll_ts", "nll") if after else ("ece", "ece_ts", "nll", "nll_ts")
     body = [
         [
             code(text(row, "variant")),
             fixed(number(row, "bits_per_weight"), places("bits_per_weight")),
             fixed(number(row, "megabytes"), places("megabytes")),
-            estimate(row, "accuracy"),
-            estimate(row, "set_size"),
+            _whole(estimate(row, "accuracy")),
+            _whole(estimate(row, "set_size")),
             _coverage(row),
             *(fixed(number(row, key), places(key)) for key in proper),
             ", ".join(code(flag) for flag in flags(row)),
@@ -237,7 +249,13 @@ def _coverage(row: Row) -> str:
     low, high = number(row, "lac_coverage_band_low"), number(row, "lac_coverage_band_high")
     band = f" ({fixed(low, 3)} to {fixed(high, 3)})" if low is not None and high is not None else ""
     mark = {-1: " ▼", 0: "", 1: " ▲"}[_beyond_band(row)]
-    return f"**{fixed(value, 3)}{mark}**{band}" if mark else f"{fixed(value, 3)}{band}"
+    return _whole(f"**{fixed(value, 3)}{mark}**{band}" if mark else f"{fixed(value, 3)}{band}")
+
+
+def _whole(shown: str) -> str:
+    """A figure with its interval or band: a narrow column may break before the bracket and nowhere else."""
+    head, bracket, rest = shown.partition(" [") if " [" in shown else shown.partition(" (")
+    return head.replace(" ", NO_BREAK) + bracket + rest.replace(" ", NO_BREAK)
 
 
 def _beyond_band(row: Row) -> int:
@@ -306,36 +324,11 @@ def _flag_meanings(rows: Sequence[Row]) -> list[str]:
     if not seen:
         return []
     meanings = [f"  - {code(flag)}: {escape(FLAGS.get(flag, 'no description recorded'))}" for flag in seen]
-    return ["- **flags**, with ×n for the number of tasks that carry one:", *meanings]
+    return [
+        "- **flags**, in the summary with the number of tasks that carry one where it is not all of them:",
+        *meanings,
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(escape(name) for name in names)
-
-
-_COLUMNS = "\n".join(
-    [
-        "- **parameters**: weights of the model, embeddings included.",
-        "- **bits**: measured bits a weight of the whole model, embeddings included; lower is smaller.",
-        "- **MB**: measured size of the weights in 10⁶ bytes; lower is smaller.",
-        "- **accuracy**: fraction of items whose most likely option is right, ties counted as a fraction; higher is better.",
-        "- **set size**: mean number of options in the conformal set, averaged over LAC and randomized APS; lower means the "
-        "model knows better what to rule out. Without knowledge it is (1 − α) times the number of options.",
-        "- **coverage (LAC)**: fraction of items whose LAC set holds the right option, the threshold fitted on the variant's "
-        "own answers; it should be near 1 − α, neither end is better. The band holds the coverage of a single split 95 times "
-        "in 100; an average over splits varies less. ▼ and ▲ mark values below and above the band.",
-        "- **dense threshold reused**: the same coverage when the threshold of the dense model is kept, as when nobody "
-        "recalibrates after compression; below 1 − α the sets are too small for the compressed model.",
-        "- **ECE**: expected calibration error of the most likely option, 15 equal-width bins; lower is better. Small where a "
-        "model answers at chance and says so: read it beside accuracy. Inflated when items are few.",
-        "- **NLL**: mean negative log-likelihood of the right option over the item's options, in nats; lower is better.",
-        "- **after T**: after temperature scaling, the temperature fitted on items that are not evaluated.",
-    ]
-)
-
-_ROUNDING = (
-    "Rounded to 3 decimals; set sizes and bits to 2, megabytes to 1; parameters to 3 significant digits. A dash is a value "
-    "that could not be computed. Every figure, with intervals of the columns that show none here, is in rows.csv and "
-    "rows.parquet to 6 significant digits. The interval of an average treats tasks as independent samples; calibration "
-    "errors have none, because theirs belong to the debiased estimate."
-)

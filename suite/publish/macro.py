@@ -63,7 +63,7 @@ class Macro:
         mean = sum(known) / len(known)
         below = [value - task.low for value, task in zip(known, tasks, strict=True) if task.low is not None]
         above = [task.high - value for value, task in zip(known, tasks, strict=True) if task.high is not None]
-        # An interval need not hold its own value (that of calibration error is debiased): quadrature has no meaning then.
+        # An interval need not hold its value (that of calibration error is debiased): quadrature has no meaning then.
         if len(below) < len(known) or len(above) < len(known) or min(*below, *above) < 0:
             return Average(mean)
         return Average(mean, mean - math.hypot(*below) / len(known), mean + math.hypot(*above) / len(known))

@@ -18,6 +18,7 @@ from suite.cell import Cell, make_cell
 from suite.checkpoint import Checkpoint
 from suite.errors import SuiteError
 from suite.score import engine
+from suite.score.drift import Drift, compare, in_float32
 from suite.score.pack import Batch, plan_batches
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render
 from suite.score.store import ShardStore
@@ -26,6 +27,7 @@ from suite.task import Question, Task, select
 ENGINE_VERSION = 1
 CPU_TOKEN_BUDGET = 2048
 ACCELERATOR_TOKEN_BUDGET = 16384
+DRIFT_ITEMS = 8
 _SHARD_BATCHES = 4
 
 
@@ -167,6 +169,8 @@ def score(
     budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
     planned = plan_batches(encoded, backend=used, budget=budget)
     reader = _Reader(network, used, engine.option_logits if letter else engine.log_likelihoods)
+    if shards:
+        shards = shards.within(_plan_hash(encoded, planned))
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
     for number, first in enumerate(range(0, len(planned), _SHARD_BATCHES)):
         members = planned[first : first + _SHARD_BATCHES]
@@ -185,6 +189,7 @@ def score(
         for index, values in zip(indices, done, strict=True):
             scores[index] = values
     _check_finite(sheet, scores)
+    drift = None if checkpoint.dtype == "float32" else _drift(reader, sheet, encoded, scores)
     if sheet.scoring == "cloze-norm":
         # as lm-eval's acc_norm: characters of the option's text without the space before it
         scores = [
@@ -193,11 +198,20 @@ def score(
         ]
     forwarded = _forwarded(encoded, planned, used)
     run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
+    run["drift"] = drift.as_metadata() if drift else None
     return _cell(checkpoint, variant, sheet, scores, run)
 
 
+def _plan_hash(encoded: Sequence[Encoded], planned: Sequence[Batch]) -> str:
+    """Which tokens are in which shard: finished parts of another plan are of no use."""
+    digest = hashlib.sha256()
+    for batch in planned:
+        digest.update(repr([(index, encoded[index]) for index in batch.items]).encode())
+    return digest.hexdigest()[:16]
+
+
 class _Reader:
-    """Forward passes with the last shared start kept, and memory that runs out made a failure of the cell."""
+    """Forward passes with the last shared start kept; a batch that memory does not hold is halved."""
 
     def __init__(self, network: Any, backend: str, function: Callable[..., list[NDArray[np.float64]]]) -> None:
         self.network, self.backend, self.function = network, backend, function
@@ -212,16 +226,18 @@ class _Reader:
             if shared and self.shared is None:
                 self.shared = engine.encode_prefix(self.network, shared)
             return self.function(self.network, items, backend=self.backend, shared=self.shared)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise _out_of_memory(items) from error
-        except RuntimeError as error:
-            if "allocate memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            # torch's CPU allocator has no exception type of its own
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
                 raise
-            raise _out_of_memory(items) from error
-
-
-def _out_of_memory(items: list[Encoded]) -> CellFailure:
-    return CellFailure(f"out of memory on a batch of {len(items)} items; use a smaller token budget")
+            if len(items) == 1:
+                raise CellFailure(
+                    "out of memory on a single item; the model needs more memory than there is"
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(items) // 2
+        return [*self.read(items[:half], shared), *self.read(items[half:], shared)]
 
 
 def _forwarded(encoded: Sequence[Encoded], planned: Sequence[Batch], backend: str) -> int:
@@ -230,6 +246,16 @@ def _forwarded(encoded: Sequence[Encoded], planned: Sequence[Batch], backend: st
         return sum(len(item.prefix) + len(branch) - 1 for item in encoded for branch in item.branches)
     own = sum(encoded[index].forwarded - len(batch.shared) for batch in planned for index in batch.items)
     return own + sum(len(shared) for shared in {batch.shared for batch in planned})
+
+
+def _drift(reader: _Reader, sheet: Sheet, encoded: Sequence[Encoded], scores: Sequence[NDArray[np.float64]]) -> Drift:
+    """The cell's own scores against float32 on a fixed handful of its items: those whose hashed id is smallest."""
+    ranked = sorted(range(len(encoded)), key=lambda i: hashlib.sha256(sheet.questions[i].id.encode()).digest())
+    handful = ranked[:DRIFT_ITEMS]
+    reader.shared = None
+    with in_float32(reader.network):
+        reference = reader.read([encoded[index] for index in handful], ())
+    return compare([scores[index] for index in handful], reference)
 
 
 def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:

@@ -213,7 +213,7 @@ def _log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, t
 
     weight = network.get_output_embeddings().weight
     rows, tokens = rows.to(weight.device), tokens.to(weight.device)
-    if weight.dtype == torch.float32:
+    if torch.float32 in (weight.dtype, states.dtype):
         logits = _head(network, states)
         return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
     coarse = _head(network, states, exact=False)

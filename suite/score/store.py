@@ -40,6 +40,10 @@ class ShardStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def within(self, name: str) -> ShardStore:
+        """The store in a folder below this one."""
+        return ShardStore(self.folder / name)
+
     def read(self, number: int, lengths: Sequence[int]) -> list[NDArray[np.float64]] | None:
         """The scores of shard `number`, or None when it is missing or damaged (which is said on stderr).
 

@@ -1,0 +1,450 @@
+"""Rows as a caller sees them: keys, pairing, flags, reasons, and independence of order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from suite.cell import make_cell
+from suite.errors import SuiteError
+from suite.metrics.conformal import coverage_band
+from suite.metrics.details import compute_details
+from suite.metrics.rows import FLAGS, INTERVAL_KEYS, ROW_KEYS, compute_rows
+
+FAST = {"splits": 4, "replicates": 40}
+
+
+def cell(scores, answers, *, variant="dense", ids=None, kind="logits", model=None, task="t", prompt="base", **extra):
+    variant_section = variant if isinstance(variant, dict) else {"name": variant}
+    return make_cell(
+        ids=ids or [f"i{row}" for row in range(len(answers))],
+        answers=answers,
+        scores=scores,
+        kind=kind,
+        model={"name": "m"} | (model or {}),
+        variant=variant_section,
+        task={"name": task, "scoring": "letter", "prompt": prompt, "shots": 0},
+        **extra,
+    )
+
+
+def world(n=240, width=4, seed=0, noise=(0.0,)):
+    """Answers, and option scores that know them less and less."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, 1.5, (n, width))
+    answers = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    return answers, [z + level * rng.normal(size=z.shape) for level in noise]
+
+
+def only(rows, variant):
+    (row,) = [row for row in rows if row["variant"] == variant]
+    return row
+
+
+def same(first, second):
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def curve():
+    answers, (dense, mild, harsh) = world(noise=(0.0, 0.5, 3.0))
+    return [
+        cell(dense, answers),
+        cell(mild, answers, variant="rtn-w4"),
+        cell(harsh, answers, variant="rtn-w2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows(curve):
+    return compute_rows(curve, **FAST)
+
+
+def test_rows_are_json_and_have_every_key_in_order(rows):
+    for row in rows:
+        assert tuple(row) == ROW_KEYS
+    json.dumps(rows, allow_nan=False)
+
+
+def test_documented_keys_are_there(rows):
+    documented = """model variant family task scoring prompt shots protocol alpha n params_b accuracy nll brier ece
+        ece_equal_mass ace mce lac_set_size lac_coverage aps_set_size aps_coverage set_size uacc aurc error_auroc n_paired
+        flips_to_wrong flips_to_right kl set_size_change accuracy_change lac_transfer_coverage notes flags
+        temperature nll_ts brier_ts ece_ts accuracy_low accuracy_high set_size_change_low
+        lac_coverage_band_low tie_rate set_size_chance chance_accuracy"""
+    assert set(documented.split()) <= set(ROW_KEYS)
+    assert len(set(ROW_KEYS)) == len(ROW_KEYS)
+
+
+def test_whatever_is_missing_has_a_reason(rows, curve):
+    for row in rows + compute_rows(curve, splits=2, replicates=0):
+        for key, value in row.items():
+            if value is None:
+                base = key.removesuffix("_low").removesuffix("_high")
+                assert {key, base, f"{base}_low"} & set(row["notes"]), key
+        for key in row["notes"]:
+            assert row[key] is None
+
+
+def test_figures_fall_and_rise_as_they_should(rows):
+    dense, mild, harsh = rows
+    assert [row["variant"] for row in rows] == ["dense", "rtn-w4", "rtn-w2"]
+    assert dense["accuracy"] > mild["accuracy"] > harsh["accuracy"]
+    assert dense["set_size"] < mild["set_size"] < harsh["set_size"] < 4
+    assert dense["kl"] is None
+    assert 0 < mild["kl"] < harsh["kl"]
+    assert harsh["lac_transfer_coverage"] < 0.8 < mild["lac_transfer_coverage"]
+    assert harsh["lac_transfer_undercoverage_p"] < 0.01
+    assert harsh["temperature"] > dense["temperature"]
+    assert harsh["nll_ts"] < harsh["nll"]
+    assert harsh["set_size_change_low"] > 0
+    assert harsh["accuracy_change_high"] < 0
+    assert harsh["set_size"] == pytest.approx((harsh["lac_set_size"] + harsh["aps_set_size"]) / 2)
+
+
+def test_intervals_hold_their_value_or_its_debiased_form(rows):
+    centre = {"ece": "ece_debiased", "ece_ts": "ece_ts_debiased"}
+    for row, key in itertools.product(rows, INTERVAL_KEYS):
+        if row[key] is not None:
+            value = row[centre.get(key, key)]
+            assert row[f"{key}_low"] <= max(value, 0 if key in centre else value) <= row[f"{key}_high"], key
+
+
+def test_coverage_of_each_cell_is_near_its_promise(rows):
+    for row in rows:
+        for key in ("lac_coverage", "aps_coverage"):
+            assert abs(row[key] - 0.9) < 0.06
+        assert row["aps_deterministic_coverage"] >= row["aps_coverage"]
+        low, high = coverage_band(96, 96, alpha=0.1)
+        assert row["lac_coverage_band_low"] == pytest.approx(low, abs=0.01)
+        assert row["lac_coverage_band_high"] == pytest.approx(high, abs=0.01)
+
+
+def reordered(source, order, columns=None):
+    scores = source.scores[order]
+    answers = source.answers[order]
+    if columns is not None:
+        scores, answers = scores[:, columns], np.argsort(columns)[answers]
+    return cell(scores, answers, variant=dict(source.variant), ids=[source.ids[i] for i in order])
+
+
+def test_order_of_items_cells_and_options_changes_nothing(curve, rows):
+    rng = np.random.default_rng(1)
+    columns = rng.permutation(4)
+    shuffled = [reordered(c, rng.permutation(len(c))) for c in curve[::-1]]
+    assert same(compute_rows(shuffled, **FAST), rows)
+    moved = compute_rows([reordered(c, np.arange(len(c)), columns) for c in curve], **FAST)
+    for row, expected in zip(moved, rows, strict=True):
+        for key in ROW_KEYS:
+            if isinstance(expected[key], float):
+                assert row[key] == pytest.approx(expected[key], abs=2e-5), key
+
+
+def test_other_variants_change_nothing(curve, rows):
+    alone = compute_rows([curve[0], curve[2]], **FAST)
+    assert same(only(alone, "rtn-w2"), only(rows, "rtn-w2"))
+    assert same(only(alone, "dense"), only(rows, "dense"))
+
+
+def test_seed_changes_splits_and_draws_but_not_plain_figures(curve, rows):
+    other = only(compute_rows(curve, seed=1, **FAST), "rtn-w4")
+    row = only(rows, "rtn-w4")
+    assert other["accuracy"] == row["accuracy"]
+    assert other["ece"] == row["ece"]
+    assert other["aps_set_size"] != row["aps_set_size"]
+    assert other["accuracy_low"] != row["accuracy_low"]
+
+
+def test_curves_are_kept_apart(curve):
+    answers, (dense,) = world(seed=5)
+    elsewhere = [
+        cell(dense, answers, task="u"),
+        cell(dense + 1e-3, answers, task="t", prompt="other", variant="rtn-w4"),
+    ]
+    rows = compute_rows([*curve, *elsewhere], **FAST)
+    assert [(r["task"], r["prompt"], r["variant"]) for r in rows] == [
+        ("t", "base", "dense"),
+        ("t", "base", "rtn-w4"),
+        ("t", "base", "rtn-w2"),
+        ("t", "other", "rtn-w4"),
+        ("u", "base", "dense"),
+    ]
+    assert rows[3]["flags"] == ["dense-missing"]
+    assert rows[3]["kl"] is None
+    assert rows[3]["n_paired"] == 0
+
+
+def test_flips_and_changes_by_hand():
+    dense = np.array([[3.0, 0], [3, 0], [3, 0], [0, 3], [0, 3]] * 30)
+    variant = np.array([[3.0, 0], [0, 3], [0, 3], [3, 0], [0, 3]] * 30)
+    row = compute_rows([cell(dense, [0] * 150), cell(variant, [0] * 150, variant="rtn-w3")], **FAST)[1]
+    assert row["flips_to_wrong"] == pytest.approx(0.4)
+    assert row["flips_to_right"] == pytest.approx(0.2)
+    assert row["accuracy_change"] == pytest.approx(-0.2)
+    tail = sum(math.comb(90, k) for k in range(31)) / 2**90
+    assert row["mcnemar_p"] == pytest.approx(2 * tail)
+    gap = math.log(1 + math.exp(3)) - math.log(1 + math.exp(-3))
+    assert row["nll_change"] == pytest.approx(0.2 * gap)
+    p = 1 / (1 + math.exp(-3))
+    assert row["kl"] == pytest.approx(0.6 * (p * 3 - (1 - p) * 3))
+    assert row["confidence_correlation"] is None
+    assert "same" in row["notes"]["confidence_correlation"]
+
+
+def test_pairing_uses_shared_items_with_equal_answers_and_option_counts():
+    answers, (dense, variant) = world(n=200, noise=(0.0, 1.0))
+    ids = [f"i{i}" for i in range(200)]
+    changed = answers.copy()
+    changed[:10] = (changed[:10] + 1) % 4
+    ragged = [list(row) for row in variant]
+    for i in range(10, 20):
+        ragged[i] = [*ragged[i], 0.0]
+    order = np.random.default_rng(0).permutation(200)[:150]
+    odd = cell([ragged[i] for i in order], changed[order], ids=[ids[i] for i in order], variant="rtn-w3")
+    row = compute_rows([cell(dense, answers, ids=ids), odd], **FAST)[1]
+    kept = sorted((i for i in order if i >= 20), key=lambda i: ids[i])
+    assert row["n_paired"] == len(kept)
+    assert row["flags"] == ["unpaired-items"]
+    clean = compute_rows(
+        [
+            cell(dense[kept], answers[kept], ids=[ids[i] for i in kept]),
+            cell(variant[kept], answers[kept], ids=[ids[i] for i in kept], variant="rtn-w3"),
+        ],
+        **FAST,
+    )[1]
+    for key in (
+        "accuracy_change",
+        "set_size_change",
+        "set_size_change_low",
+        "kl",
+        "lac_transfer_coverage",
+        "mcnemar_p",
+    ):
+        assert row[key] == clean[key], key
+
+
+def test_nothing_shared_is_said():
+    answers, (dense, variant) = world(n=120, noise=(0, 1))
+    other = cell(variant, answers, ids=[f"j{i}" for i in range(120)], variant="rtn-w4")
+    row = compute_rows([cell(dense, answers), other], **FAST)[1]
+    assert row["n_paired"] == 0
+    assert row["kl"] is None
+    assert "shared" in row["notes"]["kl"]
+    assert row["accuracy"] is not None
+
+
+@pytest.mark.parametrize("variant", [{"name": "rtn-w4"}, {"name": "rtn-w4", "no_op": True}])
+def test_a_variant_that_changed_nothing_is_a_no_op(variant):
+    answers, (dense, other) = world(noise=(0, 1))
+    changed = other if variant.get("no_op") else dense
+    row = compute_rows([cell(dense, answers), cell(changed, answers, variant=variant)], **FAST)[1]
+    assert "no-op" in row["flags"]
+    if not variant.get("no_op"):
+        for key in ("flips_to_wrong", "kl", "accuracy_change", "set_size_change", "ece_change"):
+            assert row[key] == 0
+        assert row["mcnemar_p"] == 1
+
+
+def test_chance_is_judged_by_the_dense_model_for_the_whole_curve():
+    rng = np.random.default_rng(3)
+    answers, (good, bad) = world(n=300, noise=(0, 100))
+    noise = rng.normal(size=(300, 4))
+    blind = compute_rows([cell(noise, answers), cell(good, answers, variant="rtn-w4")], **FAST)
+    assert all("at-chance" in row["flags"] for row in blind)
+    assert "variant-at-chance" not in blind[1]["flags"]
+    broken = compute_rows([cell(good, answers), cell(bad, answers, variant="rtn-w2")], **FAST)
+    assert broken[0]["flags"] == []
+    assert "variant-at-chance" in broken[1]["flags"]
+    assert "at-chance" not in broken[1]["flags"]
+
+
+def test_lac_set_size_at_chance_is_the_chance_level():
+    rng = np.random.default_rng(4)
+    z, answers = rng.normal(size=(4000, 5)), rng.integers(0, 5, 4000)
+    row = compute_rows([cell(z, answers)], splits=10, replicates=0)[0]
+    assert row["set_size_chance"] == pytest.approx(4.5)
+    assert row["lac_set_size"] == pytest.approx(4.5, abs=0.06)
+    assert row["chance_accuracy"] == pytest.approx(0.2)
+
+
+def test_requantized_parent_and_metadata_are_passed_on():
+    answers, (dense,) = world()
+    variant = {"name": "dense", "bits_per_weight": 4.5, "megabytes": 88, "sparsity": 0.0}
+    row = compute_rows(
+        [cell(dense, answers, variant=variant, model={"params": 135e6, "parent_quantization": "Q4_1"})], **FAST
+    )[0]
+    assert row["flags"] == ["requantized-parent"]
+    assert (row["bits_per_weight"], row["megabytes"], row["sparsity"], row["params_b"]) == (4.5, 88.0, 0.0, 0.135)
+    assert row["relative_weight_error"] is None
+    assert row["family"] == row["method"] == "dense"
+
+
+def test_ties_are_counted_flagged_and_averaged():
+    scores = np.tile([[1.0, 1.0, 0.0]], (200, 1))
+    row = compute_rows([cell(scores, [0, 1] * 100)], **FAST)[0]
+    assert row["tie_rate"] == 1.0
+    assert row["accuracy"] == 0.5
+    assert "ties" in row["flags"]
+    dense, variant = cell(scores, [0, 1] * 100), cell(scores * 1.5, [0, 1] * 100, variant="rtn-w4")
+    row = compute_rows([dense, variant], **FAST)[1]
+    assert row["flips_to_wrong"] == row["flips_to_right"] == 0
+
+
+def test_zero_probabilities_give_reasons_not_infinities():
+    dense = np.tile([[0.5, 0.3, 0.2]], (150, 1))
+    variant = np.tile([[0.7, 0.3, 0.0]], (150, 1))
+    answers = [0] * 100 + [2] * 50
+    first, row = compute_rows(
+        [cell(dense, answers, kind="probs"), cell(variant, answers, kind="probs", variant="rtn-w2")], **FAST
+    )
+    assert row["nll"] is None
+    assert "50 items" in row["notes"]["nll"]
+    assert row["nll_ts"] is None
+    assert row["kl"] is None
+    assert row["js"] == pytest.approx(0.0792, abs=0.03)
+    assert row["nll_change"] is None
+    assert first["nll"] is not None
+    assert row["brier"] == pytest.approx((100 * (0.09 + 0.09) + 50 * (0.49 + 0.09 + 1)) / 150)
+
+
+def test_all_right_and_all_wrong():
+    sure = np.tile([[4.0, 0.0, 0.0]], (120, 1))
+    right = compute_rows([cell(sure, [0] * 120)], **FAST)[0]
+    assert right["accuracy"] == right["accuracy_high"] == 1.0
+    assert right["accuracy_low"] == pytest.approx(0.025 ** (1 / 120))  # Clopper-Pearson, as resampling says nothing
+    assert right["error_auroc"] is None
+    assert right["lac_set_size"] == 1.0
+    assert "temperature-at-bound" in right["flags"]
+    wrong = compute_rows([cell(sure, [1] * 120)], **FAST)[0]
+    assert wrong["accuracy"] == 0.0
+    assert wrong["accuracy_high"] == pytest.approx(1 - 0.025 ** (1 / 120))
+    assert wrong["flags"] == ["at-chance", "temperature-at-bound"]
+    assert wrong["error_auroc"] is None
+
+
+@pytest.mark.parametrize("protocol", ["exact", "ye2024"])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 20])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_handful_of_items_gives_rows_not_errors(n, protocol):
+    answers, (dense, variant) = world(n=n, width=3, noise=(0, 1))
+    cells = [cell(dense, answers), cell(variant, answers, variant="rtn-w4")]
+    rows = compute_rows(cells, protocol=protocol, splits=3, replicates=20)
+    json.dumps(rows, allow_nan=False)
+    for row in rows:
+        assert "small-n" in row["flags"]
+        assert set(row["flags"]) <= set(FLAGS)
+        for key, value in row.items():
+            if value is None:
+                base = key.removesuffix("_low").removesuffix("_high")
+                assert {key, base, f"{base}_low"} & set(row["notes"]), key
+
+
+def test_items_may_differ_in_their_number_of_options():
+    rng = np.random.default_rng(6)
+    scores = [rng.normal(size=2 + i % 3) for i in range(300)]
+    answers = [int(rng.integers(len(s))) for s in scores]
+    row = compute_rows([cell(scores, answers)], splits=20, replicates=20)[0]
+    assert row["chance_accuracy"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
+    assert row["set_size_chance"] == pytest.approx(2.7)
+    assert row["lac_set_size"] < 3
+    assert abs(row["lac_coverage"] - 0.9) < 0.05
+
+
+def test_groups_widen_intervals_when_items_repeat():
+    answers, (dense,) = world(n=60)
+    scores, twice = np.repeat(dense, 5, axis=0), np.repeat(answers, 5)
+    groups = [f"g{i // 5}" for i in range(300)]
+    plain = compute_rows([cell(scores, twice)], splits=2, replicates=300)[0]
+    grouped = compute_rows([cell(scores, twice, groups=groups)], splits=2, replicates=300)[0]
+
+    def width(row):
+        return row["accuracy_high"] - row["accuracy_low"]
+
+    assert width(grouped) / width(plain) == pytest.approx(math.sqrt(5), rel=0.25)
+
+
+def test_alpha_moves_coverage_and_size(curve):
+    found = [compute_rows(curve[:1], alpha=alpha, splits=20, replicates=0)[0] for alpha in (0.05, 0.1, 0.2, 0.35)]
+    for key in ("lac_coverage", "aps_coverage"):
+        for row in found:
+            assert row[key] == pytest.approx(1 - row["alpha"], abs=0.04)
+    sizes = [row["lac_set_size"] for row in found]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_no_replicates_leave_intervals_out(curve):
+    row = compute_rows(curve, splits=2, replicates=0)[1]
+    assert row["accuracy_low"] is None
+    assert row["accuracy_change"] is not None
+    assert row["accuracy_change_detectable"] is None
+
+
+def test_detectable_change_is_stated_from_the_spread_of_replicates(rows):
+    row = only(rows, "rtn-w2")
+    width = row["accuracy_change_high"] - row["accuracy_change_low"]
+    assert row["accuracy_change_detectable"] == pytest.approx(width / 3.92 * 2.8, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "exat"}, "did you mean exact"),
+        ({"alpha": 0.0}, "alpha 0.0"),
+        ({"alpha": 1.2}, "alpha 1.2"),
+        ({"splits": 0}, "splits 0"),
+        ({"replicates": -3}, "replicates -3"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_bad_parameters_are_one_line(curve, options, message):
+    with pytest.raises(SuiteError, match=message) as caught:
+        compute_rows(curve, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disagreement_with_a_library_is_raised(curve, monkeypatch):
+    from suite.metrics import oracle
+
+    monkeypatch.setattr(oracle, "netcal_errors", lambda confidence, correct: (0.5, 0.5, 0.5))
+    with pytest.raises(RuntimeError, match="netcal says"):
+        compute_rows(curve[:1], **FAST)
+    monkeypatch.undo()
+    actual = oracle.mapie_sets
+    monkeypatch.setattr(oracle, "mapie_sets", lambda *a, **k: ~actual(*a, **k))
+    with pytest.raises(RuntimeError, match="differ from mapie"):
+        compute_rows(curve[:1], **FAST)
+
+
+def test_details_break_the_row_down(curve):
+    source = curve[1]
+    subjects = [["law", "art"][i % 2] for i in range(len(source))]
+    whole = cell(source.scores, source.answers, variant="rtn-w4", ids=list(source.ids), subjects=subjects)
+    details = compute_details(whole, splits=4)
+    json.dumps(details, allow_nan=False)
+    row = compute_rows([source], splits=4, replicates=0)[0]
+    for name in ("lac", "aps", "aps_deterministic"):
+        sets = details["conformal"][name]
+        assert sets["set_size"] == pytest.approx(row[f"{name}_set_size"])
+        assert sets["coverage"] == pytest.approx(row[f"{name}_coverage"])
+        assert sum(k * share for k, share in enumerate(sets["size_distribution"])) == pytest.approx(sets["set_size"])
+    lac = details["conformal"]["lac"]
+    assert lac["size_distribution"][1] == pytest.approx(row["lac_singleton_rate"])
+    assert lac["size_distribution"][0] == pytest.approx(row["lac_empty_rate"])
+    assert [s["label"] for s in lac["by_subject"]] == ["art", "law"]
+    assert [s["label"] for s in lac["by_answer"]] == ["0", "1", "2", "3"]
+    assert sum(s["n"] for s in lac["by_subject"]) == sum(s["n"] for s in lac["by_set_size"])
+    assert details["conformal"]["top_k"]["coverage"] >= 0.85
+    assert sum(details["reliability"]["count"]) == len(source)
+    assert details["risk_coverage"]["risk"][-1] == pytest.approx(1 - row["accuracy"])
+    assert len(details["risk_coverage"]["risk"]) == 200
+    assert details["deferral"]["answered"] <= 1
+
+
+def test_details_of_too_few_items_are_refused():
+    answers, (dense,) = world(n=3)
+    with pytest.raises(SuiteError, match="too few"):
+        compute_details(cell(dense[:1], answers[:1]), protocol="ye2024")
