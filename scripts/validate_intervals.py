@@ -2,8 +2,8 @@
 
     python scripts/validate_intervals.py --simulations 1000 --jobs 2
 
-Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `compute_rows` for
-its intervals. The truth is the same figure on a million items. About ten minutes on two cores.
+Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `compute_rows`
+for its intervals. The truth is the same figure on a million items. About fifteen minutes on two cores.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SCENARIOS = (
 
 
 def draw_scores(scenario: Scenario, n: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Answers, dense logits, variant logits. Answers follow the softmax of hidden logits that both models see noisily."""
+    """Answers, dense logits, variant logits. Answers follow the softmax of hidden logits that both models see in noise."""
     hidden = generator.normal(0, 1.3, (n, OPTIONS))
     answers = (hidden + generator.gumbel(size=hidden.shape)).argmax(axis=1)
     dense = (hidden + scenario.dense_noise * generator.normal(size=hidden.shape)) * scenario.dense_scale
@@ -190,10 +190,10 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
         "# Do the intervals hold the truth?",
         "",
         f"Written by `scripts/validate_intervals.py` from {simulations} simulated benchmarks a scenario (four options an",
-        "item, 100 splits, 400 replicates, alpha 0.1). Every simulation draws new items, and with them new folds. The truth is",
-        "the figure on a million items, at the population's own conformal threshold. *Spread* is the standard deviation of",
-        "the estimate over simulations, *SE* the interval's width over 3.92; they should be alike, and the coverage of a 95 %",
-        f"interval near 0.95 (its own Monte Carlo error is {np.sqrt(0.95 * 0.05 / simulations):.3f}).",
+        "item, 100 splits, 400 replicates, alpha 0.1). Every simulation draws new items, and with them new folds. The",
+        "truth is the figure on a million items, at the population's own conformal threshold. *Spread* is the standard",
+        "deviation of the estimate over simulations, *SE* the interval's width over 3.92; they should be alike, and the",
+        f"coverage of a 95 % interval near 0.95 (Monte Carlo error {np.sqrt(0.95 * 0.05 / simulations):.3f}).",
         "",
     ]
     header = ["| figure | truth | mean estimate | spread | SE | coverage |", "|---|---|---|---|---|---|"]
@@ -207,8 +207,8 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
         "## Expected calibration error: which interval?",
         "",
         "The estimand is the top-label ECE over 15 equal-width bins of the population. The plug-in estimate is biased",
-        "upward, more so the better the model is calibrated, and resampling repeats the bias; the bias differs between dense",
-        "and variant, so it does not cancel in the change. Tried:",
+        "upward, the more so the better the model is calibrated, and resampling repeats the bias; it differs between",
+        "dense and variant, so it does not cancel in the change. Tried:",
         "",
         *[f"* *{name}*: {meaning};" for name, meaning in ECE_METHODS.items()],
         "",

@@ -174,6 +174,10 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         _check_complete(model, found)
         rebuilt = rebuild_tokenizer(reader) if architecture.startswith("gemma") else None
         tokenizer = rebuilt or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    bos = _field(reader, "tokenizer.ggml.bos_token_id")
+    if bos is not None and tokenizer.bos_token_id != int(bos):
+        # transformers 5.17 loses it when the file names no EOS
+        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(int(bos))
     if add_bos is None:
         # llama.cpp reads a SentencePiece file that does not say as one that wants BOS
         add_bos = rebuilt is not None or tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]

@@ -101,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--variant", default="dense", metavar="V")
     imported.add_argument("--task", required=True, metavar="T")
     imported.add_argument("--scoring", choices=("sum", "norm"), help="how log-likelihoods become scores (lm-eval)")
+    imported.add_argument("--prompt", metavar="P", help="how the prompt is called; some formats have several")
+    imported.add_argument("--shots", type=int, metavar="K", help="worked examples that the scores were made with")
     imported.add_argument("--params-b", type=float, metavar="B", help="parameters in billions")
     imported.add_argument("--replace", action="store_true", help="replace cells of the same name")
     imported.add_argument("--out", required=True, type=Path, metavar="RUN_DIR")
@@ -240,6 +242,8 @@ def _import(args: argparse.Namespace) -> int:
         task=args.task,
         scoring=args.scoring,
         params_b=args.params_b,
+        prompt=args.prompt,
+        shots=args.shots,
     )
     for path in store_cells(cells, args.out, replace=args.replace):
         print(path)

@@ -353,6 +353,11 @@ def test_the_file_says_whether_texts_start_with_bos(tmp_path: Path, add_bos: boo
     assert load_path(path).bos == expected
 
 
+def test_bos_is_known_even_where_eos_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf.GGUFWriter, "add_eos_token_id", lambda *_: None)
+    assert load_path(write_gguf(tmp_path / "tiny.gguf", ggml__add_bos_token=True)).bos == 0
+
+
 def test_a_chat_template_in_the_file_is_recorded(tmp_path: Path) -> None:
     assert load_path(write_gguf(tmp_path / "a.gguf")).info["chat_template_hash"] is None
     with_template = write_gguf(tmp_path / "b.gguf", chat_template="{{ messages }}")

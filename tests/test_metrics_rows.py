@@ -72,7 +72,8 @@ def test_rows_are_json_and_have_every_key_in_order(rows):
 
 def test_documented_keys_are_there(rows):
     documented = """model variant family task scoring prompt shots protocol alpha n params_b accuracy nll brier ece
-        ece_equal_mass ace mce lac_set_size lac_coverage aps_set_size aps_coverage set_size uacc aurc error_auroc n_paired
+        ece_equal_mass ace mce lac_set_size lac_coverage aps_set_size aps_coverage set_size uacc aurc
+        error_auroc n_paired
         flips_to_wrong flips_to_right kl set_size_change accuracy_change lac_transfer_coverage notes flags
         temperature nll_ts brier_ts ece_ts accuracy_low accuracy_high set_size_change_low
         lac_coverage_band_low tie_rate set_size_chance chance_accuracy"""

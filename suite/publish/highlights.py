@@ -108,8 +108,9 @@ def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str
     doubt = "" if _surely_below(row) else ", which its interval cannot tell from the target"
     return (
         f"Coverage without recalibration: it falls furthest for {where}, where the dense model's threshold covers "
-        f"{fixed(value, 3)}{_bounds(row, 'lac_transfer_coverage')} of the right answers, target {fixed(target, 2)}{doubt}; "
-        f"of {_count(len(lost), 'compressed cell')}, {below} {'has' if below == 1 else 'have'} the whole interval below it."
+        f"{fixed(value, 3)}{_bounds(row, 'lac_transfer_coverage')} of the right answers, "
+        f"target {fixed(target, 2)}{doubt}. "
+        f"The whole interval lies below the target in {below} of {_count(len(lost), 'compressed cell')}."
     )
 
 
@@ -144,19 +145,20 @@ def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
     if worst <= 0:
         found = "what is left exceeds the dense model's in none."
     else:
-        bounds = _bounds(row, "ece_ts_change", signed=True)
+        by = f"{fixed(worst, 3, signed=True)}{_bounds(row, 'ece_ts_change', signed=True)}"
         found = (
-            f"what is left exceeds the dense model's most for {where}, by {fixed(worst, 3, signed=True)}{bounds}, and by "
-            f"more than the interval in {surely}."
+            f"what is left exceeds the dense model's most for {where}, by {by}, and with the whole interval above zero "
+            f"in {surely} of {len(left)}."
         )
     losses = [(rise, each) for each in compressed if (rise := number(each, "nll_ts_change")) is not None]
     if not losses:
         return start + found
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
     loss, lost = max(losses, key=lambda pair: pair[0])
+    by = f"{fixed(loss, 3, signed=True)}{_bounds(lost, 'nll_ts_change', signed=True)}"
     return (
-        f"{start}{found} A low ECE is not knowledge: after temperature, NLL still changes by "
-        f"{fixed(loss, 3, signed=True)}{_bounds(lost, 'nll_ts_change', signed=True)} nats for {_where(lost, rows, names)}."
+        f"{start}{found} A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for "
+        f"{_where(lost, rows, names)}."
     )
 
 

@@ -6,6 +6,7 @@ The same rows give the same bytes, in whatever order they come: one sort (`suite
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,11 @@ def _page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[R
 
 def _bold_start(sentence: str) -> str:
     topic, colon, rest = sentence.partition(": ")
-    return f"**{escape(topic + colon.strip())}** {escape(rest)}" if colon else escape(sentence)
+    if not colon:
+        return escape(sentence)
+    # Brackets around numbers start no link, so an interval stays readable in the source too.
+    plain = re.sub(r"\\\[([−+\d., ]+)\\\](?![(\[:])", r"[\1]", escape(rest))
+    return f"**{escape(topic)}:** {plain}"
 
 
 def _protocol(rows: Sequence[Row]) -> str:
@@ -229,7 +234,7 @@ def _task_table(rows: Sequence[Row]) -> str:
             _whole(estimate(row, "set_size")),
             _coverage(row),
             *(fixed(number(row, key), places(key)) for key in proper),
-            ", ".join(code(flag) for flag in flags(row)),
+            ", ".join(escape(flag) for flag in flags(row)),
         ]
         for row in rows
     ]

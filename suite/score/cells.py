@@ -135,6 +135,7 @@ def score(
     shards: ShardStore | None = None,
     backend: str = "auto",
     token_budget: int | None = None,
+    drift: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> Cell:
     """Score every item of a sheet.
@@ -145,6 +146,7 @@ def score(
         shards: where finished parts are kept, None to keep nothing.
         backend: ``tree``, ``plain`` or ``auto``.
         token_budget: padded tokens in one batch, None for the device's default.
+        drift: compare a handful of items with float32 when the run is in 16 bits.
         progress: called with the number of items just finished.
 
     Returns:
@@ -189,7 +191,7 @@ def score(
         for index, values in zip(indices, done, strict=True):
             scores[index] = values
     _check_finite(sheet, scores)
-    drift = None if checkpoint.dtype == "float32" else _drift(reader, sheet, encoded, scores)
+    moved = _drift(reader, sheet, encoded, scores) if drift and checkpoint.dtype != "float32" else None
     if sheet.scoring == "cloze-norm":
         # as lm-eval's acc_norm: characters of the option's text without the space before it
         scores = [
@@ -198,7 +200,7 @@ def score(
         ]
     forwarded = _forwarded(encoded, planned, used)
     run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
-    run["drift"] = drift.as_metadata() if drift else None
+    run["drift"] = moved.as_metadata() if moved else None
     return _cell(checkpoint, variant, sheet, scores, run)
 
 

@@ -1,4 +1,4 @@
-"""``suite doctor --drift MODEL``: what 16-bit arithmetic and batch composition do to a model's scores on this machine."""
+"""``suite doctor --drift MODEL``: what 16-bit arithmetic and batch composition do to scores on this machine."""
 
 from __future__ import annotations
 
@@ -38,10 +38,8 @@ class DriftReport:
         """For a person to read."""
         return [
             f"{self.model} on {self.precision.items} items of {self.task}, {self.dtype}:",
-            f"  batch composition: scores move by {self.batches.largest:.3f} at most, {self.batches.mean:.4f} on average; "
-            f"{self.batches.changed_answers} answers change",
-            f"  against float32:   scores move by {self.precision.largest:.3f} at most, {self.precision.mean:.4f} on "
-            f"average; {self.precision.changed_answers} answers change",
+            f"  batch composition: {_moved(self.batches)}",
+            f"  against float32:   {_moved(self.precision)}",
             f"  accuracy {self.accuracy16:.3f} in {self.dtype}, {self.accuracy32:.3f} in float32",
         ]
 
@@ -70,6 +68,13 @@ def _score(checkpoint: Checkpoint, sheet: Sheet, budget: int) -> Cell:
 
 def _rows(cell: Cell) -> Sequence[np.ndarray[tuple[int], np.dtype[np.float64]]]:
     return [row[:count].astype(np.float64) for row, count in zip(cell.scores, cell.n_options, strict=True)]
+
+
+def _moved(drift: Drift) -> str:
+    return (
+        f"scores move by {drift.largest:.3f} at most, {drift.mean:.4f} on average; "
+        f"{drift.changed_answers} answers change"
+    )
 
 
 def _accuracy(cell: Cell) -> float:

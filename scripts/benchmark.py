@@ -1,0 +1,310 @@
+"""Scoring speed beside lm-eval's: same items, same text, same dtype, same machine, in turns. Writes docs/benchmarks.md.
+
+    make benchmark                       # installs lm-eval into .venv-lm-eval, once
+    .venv/bin/python scripts/benchmark.py --repeats 7 --only arc-easy
+
+Every repeat runs each contender once, one after the other, so that a slow minute of the machine meets all of them;
+ratios are taken within a repeat. Loading and tokenizer start-up are left out for all; tokenization is inside for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.cache import cache_dir
+from suite.checkpoint import Checkpoint, load
+from suite.dtype import measure_dtypes, pick_dtype
+from suite.model import resolve_model, weights_hash
+from suite.score.budget import measure_budget
+from suite.score.cells import Sheet, make_sheet, score
+from tasks import get_task
+
+ROOT = Path(__file__).resolve().parent.parent
+LM_EVAL = "lm-eval[hf]==0.4.13"
+PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
+MODEL = "smollm2-135m"
+LM_EVAL_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload: a task as both programs see it."""
+
+    name: str
+    title: str
+    sheet: Sheet
+    goal: float
+
+
+def cases() -> list[Case]:
+    """The three workloads: short cloze, long cloze, letters behind five worked examples."""
+    mmlu = make_sheet(get_task("mmlu"), scoring="letter", shots=5)
+    subjects = ("astronomy", "marketing", "virology")
+    return [
+        Case("arc-easy", "ARC-Easy, cloze, 200 items", make_sheet(get_task("arc-easy"), limit=200), 2.8),
+        Case("hellaswag", "HellaSwag, cloze, 60 items", make_sheet(get_task("hellaswag"), limit=60), 1.75),
+        Case("mmlu", "MMLU, letters, 5 shots, 3 subjects × 16 items", _subset(mmlu, subjects, 16), 4.5),
+    ]
+
+
+def _subset(sheet: Sheet, subjects: Sequence[str], count: int) -> Sheet:
+    picked = [
+        index
+        for subject in subjects
+        for index in [i for i, item in enumerate(sheet.questions) if item.subject == subject][:count]
+    ]
+    return Sheet(
+        sheet.task,
+        tuple(sheet.questions[i] for i in picked),
+        tuple(sheet.rendered[i] for i in picked),
+        sheet.scoring,
+        sheet.prompt,
+        sheet.shots,
+        sheet.prompt_hash,
+    )
+
+
+class LmEval:
+    """lm-eval's HF backend in a process and an environment of its own, idle until told to run."""
+
+    def __init__(self, python: Path, checkpoint: Path, dtype: str, folder: Path, chosen: Sequence[Case]) -> None:
+        for case in chosen:
+            _write_task(folder, case)
+        worker = folder / "worker.py"
+        worker.write_text(WORKER, encoding="utf-8")
+        self.process = subprocess.Popen(
+            [str(python), str(worker), str(checkpoint), dtype, str(folder), str(LM_EVAL_BATCH)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "datasets")},
+        )
+        self._answer()
+
+    def run(self, case: Case) -> dict[str, Any]:
+        """Seconds inside lm-eval's loglikelihood call, tokens it forwarded, and its accuracy."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(case.name + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("@"):
+                answer: dict[str, Any] = json.loads(line[1:])
+                return answer
+        raise SystemExit("benchmark: the lm-eval process ended; its message is above")
+
+
+# Runs in lm-eval's environment. It sees the same text as the suite, item by item.
+WORKER = """
+import json, sys, time
+import torch
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+checkpoint, dtype, folder, batch = sys.argv[1:]
+lm = HFLM(pretrained=checkpoint, dtype=dtype, batch_size=int(batch), device="cpu")
+clock = {"seconds": 0.0, "tokens": 0}
+plain_call, plain_forward = lm.loglikelihood, lm.model.forward
+
+def timed(requests, **rest):
+    begin = time.perf_counter()
+    out = plain_call(requests, **rest)
+    clock["seconds"] += time.perf_counter() - begin
+    return out
+
+def counted(input_ids=None, *args, **rest):
+    clock["tokens"] += input_ids.numel()
+    return plain_forward(input_ids, *args, **rest)
+
+lm.loglikelihood, lm.model.forward = timed, counted
+manager = TaskManager(include_path=folder, include_defaults=False)
+print("@" + json.dumps({"threads": torch.get_num_threads()}), flush=True)
+for line in sys.stdin:
+    clock.update(seconds=0.0, tokens=0)
+    name = "suite_" + line.strip().replace("-", "_")
+    result = simple_evaluate(model=lm, tasks=[name], task_manager=manager, bootstrap_iters=0, log_samples=False)
+    print("@" + json.dumps({**clock, "accuracy": result["results"][name]["acc,none"]}), flush=True)
+"""
+
+
+def _write_task(folder: Path, case: Case) -> None:
+    name = "suite_" + case.name.replace("-", "_")
+    data = folder / f"{name}.jsonl"
+    letters = case.sheet.scoring == "letter"
+    with data.open("w", encoding="utf-8") as handle:
+        for item, text in zip(case.sheet.questions, case.sheet.rendered, strict=True):
+            options = [continuation[1:] for continuation in text.continuations] if letters else list(item.choices)
+            handle.write(json.dumps({"context": text.context, "options": options, "answer": item.answer}) + "\n")
+    (folder / f"{name}.yaml").write_text(
+        f"task: {name}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {data}\ntest_split: test\n"
+        "output_type: multiple_choice\ndoc_to_text: '{{context}}'\ndoc_to_choice: '{{options}}'\n"
+        "doc_to_target: answer\ntarget_delimiter: ' '\nmetric_list:\n  - metric: acc\n",
+        encoding="utf-8",
+    )
+
+
+def run_suite(checkpoint: Checkpoint, case: Case, backend: str, budget: int) -> dict[str, Any]:
+    """One timed scoring by this suite."""
+    begin = time.perf_counter()
+    cell = score(checkpoint, {"name": "dense"}, case.sheet, backend=backend, token_budget=budget, drift=False)
+    seconds = time.perf_counter() - begin
+    accuracy = float(np.mean(np.nanargmax(cell.scores, axis=1) == cell.answers))
+    return {"seconds": seconds, "tokens": cell.run["tokens"], "accuracy": accuracy}
+
+
+def body_speed(checkpoint: Checkpoint, budget: int) -> float:
+    """Tokens a second of the bare model body on one batch of random tokens of the budget's size, rows of 128."""
+    import torch
+
+    tokens = torch.randint(40_000, (budget // 128, 128), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        begin = time.perf_counter()
+        checkpoint.network.base_model(input_ids=tokens, use_cache=False)
+        return tokens.numel() / (time.perf_counter() - begin)
+
+
+def environment(folder: Path) -> Path:
+    """lm-eval's own virtual environment, made once; same torch and transformers as the suite's."""
+    from importlib.metadata import version
+
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").is_file():
+        print(f"installing {LM_EVAL} into {folder.name}, once", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pins = [f"{name}=={version(name).partition('+')[0]}" for name in PINNED]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *pins, LM_EVAL], check=True)
+        (folder / ".ready").touch()
+    return python
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median (smallest to largest)."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case]) -> str:
+    """The Markdown rows of all workloads."""
+    lines = [
+        "| workload | lm-eval, s | plain path, s | this engine, s | lm-eval / engine | goal | plain / engine "
+        "| tokens lm-eval | tokens engine | limit | distinct tokens/s over bare body |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for case in chosen:
+        runs = results[case.name]
+        ratio = [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
+        plain = [run["plain"]["seconds"] / run["tree"]["seconds"] for run in runs]
+        body = [run["tree"]["tokens"] / run["tree"]["seconds"] / run["body"] for run in runs]
+        seconds = {name: [run[name]["seconds"] for run in runs] for name in ("lm-eval", "plain", "tree")}
+        theirs, ours = runs[0]["lm-eval"]["tokens"], runs[0]["tree"]["tokens"]
+        lines.append(
+            f"| {case.title} | {spread(seconds['lm-eval'], 1)} | {spread(seconds['plain'], 1)} "
+            f"| {spread(seconds['tree'], 1)} | **{spread(ratio)}** | {case.goal} | {spread(plain)} "
+            f"| {theirs:,} | {ours:,} | {theirs / ours:.2f} | {spread(body)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Scoring speed beside lm-eval's.")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", action="append", help="arc-easy, hellaswag or mmlu")
+    parser.add_argument("--lm-eval-env", type=Path, default=ROOT / ".venv-lm-eval")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    args = parser.parse_args()
+    chosen = [case for case in cases() if not args.only or case.name in args.only]
+    speeds = measure_dtypes()
+    dtype = pick_dtype(speeds)
+    model = resolve_model(MODEL)
+    checkpoint = load(model, dtype=dtype)
+    budget = measure_budget(checkpoint.network)
+    folder = next((cache_dir() / "checkpoints").glob(f"{weights_hash(model.path)[7:31]}-{dtype}-v*"))
+    results: dict[str, list[dict[str, Any]]] = {case.name: [] for case in chosen}
+    python = environment(args.lm_eval_env)
+    with tempfile.TemporaryDirectory() as temporary:
+        lm_eval = LmEval(python, folder, dtype, Path(temporary), chosen)
+        for repeat in range(args.repeats + 1):
+            for case in chosen:
+                run: dict[str, Any] = {"lm-eval": lm_eval.run(case)}
+                run["tree"] = run_suite(checkpoint, case, "tree", budget)
+                run["plain"] = run_suite(checkpoint, case, "plain", budget)
+                run["body"] = body_speed(checkpoint, budget)
+                # the first round warms caches and is not counted
+                if repeat:
+                    results[case.name].append(run)
+                line = ", ".join(f"{name} {run[name]['seconds']:.1f} s" for name in ("lm-eval", "plain", "tree"))
+                print(f"{'warm-up' if not repeat else f'repeat {repeat}'} {case.name}: {line}", file=sys.stderr)
+        lm_eval.close()
+    accuracy = "\n".join(
+        f"| {case.title} | "
+        + " | ".join(f"{results[case.name][0][name]['accuracy']:.3f}" for name in ("lm-eval", "plain", "tree"))
+        + " |"
+        for case in chosen
+    )
+    gemm = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
+    bodies = [run["body"] for runs in results.values() for run in runs]
+    args.out.write_text(
+        REPORT.format(
+            model=MODEL,
+            dtype=dtype,
+            repeats=args.repeats,
+            budget=budget,
+            batch=LM_EVAL_BATCH,
+            table=table(results, chosen),
+            accuracy=accuracy,
+            gemm=gemm,
+            body=spread(bodies, 0),
+            cores=os.cpu_count(),
+        ),
+        encoding="utf-8",
+    )
+    print(args.out.read_text(encoding="utf-8"))
+
+
+REPORT = """# Benchmarks
+
+Written by `make benchmark` (scripts/benchmark.py); run it to replace these figures by those of your machine.
+
+## Scoring: this engine, its own plain path, and lm-eval 0.4.13
+
+{model} in {dtype} on {cores} CPU cores. The contenders run one after the other in every one of {repeats} repeats,
+after an uncounted one; ratios are taken within a repeat. Entries are median (smallest to largest). lm-eval runs its HF
+backend with batch size {batch} on the same text; both sides' time includes tokenization and leaves out loading. *Limit*
+is the ratio of tokens put through the model, padding counted for lm-eval, the most that sharing can bring.
+
+{table}
+
+Accuracy of the three on the same items (they must agree but for 16-bit ties):
+
+| workload | lm-eval | plain path | this engine |
+|---|--:|--:|--:|
+{accuracy}
+
+Bare model body on one batch of {budget} random tokens, the batch size found by measurement: {body} tokens/s. One linear
+layer (the GEMM peak for this shape), GFLOP/s: {gemm}.
+"""
+
+
+if __name__ == "__main__":
+    main()
