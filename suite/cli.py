@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from suite import __version__
 from suite.errors import SuiteError
@@ -38,23 +39,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of stdout is gone (head, less): nothing is left to say to it
         sys.stderr.close()
         return DONE
-    except SuiteError as error:
-        if args.debug:
+    except (SuiteError, OSError, MemoryError) as error:
+        if getattr(args, "debug", False):
             traceback.print_exc()
-        print(f"suite: {error}", file=sys.stderr)
+        print(f"suite: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
 
 
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; close other programs, or use a smaller model or --dtype bfloat16"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'input or output'}: {error.strerror}"
+    return " ".join(str(error).splitlines())
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with its complaints in one line, like every other message."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"suite: {message}; see '{self.prog} --help'\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser = argparse.ArgumentParser(
+    common = _Parser(add_help=False)
+    # no default here: a subcommand's would undo a --debug given before it
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser = _Parser(
         prog="suite",
         description="Uncertainty and calibration benchmark for compressed language models.",
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"suite {__version__}")
-    parser.set_defaults(debug=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -327,7 +345,8 @@ def _check_output(path: Path) -> None:
     """Say before an hour of scoring that the result could not be written."""
     if path.is_dir():
         raise SuiteError(f"output {path}: is a folder; name a file such as cell.parquet")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SuiteError(f"output {path}: {error.strerror}; name another folder") from error
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise SuiteError(f"output {path}: {folder} is not a folder; name another one")
+    if not os.access(folder, os.W_OK):
+        raise SuiteError(f"output {path}: {folder} cannot be written; name another folder")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from suite import __version__
-from suite.cell import Cell, cell_folder, load_cells, read_cell, read_metadata, slug, write_cell
+from suite.cell import Cell, cell_folder, load_cells, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model
@@ -88,11 +88,13 @@ def execute(
         SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
     """
     config = _with_limit(config, limit)
+    # bad input is found before anything is written
+    environment = _environment(config, out)
+    planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
     make_folder(out)
     with _locked(out):
-        environment = _environment(config, out)
+        _keep_environment(environment, out)
         _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
-        planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
         scored, reused, failures = _score_all(planned, out, config, environment, log)
         shutil.rmtree(out / ".partial", ignore_errors=True)
         leaderboard, highlights = publish(out, config)
@@ -132,7 +134,10 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
         raise SuiteError(
             "two cells of this configuration have the same model, task, style and variant name; rename one"
         )
-    return [cell for cell in cells if only is None or _matches(cell, only)]
+    chosen = [cell for cell in cells if only is None or _matches(cell, only)]
+    if not chosen:
+        raise SuiteError(f"--only {only!r} matches no cell; they are named model/task/variant: {cells[0].label}, ...")
+    return chosen
 
 
 def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
@@ -230,18 +235,13 @@ def _matches(cell: PlannedCell, only: str) -> bool:
 
 def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
     """Decisions made once for a run directory: a resumed run keeps its dtype even if a new measurement would differ."""
-    file = out / "environment.json"
     device = resolve_device(config.device)
     asked = {"dtype": config.dtype, "device": config.device}
-    if file.is_file():
-        try:
-            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
-        if known.get("asked") == asked and known.get("device") == device:
-            return known
+    known = _read_environment(out)
+    if known.get("asked") == asked and known.get("device") == device and "dtype" in known:
+        return known
     dtype, speeds = resolve_dtype(config.dtype, device)
-    environment = {
+    return {
         "asked": asked,
         "dtype": dtype,
         "dtype_gflops": speeds,
@@ -251,8 +251,21 @@ def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"suite": __version__, **{name: version(name) for name in _VERSIONED}},
     }
-    _write_text(file, json.dumps(environment, indent=1, sort_keys=True) + "\n")
-    return environment
+
+
+def _read_environment(out: Path) -> dict[str, Any]:
+    file = out / "environment.json"
+    try:
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
+    if not isinstance(known, dict):
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
+    return known
+
+
+def _keep_environment(environment: dict[str, Any], out: Path) -> None:
+    _write_text(out / "environment.json", json.dumps(environment, indent=1, sort_keys=True) + "\n")
 
 
 def _score_all(
@@ -321,6 +334,8 @@ def prepare(
         info = apply(checkpoint.network, variant)
     except MemoryError as error:
         raise CellFailure("out of memory while compressing") from error
+    except SuiteError as error:  # weights that are not finite, a group that does not fit: other variants may be fine
+        raise CellFailure(str(error)) from error
     return checkpoint, info.as_metadata()
 
 
@@ -330,7 +345,6 @@ def _score_one(
     shards = ShardStore(out / ".partial" / cell.key[:32])
     scored = score(checkpoint, info, cell.sheet, shards=shards, token_budget=budget, progress=update)
     _put(replace(scored, run={**scored.run, "key": cell.key}), cell.path, out)
-    cell.path.with_suffix(".failed.json").unlink(missing_ok=True)
     shards.clear()
 
 
@@ -354,9 +368,9 @@ def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None])
     return record
 
 
-def _known_keys(out: Path, log: Callable[[str], None]) -> dict[str, Path]:
-    """Content keys of the cells in a run directory; a damaged cell is named and does not count."""
-    known: dict[str, Path] = {}
+def _known_keys(out: Path, log: Callable[[str], None]) -> dict[str, list[Path]]:
+    """Where the cells of a run directory are, by content key; a damaged cell is named and does not count."""
+    known: dict[str, list[Path]] = {}
     for file in [*sorted((out / _SUPERSEDED).glob("*.parquet")), *sorted((out / "cells").rglob("*.parquet"))]:
         if file.name.startswith("."):
             continue
@@ -366,19 +380,23 @@ def _known_keys(out: Path, log: Callable[[str], None]) -> dict[str, Path]:
             log(f"{error} (this run does so if it needs it)")
             continue
         if key:
-            known[key] = file
+            known.setdefault(key, []).append(file)
     return known
 
 
-def _reuse(cell: PlannedCell, known: dict[str, Path], out: Path) -> bool:
+def _reuse(cell: PlannedCell, known: dict[str, list[Path]], out: Path) -> bool:
     """Whether the cell is there; a cell of equal content under another name is copied under this one's."""
-    source = known.get(cell.key)
-    if source is None:
+    sources = known.get(cell.key, [])
+    if not sources:
         return False
-    if source != cell.path:
-        found: Cell = read_cell(source)
+    if cell.path not in sources:
+        found: Cell = read_cell(sources[-1])
         model = {**found.model, "name": cell.model.name, "id": cell.model.id, "revision": cell.model.revision}
-        _put(replace(found, model=model, path=""), cell.path, out)
+        aside = _put(replace(found, model=model, path=""), cell.path, out)
+        # the cell that stood there may be what another one is looking for
+        for paths in known.values():
+            paths[:] = [aside if path == cell.path and aside else path for path in paths]
+        sources.append(cell.path)
     return True
 
 
@@ -390,25 +408,32 @@ def _token_budget(checkpoint: Any, out: Path, environment: dict[str, Any]) -> in
     name = checkpoint.info["weights_hash"]
     if name not in budgets:
         budgets[name] = measure_budget(checkpoint.network)
-        _write_text(out / "environment.json", json.dumps(environment, indent=1, sort_keys=True) + "\n")
+        _keep_environment(environment, out)
     return budgets[name]
 
 
-def _put(cell: Cell, path: Path, out: Path) -> None:
+def _put(cell: Cell, path: Path, out: Path) -> Path | None:
     """Write a cell; one of other content under the same name is set aside, and found again by its key."""
-    _set_aside(path, out)
+    aside = _set_aside(path, out)
     write_cell(path, cell)
+    path.with_suffix(".failed.json").unlink(missing_ok=True)
+    return aside
 
 
-def _set_aside(path: Path, out: Path) -> None:
+def _set_aside(path: Path, out: Path) -> Path | None:
+    """Move the file at a cell's path out of the way; returns where it is now."""
     if not path.is_file():
-        return
+        return None
+    place = "_".join(path.relative_to(out / "cells").with_suffix("").parts)
     try:
-        key = str(read_metadata(path)["run"].get("key") or "")
+        key = str(read_cell(path).run.get("key") or "")
+        name = f"{key[:32] or place}.parquet"
     except SuiteError:
-        key = ""
+        name = f"{place}.damaged"
     make_folder(out / _SUPERSEDED)
-    path.replace(out / _SUPERSEDED / f"{key[:32] or path.stem}.parquet")
+    aside = out / _SUPERSEDED / name
+    path.replace(aside)
+    return aside
 
 
 def _by_variant(cells: Sequence[PlannedCell]) -> Iterator[list[PlannedCell]]:
@@ -430,7 +455,10 @@ def _position(cells: Sequence[PlannedCell], cell: PlannedCell) -> int:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """One run at a time in a directory; the lock goes with the process, however it ends."""
-    handle: TextIO = (out / ".lock").open("a+", encoding="ascii")
+    try:
+        handle: TextIO = (out / ".lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise SuiteError(f"folder {out}: {error.strerror}; name another --out") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -440,12 +468,15 @@ def _locked(out: Path) -> Iterator[None]:
             raise SuiteError(
                 f"{out}: another run (process {holder}) is at work here; wait for it, or name another --out"
             ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        # the number is for the message above alone: a full disk is reported where it matters
+        with suppress(OSError):
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
         yield
     finally:
-        handle.close()
+        with suppress(OSError):
+            handle.close()
 
 
 def _write_text(path: Path, text: str) -> None:

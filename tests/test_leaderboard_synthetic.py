@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from suite.cell import Cell, make_cell
 from suite.metrics.rows import compute_rows
 from suite.variant import parse_variant

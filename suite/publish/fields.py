@@ -47,7 +47,8 @@ def is_cloze(row: Row) -> bool:
     Their softmax over the options ranks them and is no probability that the model claims, so figures after temperature
     scaling lead and raw ones stand beside them.
     """
-    return text(row, "scoring").startswith("cloze") or text(row, "kind") == "loglik"
+    scoring = text(row, "scoring")
+    return scoring.startswith("cloze") or (scoring != "letter" and text(row, "kind") == "loglik")
 
 
 def one_line(value: str) -> str:

@@ -80,4 +80,4 @@ def significant(value: float, digits: int = SIGNIFICANT) -> float:
     >>> significant(0.123456789), significant(1234567.0)
     (0.123457, 1234570.0)
     """
-    return float(f"{value:.{digits}g}")
+    return float(f"{value:.{digits}g}") + 0.0  # no negative zero

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "validate_intervals.py"
-SIMULATIONS, ITEMS, REPLICATES = 120, 200, 200
+SIMULATIONS, ITEMS, REPLICATES = 100, 200, 150
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,16 @@ KEYS = [f"{key}_change" for key in ("accuracy", "nll", "brier", "lac_set_size", 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", [*KEYS, "set_size", "nll", "brier"])
+@pytest.mark.parametrize("key", [*KEYS, "nll", "brier"])
 def test_interval_covers_the_truth_in_about_95_percent(records, key):
-    # 120 simulations: 0.95 has a standard error of 0.02, 0.89 is three of them away
-    assert 0.89 <= records[key].coverage <= 1.0
+    # 100 simulations: 0.95 has a standard error of 0.022, 0.88 is three of them away
+    assert 0.88 <= records[key].coverage <= 1.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_interval_is_as_wide_as_the_spread_of_estimates(records, key):
-    # the spread is known to 6.5 %
+    # the spread is known to 7 %
     assert records[key].standard_error == pytest.approx(records[key].deviation, rel=0.2)
 
 
