@@ -93,6 +93,7 @@ def execute(
     planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
     make_folder(out)
     with _locked(out):
+        _remove_unfinished(out)
         _keep_environment(environment, out)
         _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
         scored, reused, failures = _score_all(planned, out, config, environment, log)
@@ -477,6 +478,12 @@ def _locked(out: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             handle.close()
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Remove the files that a killed run was writing; nobody else writes here, the lock sees to that."""
+    for file in [*out.glob(".*.partial"), *(out / "cells").rglob(".*.partial"), *(out / "figures").glob(".*.partial")]:
+        file.unlink(missing_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -11,9 +11,13 @@ import pytest
 
 from suite.cell import make_cell
 from suite.errors import SuiteError
+from suite.metrics.calibration import fit_temperature, rescale
 from suite.metrics.conformal import coverage_band
 from suite.metrics.details import compute_details
-from suite.metrics.rows import FLAGS, INTERVAL_KEYS, ROW_KEYS, compute_rows
+from suite.metrics.folds import hashed_folds
+from suite.metrics.proper import brier_score
+from suite.metrics.rows import FLAGS, INTERVAL_KEYS, ROW_KEYS, compute_rows, score_cell
+from suite.metrics.sample import Settings
 
 FAST = {"splits": 4, "replicates": 40}
 
@@ -105,6 +109,64 @@ def test_figures_fall_and_rise_as_they_should(rows):
     assert harsh["set_size_change_low"] > 0
     assert harsh["accuracy_change_high"] < 0
     assert harsh["set_size"] == pytest.approx((harsh["lac_set_size"] + harsh["aps_set_size"]) / 2)
+
+
+def test_changes_are_differences_of_the_two_rows(rows):
+    dense, _, harsh = rows
+    for key in (
+        "accuracy",
+        "nll",
+        "brier",
+        "lac_set_size",
+        "aps_set_size",
+        "set_size",
+        "aurc",
+        "error_auroc",
+        "nll_ts",
+    ):
+        assert harsh[f"{key}_change"] == pytest.approx(harsh[key] - dense[key]), key
+    for key in ("ece", "ece_ts"):  # their bias differs between the two, so the debiased ones are compared
+        expected = harsh[f"{key}_debiased"] - dense[f"{key}_debiased"]
+        assert harsh[f"{key}_change"] == pytest.approx(expected)
+        middle = (harsh[f"{key}_change_low"] + harsh[f"{key}_change_high"]) / 2
+        assert middle == pytest.approx(expected)
+
+
+def test_uacc_is_the_mean_over_both_scores(rows):
+    for row in rows:
+        expected = row["accuracy"] * math.sqrt(4) * (1 / row["lac_set_size"] + 1 / row["aps_set_size"]) / 2
+        assert row["uacc"] == pytest.approx(expected)
+
+
+def test_temperature_is_fitted_on_its_fold_and_judged_outside_it(curve, rows):
+    source = curve[2]
+    order = np.argsort(source.ids)
+    log_p, answers = source.log_probabilities()[order], source.answers[order]
+    folds = hashed_folds([source.ids[i] for i in order], splits=4)
+    values, temperatures = [], []
+    for fold, rest in zip(folds.temperature, folds.rescaled, strict=True):
+        temperatures.append(fit_temperature(log_p[fold], answers[fold]))
+        values.append(-rescale(log_p[rest], temperatures[-1])[np.arange(len(rest)), answers[rest]].mean())
+    assert rows[2]["nll_ts"] == pytest.approx(np.mean(values))
+    assert rows[2]["temperature"] == pytest.approx(math.exp(np.mean(np.log(temperatures))))
+
+
+def test_temperature_replicates_equal_refitting_on_repeated_items(curve):
+    scored = score_cell(curve[2], Settings("exact", 0.1, 2, 12, 0))
+    sample, found = scored.sample, scored.figures.replicates
+    for r in range(12):
+        values, temperatures = [], []
+        for fold, rest in zip(sample.folds.temperature, sample.folds.rescaled, strict=True):
+            fit, judge = (np.repeat(items, sample.weights[items, r].astype(int)) for items in (fold, rest))
+            temperature = fit_temperature(scored.log_probabilities[fit], scored.answers[fit])
+            after = rescale(scored.log_probabilities[judge], temperature)
+            temperatures.append(math.log(temperature))
+            right = after[np.arange(len(judge)), scored.answers[judge]]
+            values.append((-right.mean(), brier_score(np.exp(after), scored.answers[judge]).mean()))
+        nll, brier = np.mean(values, axis=0)
+        assert found["temperature"][r] == pytest.approx(math.exp(np.mean(temperatures)), rel=0.08)
+        assert found["nll_ts"][r] == pytest.approx(nll, abs=3e-3)
+        assert found["brier_ts"][r] == pytest.approx(brier, abs=3e-3)
 
 
 def test_intervals_hold_their_value_or_its_debiased_form(rows):
@@ -435,9 +497,15 @@ def test_details_break_the_row_down(curve):
     lac = details["conformal"]["lac"]
     assert lac["size_distribution"][1] == pytest.approx(row["lac_singleton_rate"])
     assert lac["size_distribution"][0] == pytest.approx(row["lac_empty_rate"])
+    # all test folds together: every stratum's share of the pooled coverage and size
+    folds = hashed_folds(source.ids, splits=4)
+    tested = sum(len(fold) for fold in folds.test)
+    for strata in (lac["by_subject"], lac["by_answer"], lac["by_set_size"]):
+        assert sum(s["n"] for s in strata) == tested
+        assert sum(s["n"] * s["coverage"] for s in strata) / tested == pytest.approx(lac["coverage"], abs=0.01)
+        assert sum(s["n"] * s["set_size"] for s in strata) / tested == pytest.approx(lac["set_size"], abs=0.02)
     assert [s["label"] for s in lac["by_subject"]] == ["art", "law"]
     assert [s["label"] for s in lac["by_answer"]] == ["0", "1", "2", "3"]
-    assert sum(s["n"] for s in lac["by_subject"]) == sum(s["n"] for s in lac["by_set_size"])
     assert details["conformal"]["top_k"]["coverage"] >= 0.85
     assert sum(details["reliability"]["count"]) == len(source)
     assert details["risk_coverage"]["risk"][-1] == pytest.approx(1 - row["accuracy"])

@@ -6,7 +6,7 @@ Figures are fractions, never percent. What cannot be computed is None, with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,8 @@ ROW_KEYS = (
     "megabytes",
     "sparsity",
     "relative_weight_error",
+    "drift_largest",
+    "drift_changed_answers",
     *_with_intervals(_POINT_KEYS),
     "flags",
     "notes",
@@ -166,6 +168,7 @@ FLAGS = {
     "variant-at-chance": "this variant is not above chance",
     "no-op": "the variant changed nothing: recorded as such, or scores identical to dense",
     "requantized-parent": "the parent checkpoint was itself quantized",
+    "drift": "16-bit arithmetic changed an answer among the items scored again in float32",
     "ties": "more than 1 % of items tie in the most likely option",
     "dense-missing": "there is no dense cell with the same model, task, scoring, prompt and shots",
     "unpaired-items": "some items are not in dense, or differ in answer or option count; changes leave them out",
@@ -240,8 +243,9 @@ class _Samples:
             rows = rows[np.argsort(np.array(cell.ids, dtype=object)[rows], kind="stable")]
         units = cell.units
         key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
-        sample = self._kept.pop(key, None) or Sample(*key, self.settings)
-        self._kept[key] = sample
+        if key not in self._kept:
+            self._kept[key] = Sample(*key, self.settings)
+        sample = self._kept[key] = self._kept.pop(key)  # last used, last out
         while len(self._kept) > self._keep:
             del self._kept[next(iter(self._kept))]
         return Scored(cell, rows, sample)
@@ -257,6 +261,8 @@ def _curve_rows(cells: list[Cell], samples: _Samples) -> list[dict[str, object]]
         check_against_libraries(scored)
         row = _row(cell, scored)
         flags = _flags(cell, scored, row)
+        if cell is not dense and _at_chance(row):
+            flags.append("variant-at-chance")
         if cell is dense:
             at_chance = _at_chance(row)
             _no_change(row)
@@ -265,8 +271,6 @@ def _curve_rows(cells: list[Cell], samples: _Samples) -> list[dict[str, object]]
             _leave_out(row, PAIRED_KEYS, "there is no dense cell with the same model, task, scoring, prompt and shots")
             row["n_paired"] = 0
         else:
-            if _at_chance(row):
-                flags.append("variant-at-chance")
             flags += _compare(row, scored, dense_scored, samples)
         if at_chance:
             flags.append("at-chance")
@@ -306,6 +310,11 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
     for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
         if row[key] is None:
             _note(row, key, "not recorded in the cell")
+    drift = cell.run.get("drift")
+    for key, name in (("drift_largest", "largest"), ("drift_changed_answers", "changed_answers")):
+        row[key] = _number(drift.get(name)) if isinstance(drift, Mapping) else None
+        if row[key] is None:
+            _note(row, key, "not compared with float32")
     row["chance_accuracy"] = float((1 / cell.n_options).mean())
     row["set_size_chance"] = float((1 - settings.alpha) * cell.n_options.mean())
     _fill(row, scored.figures)
@@ -374,6 +383,9 @@ def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
         flags.append("no-op")
     if cell.model.get("parent_quantization"):
         flags.append("requantized-parent")
+    changed = row.get("drift_changed_answers")
+    if isinstance(changed, float) and changed > 0:
+        flags.append("drift")
     tie_rate = row.get("tie_rate")
     if isinstance(tie_rate, float) and tie_rate > TIE_RATE:
         flags.append("ties")
