@@ -6,10 +6,10 @@ PY := .venv/bin/python
 SUITE := .venv/bin/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check verify benchmark clean distclean
+.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the pinned packages (PYTHON=python3.11 names an interpreter)
 	@PYTHON='$(PYTHON)' sh scripts/setup_env.sh
@@ -45,6 +45,9 @@ verify: setup ## recompute every committed snapshot under results/ and compare
 benchmark: setup
 	@[ -f scripts/benchmark.py ] || { echo "benchmark: scripts/benchmark.py is not part of this version" >&2; exit 1; }
 	$(PY) scripts/benchmark.py
+
+reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
+	$(PY) scripts/reproduce_published.py
 
 clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -702,8 +702,8 @@ def choice_findings(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, 
         f"covers {range_of('aps_included_coverage')} and excluding it {range_of('aps_excluded_coverage')}.",
         f"- **Together.** Published less exact set size (mean of LAC and APS) runs from {named(total, min)} to "
         f"{named(total, max)}; one split has a standard deviation of {range_of('split_deviation')}. The published "
-        f"rules narrow the distance between strong and weak models, and {len(swapped)} of {pairs} pairs of models on a task "
-        "change order" + (f"; the clearest: {'; '.join(swapped[:3])}." if swapped else "."),
+        f"rules narrow the distance between strong and weak models; {len(swapped)} of {pairs} pairs of models on a "
+        "task change order" + (f"; the clearest: {'; '.join(swapped[:3])}." if swapped else "."),
     ]
 
 
@@ -917,8 +917,8 @@ def pairing_words(table: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], s
     elsewhere = {partner[model] for model in table if not any(model in members for members in FAMILIES.values())}
     single = f" (those without a family: with {chosen[elsewhere.pop()]})" if elsewhere else ""
     return (
-        f"Goal: {len(table)} models × {len(TASKS)} tasks × {len({row['prompt'] for row in rows})} prompts, LAC and APS, "
-        f"all metrics, {source.replicates:,} paired bootstrap replicates in {SECONDS:.0f} s on two cores and "
+        f"Goal: {len(table)} models × {len(TASKS)} tasks × {len({row['prompt'] for row in rows})} prompts, LAC and "
+        f"APS, all metrics, {source.replicates:,} paired bootstrap replicates in {SECONDS:.0f} s on two cores and "
         f"{GIGABYTES:.0f} GiB. No model is compressed, so another one takes the place of the dense model: each is "
         f"paired by item with the smallest of its family{single}. {' and '.join(sorted(chosen.values()))} are these "
         "references; all others have all paired figures (flips, divergences, changes, transferred coverage)."
@@ -928,10 +928,10 @@ def pairing_words(table: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], s
 def timing_lines(stages: Mapping[str, Stage], jobs: int) -> list[str]:
     """What the rows of each protocol took, against the goal."""
     lines = [
-        f"{jobs} process{'es' if jobs > 1 else ''} with one BLAS thread each on {os.cpu_count()} cores; the load average "
-        f"at the end was {os.getloadavg()[0]:.1f}, of which this run is {jobs}: the rest is other work, which slows it "
-        "down. Wall time includes reading the archives and, in the first stage, starting the processes. Memory is the "
-        "sum of the peaks of all processes.",
+        f"{jobs} process{'es' if jobs > 1 else ''} with one BLAS thread each on {os.cpu_count()} cores. The load "
+        f"average at the end was {os.getloadavg()[0]:.1f}; {jobs} of it is this run, the rest is other work, which slows "
+        "it down. Wall time includes reading the archives and, in the first stage, starting the processes. Memory is "
+        "the sum of the peaks of all processes.",
         "",
         "| stage | wall, s | processor, s | peak memory, GiB | goal |",
         "|---|--:|--:|--:|---|",

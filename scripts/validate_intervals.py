@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 
 OPTIONS = 4
 POPULATION = 1_000_000
+REPLICATES = 300
 CHANGES = ("accuracy", "nll", "brier", "lac_set_size", "aps_set_size", "set_size", "ece")
 ECE_METHODS = {
     "plain": "percentiles of the plug-in ECE",
@@ -108,7 +109,9 @@ def as_cell(logits: Floats, answers: NDArray[np.int64], ids: list[str], variant:
     )
 
 
-def simulate(scenario: Scenario, n: int, seed: int, *, replicates: int = 400) -> dict[str, tuple[float, float, float]]:
+def simulate(
+    scenario: Scenario, n: int, seed: int, *, replicates: int = REPLICATES
+) -> dict[str, tuple[float, float, float]]:
     """One benchmark: (value, low, high) of every figure of the variant, every change, and the other ECE intervals."""
     generator = np.random.default_rng([seed, n])
     answers, dense, variant = draw_scores(scenario, n, generator)
@@ -190,7 +193,7 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
         "# Do the intervals hold the truth?",
         "",
         f"Written by `scripts/validate_intervals.py` from {simulations} simulated benchmarks a scenario (four options",
-        "an item, 100 splits, 400 replicates, alpha 0.1). Every simulation draws new items, and with them new folds.",
+        f"an item, 100 splits, {REPLICATES} replicates, alpha 0.1). Every simulation draws new items, with new folds.",
         "The truth is the figure on a million items, at the population's own conformal threshold. *Spread* is the",
         "standard deviation of the estimate over simulations, *SE* the interval's width over 3.92; they should be",
         "alike, and the coverage of a 95 % interval near 0.95 (Monte Carlo error",

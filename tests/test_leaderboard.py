@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import itertools
@@ -18,6 +19,7 @@ from test_leaderboard_synthetic import TWO_METHODS, synthetic_cells, synthetic_r
 
 from suite.cell import Cell
 from suite.errors import SuiteError
+from suite.publish import leaderboard
 from suite.publish.leaderboard import write_leaderboard
 
 Rows = list[dict[str, Any]]
@@ -42,6 +44,18 @@ def computed(cells: list[Cell]) -> Rows:
 @pytest.fixture
 def rows(computed: Rows) -> Rows:
     return copy.deepcopy(computed)
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by the tests that want the pictures drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures_unless_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures have tests of their own and take most of the time."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(leaderboard, "draw_figures", lambda rows, cells: [])
 
 
 def page_of(rows: Sequence[Any], out: Path, cells: Sequence[Cell] = (), **more: Any) -> str:
@@ -224,7 +238,7 @@ def test_models_by_size_and_unknown_sizes_last(tmp_path: Path, rows: Rows) -> No
 
 
 def test_neither_the_order_of_rows_nor_of_cells_nor_the_folder_changes_a_byte(
-    tmp_path: Path, rows: Rows, cells: list[Cell]
+    tmp_path: Path, rows: Rows, cells: list[Cell], drawn: None
 ) -> None:
     failures = [{"model": "m", "variant": v, "task": "t", "reason": "r"} for v in ("rtn-w4", "rtn-w3")]
     page_of(rows, tmp_path / "a", cells, failures=failures)
@@ -275,7 +289,7 @@ def test_a_hostile_name_stays_text(tmp_path: Path, rows: Rows) -> None:
     assert not re.search(r"^# heading", page, re.MULTILINE)
 
 
-def test_a_hostile_name_renders_as_text(tmp_path: Path, rows: Rows) -> None:
+def test_a_hostile_name_renders_as_text(tmp_path: Path, rows: Rows, drawn: None) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     for row in rows:
         row["model"] = HOSTILE
@@ -395,16 +409,14 @@ def test_the_promise_of_coverage_is_limited_in_words(tmp_path: Path, rows: Rows)
 # ---------------------------------------------------------------- the folder
 
 
-def test_pictures_are_shown_where_they_are(tmp_path: Path, rows: Rows, cells: list[Cell]) -> None:
+def test_pictures_are_shown_where_they_are(tmp_path: Path, rows: Rows, cells: list[Cell], drawn: None) -> None:
     page = page_of(rows, tmp_path, cells)
     links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
     assert links == ["figures/curves-tiny-135m.png", "figures/reliability-tiny-135m.png"]
     assert all((tmp_path / link).is_file() for link in links)
 
 
-def test_pictures_of_an_earlier_leaderboard_go_and_other_files_stay(
-    tmp_path: Path, rows: Rows, cells: list[Cell]
-) -> None:
+def test_pictures_of_an_earlier_leaderboard_go_and_other_files_stay(tmp_path: Path, rows: Rows, drawn: None) -> None:
     page_of([dict(row, model="gone") for row in rows], tmp_path)
     (tmp_path / "figures" / "mine.png").write_bytes(b"x")
     page_of(rows, tmp_path)
@@ -429,6 +441,19 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     with pytest.raises(SuiteError, match=r"^cannot write .*; free some disk space or name another folder$"):
         page_of(rows[:3], target)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_is_swapped_in_whole(tmp_path: Path, rows: Rows) -> None:
+    """A reader that has the old file open keeps it; nobody sees half of the new one."""
+    page_of(rows, tmp_path)
+    names = ("LEADERBOARD.md", "rows.csv", "rows.parquet")
+    with contextlib.ExitStack() as stack:
+        opened = {name: stack.enter_context((tmp_path / name).open("rb")) for name in names}
+        old = {name: (tmp_path / name).read_bytes() for name in names}
+        page_of(rows[:5], tmp_path)
+        assert {name: handle.read() for name, handle in opened.items()} == old
+    assert all((tmp_path / name).read_bytes() != old[name] for name in names)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
 
 
 def test_rows_are_left_as_they_were(tmp_path: Path, rows: Rows) -> None:

@@ -17,6 +17,7 @@ from suite.publish.numerals import MISSING, estimate, fixed, interval, parameter
 from suite.publish.order import Scope, Setting, grouped, scope_of, setting_names, setting_of
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+_INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+)\\\](?![(\[:\\])")
 
 
 def leaderboard_page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row]) -> str:
@@ -50,7 +51,7 @@ def _bold_start(sentence: str) -> str:
     if not colon:
         return escape(sentence)
     # Brackets around numbers start no link, so an interval stays readable in the source too.
-    plain = re.sub(r"\\\[([−+\d., ]+)\\\](?![(\[:])", r"[\1]", escape(rest))
+    plain = _INTERVAL.sub(r"[\1]", escape(rest))
     return f"**{escape(topic)}:** {plain}"
 
 
@@ -111,7 +112,7 @@ def _summary_line(macro: Macro, scopes: Mapping[Scope, str], *, after: bool) -> 
     if outside and coverage != MISSING:
         coverage += f" ({outside} of {len(macro.rows)} outside the band)"
     marks = [
-        f"{code(flag)}" + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else "")
+        escape(flag) + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else "")
         for flag, count in macro.flags.items()
     ]
     if macro.absent:
@@ -162,7 +163,7 @@ def _setting_line(setting: Setting, rows: Sequence[Row]) -> str:
     parts = [
         f"Scoring {code(setting.scoring)}" if setting.scoring else "Scoring unknown",
         f"prompt {code(setting.prompt)}" if setting.prompt else "prompt unknown",
-        f"{setting.shots} shots",
+        f"{setting.shots} shot" + ("" if setting.shots == 1 else "s"),
         (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}") + " items"
         if counts
         else "items unknown",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-CPU_BUDGETS = (512, 1024, 2048, 4096)
+CPU_BUDGETS = (1024, 2048, 4096)
 ACCELERATOR_BUDGETS = (4096, 8192, 16384, 32768, 65536)
 _ROW = 128
 _GAIN = 1.05

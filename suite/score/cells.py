@@ -19,12 +19,13 @@ from suite.checkpoint import Checkpoint
 from suite.errors import SuiteError
 from suite.score import engine
 from suite.score.drift import Drift, compare, in_float32
+from suite.score.norms import fuse_norms
 from suite.score.pack import Batch, plan_batches
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 CPU_TOKEN_BUDGET = 2048
 ACCELERATOR_TOKEN_BUDGET = 16384
 DRIFT_ITEMS = 8
@@ -158,6 +159,7 @@ def score(
     """
     begin = time.perf_counter()
     network = checkpoint.network
+    fuse_norms(network)
     used = engine.pick_backend(network) if backend == "auto" else backend
     letter = sheet.scoring == "letter"
     encoded = encode(
