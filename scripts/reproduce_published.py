@@ -929,8 +929,8 @@ def timing_lines(stages: Mapping[str, Stage], jobs: int) -> list[str]:
     """What the rows of each protocol took, against the goal."""
     lines = [
         f"{jobs} process{'es' if jobs > 1 else ''} with one BLAS thread each on {os.cpu_count()} cores. The load "
-        f"average at the end was {os.getloadavg()[0]:.1f}; {jobs} of it is this run, the rest is other work, which slows "
-        "it down. Wall time includes reading the archives and, in the first stage, starting the processes. Memory is "
+        f"average at the end was {os.getloadavg()[0]:.1f}; {jobs} of it is this run, the rest is other work. "
+        "Wall time includes reading the archives and, in the first stage, starting the processes. Memory is "
         "the sum of the peaks of all processes.",
         "",
         "| stage | wall, s | processor, s | peak memory, GiB | goal |",

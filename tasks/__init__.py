@@ -11,6 +11,7 @@ from tasks import arc_easy, hellaswag, mmlu, openbookqa, sciq
 TASKS: dict[str, Task] = {
     "arc-easy": arc_easy.TASK,
     "hellaswag": hellaswag.TASK,
+    "hellaswag-activitynet": hellaswag.CAPTIONS,
     "mmlu": mmlu.TASK,
     "openbookqa": openbookqa.TASK,
     "sciq": sciq.TASK,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -67,4 +68,15 @@ TASK = Task(
     scoring="cloze-norm",
     load=load,
     cloze="{question}",
+)
+
+
+@lru_cache(maxsize=1)
+def load_captions() -> tuple[Question, ...]:
+    """The 3,243 questions about ActivityNet video captions, whose options are half as long as the how-to articles'."""
+    return tuple(item for item in load() if item.id.startswith("hellaswag/validation/activitynet-"))
+
+
+CAPTIONS = replace(
+    TASK, name="hellaswag-activitynet", title="HellaSwag, its video caption items (ActivityNet)", load=load_captions
 )

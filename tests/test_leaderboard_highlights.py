@@ -173,15 +173,16 @@ def test_coverage_without_dense_is_said_to_be_unknown() -> None:
 def test_what_temperature_leaves_is_told() -> None:
     rows = [
         a_row("dense"),
+        a_row("rtn-w8"),
         a_row("rtn-w4", ece=0.2, ece_ts=0.25, **change("ece_ts_change", 0.01, 0.02)),
         a_row(
             "rtn-w3", ece=0.4, ece_ts=0.15, **change("ece_ts_change", 0.1, 0.03), **change("nll_ts_change", 0.3, 0.1)
         ),
     ]
     sentence = highlights(rows)[2]
-    assert "lowers ECE in 1 of 2 compressed cells" in sentence
+    assert "lowers ECE in 2 of 3 compressed cells" in sentence
     assert "most for rtn-w3 on sciq, by +0.100 [+0.070, +0.130]" in sentence
-    assert "above zero in 1 of 2." in sentence
+    assert "above zero in 1 of 3." in sentence
     assert "NLL still changes by +0.300 [+0.200, +0.400] nats for rtn-w3 on sciq." in sentence
 
 

@@ -30,7 +30,7 @@ TREE_ARCHITECTURES = {
     "gemma2": "by layer type",
     "gemma3_text": "by layer type",
 }
-_HEAD_ROWS = 256
+_HEAD_ROWS = 128
 _EXACT_LOGITS = 16
 
 
