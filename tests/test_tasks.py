@@ -25,6 +25,7 @@ from tasks.grouping import opening, with_groups
 PINNED = {
     "arc-easy": (2376, "aeb693b1acedfbd0", "748770405e11d85c"),
     "hellaswag": (10042, "a4db41088765b163", "7d01bfcb85eba94e"),
+    "hellaswag-activitynet": (3243, "89df78db1effdf2a", "4dd1fbf252128cd0"),
     "mmlu": (14038, "3f7f27af4ffd64f1", "6119804905d4c51d"),
     "openbookqa": (500, "314e40a0baa2b1d7", "8a4cfb4dacf54905"),
     "sciq": (1000, "01cc9df01508cc59", "cbaec31c1a86c79a"),
@@ -34,6 +35,7 @@ PINNED = {
 GROUPS = {
     "arc-easy": (12, 24, 2),
     "hellaswag": (924, 2582, 10),
+    "hellaswag-activitynet": (902, 2537, 10),
     "mmlu": (396, 1984, 895),
     "openbookqa": (2, 4, 2),
     "sciq": (2, 4, 2),
@@ -358,7 +360,7 @@ class TestGetTask:
         with pytest.raises(SuiteError) as caught:
             get_task("helaswag")
         assert str(caught.value).startswith(
-            "unknown task 'helaswag': did you mean hellaswag? Valid: <file>.jsonl, arc-easy"
+            "unknown task 'helaswag': did you mean hellaswag or hellaswag-activitynet? Valid: <file>.jsonl, arc-easy"
         )
 
     def test_a_path(self, tmp_path: Path) -> None:
