@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 TEXT = [
     "The moon moves around the earth once a month, and the earth moves around the sun once a year.",
-    "Question: Which of these is a metal? Answer: iron. Question: What do plants need to grow? Answer: light and water.",
+    "Question: Which of these is a metal? Answer: iron. Question: What do plants need to grow? Answer: light, water.",
     " ".join(f"Answer: {letter}" for letter in "ABCDEF" * 4),
     "The following are multiple choice questions (with answers) about high school physics.",
     "A man is sitting on a roof. He starts to remove the old tiles, one by one, and throws them to the ground.",

@@ -14,8 +14,8 @@ _GAIN = 1.1
 def measure_budget(network: Any, *, repeats: int = 2) -> int:
     """The smallest batch, in tokens, beyond which twice as many bring less than 10 % more speed.
 
-    Small batches keep padding and the output head's memory low. Each size is timed on random tokens in rows of 128, the best of `repeats` after one warm-up. Larger sizes are tried
-    while they bring a gain and memory lasts.
+    Small batches keep padding and the output head's memory low. Each size is timed on random tokens in rows of 128, the
+    best of `repeats` after one warm-up. Larger sizes are tried while they bring a gain and memory lasts.
 
     Returns:
         A token budget for `suite.score.pack.plan_batches`.
