@@ -1,0 +1,40 @@
+"""Committed results: every table is what its cells give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from suite.cell import load_cells
+from suite.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.yaml"))
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_tables_are_recomputed_from_the_stored_scores(folder: Path, tmp_path: Path) -> None:
+    assert main(["leaderboard", str(folder), "--out", str(tmp_path)]) == 0
+    for name in ("rows.csv", "LEADERBOARD.md"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_cells_hold_no_benchmark_text(folder: Path) -> None:
+    for cell in load_cells([folder]):
+        assert cell.subjects is None or all(value is None or len(value) < 60 for value in cell.subjects)
+        assert all(len(item) < 80 for item in cell.ids)
+        assert all(value is None or re.fullmatch(r"[\w.:/~-]{1,80}", value) for value in cell.groups or ())
+
+
+def test_the_front_page_shows_the_committed_numbers() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    board = (ROOT / "results" / "embedded" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    block = readme.partition("<!-- leaderboard -->")[2].partition("<!-- /leaderboard -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("| `")]
+    assert len(rows) == 9
+    for variant, *values in rows:
+        line = next(line for line in board.splitlines() if variant in line and line.startswith("| smollm2-135m"))
+        assert all(f"| {value} |" in line for value in values)
