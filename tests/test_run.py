@@ -47,6 +47,17 @@ def _fixed_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums are added up in another order by another number of threads; the killed runs have one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def _cheap_collections() -> Iterator[None]:
     """A run collects garbage after every model; in a test process that is half a second over everybody's objects."""
     gc.collect()
@@ -591,6 +602,8 @@ def slow_run(file: Path, out: Path, errors: Path, delay: float) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # a test run started in the background inherits an ignored interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     read = suite.score.engine.log_likelihoods
 

@@ -33,8 +33,8 @@ def quantize(weight: torch.Tensor, bits: int, group: int | None = None) -> torch
         SuiteError: the group size does not divide the input dimension.
 
     >>> import torch
-    >>> quantize(torch.tensor([[1.5, -0.4, 0.6, 3.0]]), 2).tolist()
-    [[2.0, 0.0, 0.0, 2.0]]
+    >>> quantize(torch.tensor([[1.5, 0.4, -2.6, 3.0]]), 2).tolist()
+    [[2.0, 0.0, -2.0, 2.0]]
     """
     import torch
 
