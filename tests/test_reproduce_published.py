@@ -346,6 +346,29 @@ def test_headroom_is_the_way_from_one_to_chance(script, folder, stages):
     assert cells[7] == f"{(row['set_size'] - 1) / (0.9 * 4 - 1):.2f}"
 
 
+# Section 4
+
+
+@pytest.mark.parametrize(
+    ("wall", "cpu", "memory", "load", "goal"),
+    [
+        (59.0, 100.0, 3.0, 9.0, "met"),
+        (61.0, 110.0, 3.0, 2.1, "not met"),
+        (300.0, 110.0, 3.0, 6.0, "open"),
+        (300.0, 130.0, 3.0, 6.0, "not met"),
+        (50.0, 90.0, 4.1, 2.0, "not met"),
+    ],
+)
+def test_goal_is_judged_by_the_clock_and_left_open_beside_other_work(
+    script, monkeypatch, wall, cpu, memory, load, goal
+):
+    monkeypatch.setattr(script.os, "getloadavg", lambda: (load, load, load))
+    stages = {name: script.Stage([], wall, cpu, memory) for name in ("rows of x", "readings")}
+    rows, others = script.timing_lines(stages, 2)[-2:]
+    assert rows.endswith(f"| {goal} |")
+    assert others.endswith("| – |")
+
+
 # The page
 
 
