@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 OPTIONS = 4
 POPULATION = 1_000_000
-REPLICATES = 300
+REPLICATES = 500
 CHANGES = ("accuracy", "nll", "brier", "lac_set_size", "aps_set_size", "set_size", "ece")
 ECE_METHODS = {
     "plain": "percentiles of the plug-in ECE",
@@ -196,7 +196,7 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
         f"an item, 100 splits, {REPLICATES} replicates, alpha 0.1). Every simulation draws new items, with new folds.",
         "The truth is the figure on a million items, at the population's own conformal threshold. *Spread* is the",
         "standard deviation of the estimate over simulations, *SE* the interval's width over 3.92; they should be",
-        "alike, and the coverage of a 95 % interval near 0.95 (Monte Carlo error",
+        "alike, and the coverage of a 95 % interval near 0.95 (a coverage has a Monte Carlo standard error of",
         f"{np.sqrt(0.95 * 0.05 / simulations):.3f}). With few items the conformal rank ceil((n + 1)(1 - alpha)) lies "
         "above",
         "the population's quantile, so set sizes run slightly high; in changes this cancels.",
@@ -216,7 +216,7 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
         "upward, the more so the better the model is calibrated, and resampling repeats the bias; it differs between",
         "dense and variant, so it does not cancel in the change. Tried:",
         "",
-        *[f"* *{name}*: {meaning};" for name, meaning in ECE_METHODS.items()],
+        *[f"* *{name}*: {meaning}" for name, meaning in ECE_METHODS.items()],
         "",
         "| scenario | items | figure | truth | plain | recentred | debiased | debiased: mean estimate |",
         "|---|---|---|---|---|---|---|---|",

@@ -200,6 +200,10 @@ def test_a_chance_line_for_all_tasks_or_one_for_each(rows: Rows) -> None:
     assert chance_heights(curves_of(rows)) == {0.25}
     for row in rows:
         if row["task"] == "sciq":
+            row["chance_accuracy"] = 0.2496  # some of its items have five options
+    assert len(chance_heights(curves_of(rows))) == 1
+    for row in rows:
+        if row["task"] == "sciq":
             row["chance_accuracy"] = 0.5
     assert chance_heights(curves_of(rows)) == {0.25, 0.5}
 
@@ -268,6 +272,20 @@ def test_the_diagram_shows_the_cells(scoring: str) -> None:
         assert values.sum() == 150
         assert len(edges) == 16
     assert figure.axes[1].get_ylim() == figure.axes[3].get_ylim()
+
+
+def test_bins_of_few_items_are_faint_and_off_the_line(rows: Rows, cells: list[Cell]) -> None:
+    panel = reliability_of(rows, cells).axes[0]
+    joined = [line.get_xdata() for line in panel.get_lines()[1:]]
+    points = panel.collections[1::2]
+    assert len(joined) == len(points) == 2
+    faint = 0
+    for line, marks in zip(joined, points, strict=True):
+        strength = np.asarray(marks.get_alpha())
+        places = np.asarray(marks.get_offsets())[:, 0]
+        assert set(line) == set(places[strength == 1])
+        faint += int((strength < 1).sum())
+    assert faint > 0
 
 
 def test_the_temperature_moves_the_leading_series(rows: Rows, cells: list[Cell]) -> None:

@@ -118,6 +118,7 @@ def _curve_panel(
     """One metric along the levels of one curve, a line a setting; `joined` is false where levels have no order."""
     by_setting = grouped(rows, setting_of)
     chances = _chances(rows, chance_key)
+    one_chance = _alike(chances)
     for index, (setting, group) in enumerate(by_setting.items()):
         look = _look(setting, list(by_setting))
         shift = 0.0 if len(by_setting) == 1 else (index / (len(by_setting) - 1) - 0.5) * 0.26
@@ -134,10 +135,10 @@ def _curve_panel(
         dash = look["linestyle"] if joined else "none"
         axes.plot(place[~idle], values[~idle], **{**look, "linestyle": dash})
         axes.plot(place[idle], values[idle], **{**look, "linestyle": "none", "mfc": "white"})
-        if len(set(chances.values())) > 1 and setting in chances:
+        if not one_chance and setting in chances:
             axes.axhline(chances[setting], color=look["color"], zorder=1, **CHANCE)
-    if len(set(chances.values())) == 1:
-        axes.axhline(next(iter(chances.values())), color=QUIET, zorder=1, **CHANCE)
+    if one_chance:
+        axes.axhline(sum(chances.values()) / len(chances), color=QUIET, zorder=1, **CHANCE)
     axes.set_xlim(-0.4, len(levels) - 0.6)
     axes.set_xticks(range(len(levels)))
     axes.tick_params(axis="x", length=0)
@@ -161,6 +162,11 @@ def _chances(rows: Sequence[Row], key: str) -> dict[Setting, float]:
     return {setting: values[0] for setting, values in found.items() if values}
 
 
+def _alike(chances: Mapping[Setting, float]) -> bool:
+    """Whether one line serves all: a task with a few items of three options is at 0.2498, not 0.25."""
+    return bool(chances) and max(chances.values()) - min(chances.values()) <= 0.02 * max(chances.values())
+
+
 def _legend_entries(
     rows: Sequence[Row], settings: Sequence[Setting], names: Mapping[Setting, str]
 ) -> list[tuple[str, Line2D]]:
@@ -170,9 +176,9 @@ def _legend_entries(
     entries = [
         (shorter(one_line(names[setting]), 48), Line2D([], [], **_look(setting, settings))) for setting in settings
     ]
-    chances = {*_chances(rows, "chance_accuracy").values()}
+    chances = _chances(rows, "chance_accuracy")
     if chances:
-        label = "at chance, by task" if len(chances) > 1 else "at chance"
+        label = "at chance" if _alike(chances) else "at chance, by task"
         entries.append((label, Line2D([], [], color=QUIET, **CHANCE)))
     if any("no-op" in flags(row) for row in rows):
         hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4.6, "mfc": "white", "mec": QUIET}

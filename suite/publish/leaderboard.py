@@ -13,6 +13,7 @@ from suite.cell import Cell
 from suite.publish.figures import FOLDER, draw_figures
 from suite.publish.files import write_file
 from suite.publish.markdown_page import leaderboard_page
+from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.records import csv_bytes, parquet_bytes
 
@@ -39,7 +40,7 @@ def write_leaderboard(
     Raises:
         SuiteError: the folder cannot be written.
     """
-    ordered = in_order(rows)
+    ordered = in_order([rounded(row) for row in rows])
     write_file(out / "rows.csv", csv_bytes(ordered))
     write_file(out / "rows.parquet", parquet_bytes(ordered))
     pictures = draw_figures(ordered, cells)

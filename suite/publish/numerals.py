@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from suite.publish.fields import Row, number
 
 MISSING = "–"
@@ -81,3 +83,19 @@ def significant(value: float, digits: int = SIGNIFICANT) -> float:
     (0.123457, 1234570.0)
     """
     return float(f"{value:.{digits}g}") + 0.0  # no negative zero
+
+
+def rounded(row: Row) -> dict[str, object]:
+    """A row as it is published: floats to 6 significant digits, None for one that is not finite.
+
+    Tables, pictures and sentences are made from such rows, so that whoever makes them again from rows.csv or
+    rows.parquet gets the same ones.
+
+    >>> rounded({"accuracy": 1 / 3, "n": 3, "task": "sciq", "nll": float("inf")})
+    {'accuracy': 0.333333, 'n': 3, 'task': 'sciq', 'nll': None}
+    """
+    return {key: _published(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _published(value: float) -> float | None:
+    return significant(value) if math.isfinite(value) else None

@@ -1,21 +1,20 @@
 """Rows as files for programs: CSV for spreadsheets and diffs, Parquet with types. Both hold the same values.
 
-Numbers are rounded to 6 significant digits, so that the last bits of a floating-point sum, which differ between
-processors, change neither file. What is missing is an empty field in CSV and null in Parquet.
+Numbers come rounded to 6 significant digits (`suite.publish.numerals.rounded`), so that the last bits of a
+floating-point sum, which differ between processors, change neither file. What is missing is an empty field in CSV and
+null in Parquet.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from suite.publish.fields import Row
-from suite.publish.numerals import significant
 
 TEXT_KEYS = frozenset(
     {"model", "variant", "family", "method", "task", "scoring", "prompt", "protocol", "kind", "notes"}
@@ -31,7 +30,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def csv_bytes(rows: Sequence[Row]) -> bytes:
-    """Rows as CSV: UTF-8, comma, one header line, ``\\n`` line ends.
+    """Rows, rounded, as CSV: UTF-8, comma, one header line, ``\\n`` line ends.
 
     Flags are joined by ``;``, notes are JSON text. Text that a spreadsheet would run as a formula gets a leading
     apostrophe.
@@ -44,7 +43,7 @@ def csv_bytes(rows: Sequence[Row]) -> bytes:
 
 
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
-    """Rows as Parquet: the columns of the CSV in its order, typed.
+    """Rows, rounded, as Parquet: the columns of the CSV in its order, typed.
 
     Names are strings, counts int64, flags list<string>, notes JSON text, everything else float64 unless the column
     holds text or truth values only.
@@ -63,7 +62,7 @@ def _field(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return repr(significant(value)) if math.isfinite(value) else ""
+        return repr(value)
     if isinstance(value, list | tuple):
         return _harmless(";".join(str(part) for part in value))
     return _harmless(_json(value) if isinstance(value, Mapping) else str(value))
@@ -111,4 +110,4 @@ def _plain(value: object) -> str:
 
 
 def _float(value: object) -> float | None:
-    return significant(float(value)) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+    return float(value) if isinstance(value, bool | int | float) else None

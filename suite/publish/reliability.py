@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from suite.metrics.calibration import ReliabilityBins
 
+FEW = 5
+"""Bins with fewer items are drawn faint."""
 DIAGONAL: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
@@ -92,7 +94,9 @@ def reliability_figure(scope: Scope, panels: Sequence[tuple[Row, Cell]], names: 
         "Does confidence match accuracy? Dense beside the variant whose sets grow most",
         f"{shorter(one_line(scope.model), 40)}{size_words([panels[0][0]])}, on {shorter(how, 48)}",
     )
-    footnote(figure, "Larger points hold more items; bars are 95 % intervals of the accuracy in a bin.")
+    footnote(
+        figure, f"Larger points hold more items, faint ones fewer than {FEW}; bars are 95 % intervals of the accuracy."
+    )
     entries = _legend_entries(series)
     legend(figure, entries, len(entries))
     return figure
@@ -129,9 +133,12 @@ def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell
         held = bins.count > 0
         x, y, n = bins.confidence[held], bins.accuracy[held], bins.count[held]
         low, high = _wilson(y, n)
-        upper.vlines(x, low, high, color=each.colour, linewidth=1.1, alpha=0.45, zorder=2 + place)
-        upper.plot(x, y, color=each.colour, linewidth=0.8, alpha=0.4, zorder=2 + place)
-        # Points grow with their items: a bin of three should not look like a bin of three hundred.
+        faded = np.where(n >= FEW, 0.45, 0.2)
+        upper.vlines(x, low, high, color=each.colour, linewidth=1.1, alpha=faded, zorder=2 + place)
+        # A bin of three items should not look like a bin of three hundred, nor bend the line.
+        firm = n >= FEW
+        strength: Any = np.where(firm, 1.0, 0.35)
+        upper.plot(x[firm], y[firm], color=each.colour, linewidth=0.8, alpha=0.4, zorder=2 + place)
         upper.scatter(
             x,
             y,
@@ -140,6 +147,7 @@ def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell
             facecolor=each.colour if each.filled else "white",
             edgecolor=each.colour,
             linewidth=1.2,
+            alpha=strength,
             clip_on=False,
             zorder=4 + place,
         )
