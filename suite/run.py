@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from suite import __version__
 from suite.cell import Cell, cell_folder, load_cells, read_cell, slug, write_cell
@@ -30,6 +30,9 @@ from suite.model import Model, content_parts, resolve_model
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
+
+if TYPE_CHECKING:
+    from suite.metrics.sample import Settings
 
 _SUPERSEDED = ".superseded"
 _VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
@@ -150,23 +153,29 @@ def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = N
     Returns:
         The leaderboard's path and the sentences that say where to look first.
     """
-    from suite.config import Protocol
-    from suite.metrics.rows import compute_rows
+    from suite.metrics.rows import measure_cells
     from suite.publish.highlights import highlights
     from suite.publish.leaderboard import write_leaderboard
+    from suite.verdicts.assess import assess
+    from suite.verdicts.curves import KEPT
+
+    cells = load_cells([run_dir])
+    settings = protocol_settings(config)
+    measured = measure_cells(cells, settings, keep=KEPT)
+    rows = [one.row for one in measured]
+    assessment = assess(measured, settings, config=config)
+    path = write_leaderboard(rows, cells, out or run_dir, failures=read_failures(run_dir))
+    assessment.write(path.parent)
+    return path, highlights(rows)
+
+
+def protocol_settings(config: RunConfig | None) -> Settings:
+    """What a run's rows are computed under; the defaults where there is no configuration."""
+    from suite.config import Protocol
+    from suite.metrics.sample import Settings
 
     protocol = config.protocol if config else Protocol()
-    cells = load_cells([run_dir])
-    rows = compute_rows(
-        cells,
-        protocol=protocol.name,
-        alpha=protocol.alpha,
-        splits=protocol.splits,
-        replicates=protocol.replicates,
-        seed=protocol.seed,
-    )
-    path = write_leaderboard(rows, cells, out or run_dir, failures=read_failures(run_dir))
-    return path, highlights(rows)
+    return Settings(protocol.name, protocol.alpha, protocol.splits, protocol.replicates, protocol.seed)
 
 
 def read_failures(out: Path) -> list[dict[str, Any]]:
