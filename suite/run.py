@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from suite import __version__
-from suite.cell import Cell, cell_folder, load_cells, read_cell, slug, write_cell
+from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model
@@ -142,37 +142,17 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
 
 
 def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Rows, leaderboard and figures from the cells of a run directory.
+    """Rows, leaderboard, page and figures from the cells of a run directory: a snapshot.
 
     Args:
-        out: where the tables go, the run directory itself when None.
+        out: folder of the snapshot, the run directory itself when None.
 
     Returns:
         The leaderboard's path and the sentences that say where to look first.
     """
-    from suite.config import Protocol
-    from suite.metrics.rows import compute_rows
-    from suite.publish.highlights import highlights
-    from suite.publish.leaderboard import write_leaderboard
+    from suite.publish.snapshot import write_snapshot
 
-    protocol = config.protocol if config else Protocol()
-    cells = load_cells([run_dir])
-    rows = compute_rows(
-        cells,
-        protocol=protocol.name,
-        alpha=protocol.alpha,
-        splits=protocol.splits,
-        replicates=protocol.replicates,
-        seed=protocol.seed,
-    )
-    path = write_leaderboard(rows, cells, out or run_dir, failures=read_failures(run_dir))
-    return path, highlights(rows)
-
-
-def read_failures(out: Path) -> list[dict[str, Any]]:
-    """The recorded failures of a run directory, in order of their paths."""
-    files = sorted((out / "cells").rglob("*.failed.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return write_snapshot(run_dir, config, out or run_dir)
 
 
 def resolve_device(device: str) -> str:

@@ -6,7 +6,7 @@ Figures are fractions, never percent. What cannot be computed is None, with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +189,7 @@ def compute_rows(
     splits: int = 100,
     replicates: int = 1000,
     seed: int = 0,
+    observe: Callable[[Scored], None] | None = None,
 ) -> list[dict[str, object]]:
     """All figures of all cells.
 
@@ -199,6 +200,7 @@ def compute_rows(
         splits: number of random splits that conformal figures are averaged over; ``ye2024`` has one.
         replicates: bootstrap replicates; 0 leaves all intervals None.
         seed: of splits, draws and bootstrap.
+        observe: called once a cell with everything that its row was made from, while that is in memory.
 
     Returns:
         One dictionary a cell with the keys `ROW_KEYS`, ordered by model, task, scoring, prompt, shots and severity.
@@ -215,7 +217,7 @@ def compute_rows(
     rows: dict[tuple[str, str, str, str, int], list[dict[str, object]]] = {}
     # Curves over the same items follow one another, so that their bootstrap weights are drawn once.
     for key in sorted(curves, key=lambda key: (key[1], len(curves[key][0]), key)):
-        rows[key] = _curve_rows(sorted(curves[key], key=_severity), samples)
+        rows[key] = _curve_rows(sorted(curves[key], key=_severity), samples, observe)
     return [row for key in sorted(rows) for row in rows[key]]
 
 
@@ -251,7 +253,9 @@ class _Samples:
         return Scored(cell, rows, sample)
 
 
-def _curve_rows(cells: list[Cell], samples: _Samples) -> list[dict[str, object]]:
+def _curve_rows(
+    cells: list[Cell], samples: _Samples, observe: Callable[[Scored], None] | None
+) -> list[dict[str, object]]:
     dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
     dense_scored = None if dense is None else samples.scored(dense)
     at_chance = False
@@ -280,6 +284,8 @@ def _curve_rows(cells: list[Cell], samples: _Samples) -> list[dict[str, object]]
                 row[key] = None
                 _note(row, key, "no items are left to evaluate")
         rows.append({key: row.get(key) for key in ROW_KEYS})
+        if observe is not None:
+            observe(scored)
     return rows
 
 
