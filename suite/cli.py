@@ -112,9 +112,17 @@ def _parser() -> argparse.ArgumentParser:
     collapse.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     collapse.add_argument("--json", action="store_true", help="one JSON array of verdicts on stdout and nothing else")
 
-    board = add("leaderboard", _leaderboard, "rewrite the leaderboard of a run directory from its cells")
+    board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     board.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR")
+
+    verified = add("verify", _verify, "recompute every table of a snapshot from its cells and compare")
+    verified.add_argument("snapshot", type=Path, metavar="SNAPSHOT")
+
+    compared = add("diff", _diff, "what changed from one snapshot to another, paired where they share items")
+    compared.add_argument("first", type=Path, metavar="A")
+    compared.add_argument("second", type=Path, metavar="B")
+    compared.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     imported = add("import", _import, "turn scores made elsewhere into cells of a run directory")
     imported.add_argument("format", metavar="FORMAT", help="jsonl, npz, lm-eval or ye2024")
@@ -245,13 +253,13 @@ def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
     from suite.metrics.rows import measure_cells
-    from suite.run import protocol_settings
+    from suite.metrics.sample import settings_of
     from suite.verdicts.assess import assess
     from suite.verdicts.curves import KEPT
 
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
-    settings = protocol_settings(config)
+    settings = settings_of(config)
     assessment = assess(measure_cells(load_cells([args.run_dir]), settings, keep=KEPT), settings, config=config)
     if args.json:
         print(json.dumps(assessment.records, indent=1, allow_nan=False))
@@ -267,6 +275,31 @@ def _leaderboard(args: argparse.Namespace) -> int:
     file = args.run_dir / "config.yaml"
     path, _ = publish(args.run_dir, read_config(file) if file.is_file() else None, args.out)
     print(path)
+    return DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from suite.publish.verify import verify
+
+    report = verify(args.snapshot)
+    for problem in report.problems:
+        print(f"{args.snapshot}: {problem}")
+    for remark in report.remarks:
+        print(f"{args.snapshot}: remark: {remark}", file=sys.stderr)
+    if report.problems:
+        return NO
+    print(f"{args.snapshot}: {report.cells} cells, {report.files} files: everything is what the cells give")
+    return DONE
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from suite.publish.diff import compare
+
+    comparison = compare(args.first, args.second)
+    if args.json:
+        print(json.dumps(comparison.records(), indent=1, allow_nan=False))
+    else:
+        print("\n".join(comparison.lines()))
     return DONE
 
 

@@ -20,19 +20,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from suite import __version__
-from suite.cell import Cell, cell_folder, load_cells, read_cell, slug, write_cell
+from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
-
-if TYPE_CHECKING:
-    from suite.metrics.sample import Settings
 
 _SUPERSEDED = ".superseded"
 _VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
@@ -145,43 +142,17 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
 
 
 def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Rows, leaderboard and figures from the cells of a run directory.
+    """Rows, leaderboard, page and figures from the cells of a run directory: a snapshot.
 
     Args:
-        out: where the tables go, the run directory itself when None.
+        out: folder of the snapshot, the run directory itself when None.
 
     Returns:
         The leaderboard's path and the sentences that say where to look first.
     """
-    from suite.metrics.rows import measure_cells
-    from suite.publish.highlights import highlights
-    from suite.publish.leaderboard import write_leaderboard
-    from suite.verdicts.assess import assess
-    from suite.verdicts.curves import KEPT
+    from suite.publish.snapshot import write_snapshot
 
-    cells = load_cells([run_dir])
-    settings = protocol_settings(config)
-    measured = measure_cells(cells, settings, keep=KEPT)
-    rows = [one.row for one in measured]
-    assessment = assess(measured, settings, config=config)
-    path = write_leaderboard(rows, cells, out or run_dir, failures=read_failures(run_dir))
-    assessment.write(path.parent)
-    return path, highlights(rows)
-
-
-def protocol_settings(config: RunConfig | None) -> Settings:
-    """What a run's rows are computed under; the defaults where there is no configuration."""
-    from suite.config import Protocol
-    from suite.metrics.sample import Settings
-
-    protocol = config.protocol if config else Protocol()
-    return Settings(protocol.name, protocol.alpha, protocol.splits, protocol.replicates, protocol.seed)
-
-
-def read_failures(out: Path) -> list[dict[str, Any]]:
-    """The recorded failures of a run directory, in order of their paths."""
-    files = sorted((out / "cells").rglob("*.failed.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return write_snapshot(run_dir, config, out or run_dir)
 
 
 def resolve_device(device: str) -> str:

@@ -32,7 +32,8 @@ from suite.cell import Cell, load_cells, read_cell
 from suite.cli import main
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
-from suite.run import RunResult, execute, publish, read_failures
+from suite.publish.failures import read_failures
+from suite.run import RunResult, execute, publish
 from suite.score.store import ShardStore
 
 VARIANTS = ("dense", "rtn-w3", "magnitude-s50")

@@ -6,7 +6,7 @@ Figures are fractions, never percent. What cannot be computed is None, with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,8 +211,19 @@ def compute_rows(
     return [measured.row for measured in measure_cells(cells, Settings(protocol, alpha, splits, replicates, seed))]
 
 
-def measure_cells(cells: Sequence[Cell], settings: Settings, *, keep: Collection[str] = ()) -> list[Measured]:
-    """The rows of `compute_rows`, with values and bootstrap replicates of the keys in `keep`."""
+def measure_cells(
+    cells: Sequence[Cell],
+    settings: Settings,
+    *,
+    keep: Collection[str] = (),
+    observe: Callable[[Scored], None] | None = None,
+) -> list[Measured]:
+    """The rows of `compute_rows` with the numbers behind them.
+
+    Args:
+        keep: keys whose values and bootstrap replicates are wanted.
+        observe: called once a cell with everything that its row was made from, while that is in memory.
+    """
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
@@ -220,7 +231,7 @@ def measure_cells(cells: Sequence[Cell], settings: Settings, *, keep: Collection
     measured: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     # Curves over the same items follow one another, so that their bootstrap weights are drawn once.
     for key in sorted(curves, key=lambda key: (key[1], len(curves[key][0]), key)):
-        measured[key] = _measure_curve(sorted(curves[key], key=_severity), samples, keep)
+        measured[key] = _measure_curve(sorted(curves[key], key=_severity), samples, keep, observe)
     return [one for key in sorted(measured) for one in measured[key]]
 
 
@@ -273,7 +284,9 @@ class _Samples:
         return Scored(cell, rows, sample)
 
 
-def _measure_curve(cells: list[Cell], samples: _Samples, keep: Collection[str]) -> list[Measured]:
+def _measure_curve(
+    cells: list[Cell], samples: _Samples, keep: Collection[str], observe: Callable[[Scored], None] | None
+) -> list[Measured]:
     dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
     dense_scored = None if dense is None else samples.scored(dense)
     at_chance = False
@@ -305,6 +318,8 @@ def _measure_curve(cells: list[Cell], samples: _Samples, keep: Collection[str]) 
                 row[key] = None
                 _note(row, key, "no items are left to evaluate")
         result.append(_measured(cell, {key: row.get(key) for key in ROW_KEYS}, figures, keep))
+        if observe is not None:
+            observe(scored)
     return result
 
 

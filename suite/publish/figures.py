@@ -36,12 +36,13 @@ class Picture:
     content: bytes
 
 
-def draw_figures(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Picture]:
+def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = True) -> list[Picture]:
     """Curves and a reliability diagram for each model.
 
     Args:
         rows: sorted by `suite.publish.order.in_order`.
         cells: option logits behind the rows; a model whose cells are absent gets no reliability diagram.
+        draw: False for names and captions alone, with empty contents, which takes no time.
 
     Returns:
         Pictures, models in the order of the rows. A model without a compressed variant has no curves; one without a
@@ -55,8 +56,10 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Picture]:
     for scope, members in grouped(rows, scope_of).items():
         stem = _unique(slug(one_line(scope.model))[:60], taken)
         if any(text(row, "variant") != "dense" for row in members):
-            with house_style():
-                content = png(curves_figure(scope, members, names, limits))
+            content = b""
+            if draw:
+                with house_style():
+                    content = png(curves_figure(scope, members, names, limits))
             caption = f"Accuracy and conformal set size of {one_line(scope.model)} as weights are compressed"
             pictures.append(Picture(f"curves-{stem}.png", scope, caption, content))
         pair = collapsed_pair(members)
@@ -65,8 +68,11 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Picture]:
         panels = [(row, logits.get(_cell_key(row))) for row in pair]
         if any(cell is None for _, cell in panels):
             continue
-        with house_style():
-            content = png(reliability_figure(scope, [(row, cell) for row, cell in panels if cell is not None], names))
+        content = b""
+        if draw:
+            held = [(row, cell) for row, cell in panels if cell is not None]
+            with house_style():
+                content = png(reliability_figure(scope, held, names))
         caption = (
             f"Confidence against accuracy of {one_line(scope.model)} on {names[setting_of(pair[0])]}: "
             f"dense beside {one_line(text(pair[1], 'variant'))}"

@@ -10,12 +10,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from suite.cell import Cell
-from suite.publish.figures import FOLDER, draw_figures
+from suite.publish.figures import FOLDER, Picture, draw_figures
 from suite.publish.files import write_file
 from suite.publish.markdown_page import leaderboard_page
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.records import csv_bytes, parquet_bytes
+from suite.publish.standings import PAIR_KEYS, RANKING_KEYS, Standings
+
+
+def leaderboard_texts(
+    rows: Sequence[Mapping[str, object]],
+    pictures: Sequence[Picture],
+    *,
+    failures: Sequence[Mapping[str, object]] = (),
+    standings: Standings | None = None,
+) -> dict[str, bytes]:
+    """The text files of a leaderboard by name: LEADERBOARD.md, rows.csv and, where there are standings, their CSVs.
+
+    Args:
+        rows: rounded and sorted.
+        pictures: named in the page; their contents do not matter here.
+        failures: cells that could not be scored.
+        standings: groups and pairs of equal size, from the computation of the rows.
+    """
+    texts = {"rows.csv": csv_bytes(rows)}
+    if standings is not None:
+        for name, lines, keys in (
+            ("ranking.csv", standings.ranking, RANKING_KEYS),
+            ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
+        ):
+            texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
+    page = leaderboard_page(rows, pictures, failures, standings=standings)
+    return texts | {"LEADERBOARD.md": page.encode("utf-8", errors="replace")}
 
 
 def write_leaderboard(
@@ -24,6 +51,7 @@ def write_leaderboard(
     out: Path,
     *,
     failures: Sequence[Mapping[str, object]] = (),
+    standings: Standings | None = None,
 ) -> Path:
     """Write the tables and figures of a run; each file is complete or absent.
 
@@ -33,6 +61,7 @@ def write_leaderboard(
         out: folder that gets rows.csv, rows.parquet, LEADERBOARD.md and figures/*.png. Pictures of an earlier
             leaderboard in figures/ are removed.
         failures: cells that could not be scored, each with `model`, `variant`, `task` and `reason`.
+        standings: groups and pairs of equal size; without them the page has neither.
 
     Returns:
         The path of LEADERBOARD.md.
@@ -41,14 +70,13 @@ def write_leaderboard(
         SuiteError: the folder cannot be written.
     """
     ordered = in_order([rounded(row) for row in rows])
-    write_file(out / "rows.csv", csv_bytes(ordered))
-    write_file(out / "rows.parquet", parquet_bytes(ordered))
     pictures = draw_figures(ordered, cells)
+    write_file(out / "rows.parquet", parquet_bytes(ordered))
     for picture in pictures:
         write_file(out / FOLDER / picture.name, picture.content)
     for stale in [*(out / FOLDER).glob("curves-*.png"), *(out / FOLDER).glob("reliability-*.png")]:
         if stale.name not in {picture.name for picture in pictures}:
             stale.unlink()
-    page = out / "LEADERBOARD.md"
-    write_file(page, leaderboard_page(ordered, pictures, failures).encode("utf-8", errors="replace"))
-    return page
+    for name, content in leaderboard_texts(ordered, pictures, failures=failures, standings=standings).items():
+        write_file(out / name, content)
+    return out / "LEADERBOARD.md"

@@ -15,20 +15,29 @@ from suite.publish.macro import Average, Macro, averaged_settings, macro_average
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places
 from suite.publish.order import Scope, Setting, grouped, scope_of, setting_names, setting_of
+from suite.publish.standings import Standings
+from suite.publish.standings_tables import standings_sections
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+)\\\](?![(\[:\\])")
 
 
-def leaderboard_page(rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row]) -> str:
+def leaderboard_page(
+    rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row], *, standings: Standings | None = None
+) -> str:
     """The text of LEADERBOARD.md.
 
     Args:
         rows: sorted by `suite.publish.order.in_order`.
         pictures: shown above the tables of their model.
         failures: cells that could not be scored.
+        standings: groups and pairs of equal size; left out where there are none.
     """
-    parts = ["# Leaderboard: does a compressed model still know when it may be wrong?", HOW_TO_READ, _protocol(rows)]
+    parts = [
+        "# Leaderboard: does a compressed model still know when it may be wrong?",
+        HOW_TO_READ,
+        _protocol(rows),
+    ]
     sentences = highlights(rows)
     if sentences:
         parts += [
@@ -37,6 +46,8 @@ def leaderboard_page(rows: Sequence[Row], pictures: Sequence[Picture], failures:
         ]
     if rows:
         parts += _summary(rows)
+        if standings is not None:
+            parts += standings_sections(standings)
         parts += _sections(rows, pictures)
     else:
         parts.append("No cell has been scored.")

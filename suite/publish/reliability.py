@@ -102,7 +102,7 @@ def reliability_figure(scope: Scope, panels: Sequence[tuple[Row, Cell]], names: 
     return figure
 
 
-def _legend_entries(series: Sequence[_Series]) -> list[tuple[str, Line2D]]:
+def _legend_entries(series: Sequence[ConfidenceSeries]) -> list[tuple[str, Line2D]]:
     from matplotlib.lines import Line2D
 
     entries = []
@@ -115,7 +115,7 @@ def _legend_entries(series: Sequence[_Series]) -> list[tuple[str, Line2D]]:
 
 
 @dataclass(frozen=True)
-class _Series:
+class ConfidenceSeries:
     """One way of reading a cell's confidence."""
 
     label: str
@@ -124,9 +124,9 @@ class _Series:
     filled: bool
 
 
-def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell: Cell) -> list[_Series]:
+def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell: Cell) -> list[ConfidenceSeries]:
     upper, lower = panels
-    series = _series(row, cell)
+    series = confidence_series(row, cell)
     upper.plot([0, 1], [0, 1], color=QUIET, zorder=1, **DIAGONAL)
     for place, each in enumerate(series):
         bins = each.bins
@@ -178,7 +178,7 @@ def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell
     return series
 
 
-def _series(row: Row, cell: Cell) -> list[_Series]:
+def confidence_series(row: Row, cell: Cell) -> list[ConfidenceSeries]:
     """Confidence raw and, where the row has a temperature, divided by it; the one that leads comes last, on top.
 
     The temperature is the row's, a mean over splits, applied to all items; the row's own after-temperature figures are
@@ -195,10 +195,13 @@ def _series(row: Row, cell: Cell) -> list[_Series]:
     raw = calibration.reliability_bins(confidence, correct)
     temperature = number(row, "temperature")
     if not is_cloze(row) or temperature is None or temperature <= 0:
-        return [_Series("raw", COLOURS[0], raw, True)]
+        return [ConfidenceSeries("raw", COLOURS[0], raw, True)]
     rescaled = calibration.rescale(scored.log_probabilities[some], temperature)
     after = calibration.reliability_bins(np.exp(rescaled.max(axis=1)), correct)
-    return [_Series("raw", COLOURS[1], raw, False), _Series("after temperature scaling", COLOURS[0], after, True)]
+    return [
+        ConfidenceSeries("raw", COLOURS[1], raw, False),
+        ConfidenceSeries("after temperature scaling", COLOURS[0], after, True),
+    ]
 
 
 def _wilson(share: Floats, count: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from suite.config import RunConfig
 from suite.errors import SuiteError
@@ -33,14 +32,10 @@ class Assessment:
         """The verdicts with their agreed keys."""
         return [verdict.record() for verdict in self.verdicts]
 
-    def write(self, folder: Path) -> None:
-        """Write the three JSON files, replacing older ones in one step each."""
+    def files(self) -> dict[str, list[Any]]:
+        """Contents of the three JSON files by name, numbers with four significant digits."""
         contents = {"verdicts": self.records, "couplings": list(self.couplings), "scale": list(self.scale)}
-        for key, name in FILES.items():
-            path = folder / name
-            draft = path.with_name(f".{name}.partial")
-            draft.write_text(json.dumps(contents[key], indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            draft.replace(path)
+        return {name: _rounded(contents[key]) for key, name in FILES.items()}
 
     def lines(self) -> list[str]:
         """A plain summary for a terminal: primary verdicts, variants that fail silently, size comparisons."""
@@ -73,6 +68,16 @@ def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfi
         tuple(find_couplings(measured, settings)),
         tuple(find_scale(measured, protocol=settings.protocol)),
     )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
 
 
 def planned_families(config: RunConfig) -> int:

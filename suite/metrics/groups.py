@@ -1,0 +1,104 @@
+"""Statistical groups: which of several entries are not shown to be worse than the best of them.
+
+The entries were measured on the same items with the same bootstrap weights, so that every difference is paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """How far entries lie behind a reference, in units of the metric; positive is worse.
+
+    Attributes:
+        value: shape [entries].
+        low, high: simultaneous paired interval of each, shape [entries].
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+def behind(
+    values: Floats, replicates: NDArray[np.floating[Any]], reference: int, *, higher_is_better: bool, z: float
+) -> Behind:
+    """Paired differences to one entry, averaged over independent tasks.
+
+    With d_t the difference on task t and s_t the standard deviation of its paired bootstrap replicates, the difference
+    is mean(d_t) and its standard error sqrt(sum s_t^2) / T; the interval is z standard errors to both sides.
+
+    Args:
+        values: shape [tasks, entries].
+        replicates: shape [tasks, entries, replicates]; entry by entry from the same bootstrap weights.
+        reference: index of the entry that the others are compared with.
+        z: normal quantile, from `z_against_best`.
+
+    >>> values = np.array([[0.8, 0.7]])
+    >>> copies = np.array([[[0.79, 0.81], [0.69, 0.71]]])
+    >>> behind(values, copies, 0, higher_is_better=True, z=2.0).low.round(3).tolist()
+    [0.0, 0.1]
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    difference = sign * (values[:, reference, None] - values).mean(axis=0)
+    spread = replicates[:, reference, None, :] - replicates
+    error = np.sqrt(spread.var(axis=2, ddof=1, dtype=np.float64).sum(axis=0)) / len(values)
+    return Behind(difference, difference - z * error, difference + z * error)
+
+
+def z_against_best(comparisons: int, *, level: float = 0.95) -> float:
+    """One-sided normal quantile with Bonferroni's correction for so many comparisons.
+
+    >>> round(z_against_best(1), 3), round(z_against_best(719), 3)
+    (1.645, 3.81)
+    """
+    from scipy.special import ndtri
+
+    return float(ndtri(1 - (1 - level) / max(comparisons, 1)))
+
+
+def groups_of_best(
+    values: Floats, replicates: NDArray[np.floating[Any]], *, higher_is_better: bool, level: float = 0.95
+) -> NDArray[np.int64]:
+    """Group number of each entry, from 1; shape [entries].
+
+    Group 1 holds the observed best and every entry whose paired one-sided lower bound of "behind the best" is not above
+    zero, each at 1 - (1 - level) / (k - 1) for k entries. It therefore holds the truly best entry with probability of
+    at least `level`, although the observed best was picked by looking: the truly best one is left out only if its
+    comparison with whichever entry came out on top errs, and Bonferroni's correction covers all k - 1 of those. The
+    next group is made in the same way from the entries that are left, and is descriptive: the statement above is about
+    group 1. Two entries of one group are not shown to be equal.
+
+    Args:
+        values: shape [tasks, entries].
+        replicates: paired bootstrap replicates, shape [tasks, entries, replicates].
+
+    Reference: the "best" of J. Hsu, "Multiple Comparisons", 1996, chapter 4, with Bonferroni's constants.
+
+    >>> random = np.random.default_rng(0)
+    >>> noise = random.normal(size=(1, 1, 500)) + 0.1 * random.normal(size=(1, 3, 500))
+    >>> groups_of_best(np.array([[5.0, 4.9, 2.0]]), noise, higher_is_better=True).tolist()
+    [1, 1, 2]
+    """
+    groups = np.zeros(values.shape[1], dtype=np.int64)
+    left = np.arange(values.shape[1])
+    number = 0
+    while len(left):
+        number += 1
+        means = values[:, left].mean(axis=0)
+        best = int(means.argmax() if higher_is_better else means.argmin())
+        z = z_against_best(len(left) - 1, level=level)
+        distance = behind(values[:, left], replicates[:, left], best, higher_is_better=higher_is_better, z=z)
+        inside = ~(distance.low > 1e-12)
+        inside[best] = True
+        groups[left[inside]] = number
+        left = left[~inside]
+    return groups

@@ -1,0 +1,175 @@
+"""manifest.json of a snapshot: where its numbers come from, and a checksum of every file, itself included.
+
+Everything but `suite` follows from the other files of the snapshot, so that a verifier can make it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import suite
+from suite.cell import Cell
+from suite.config import Protocol, RunConfig
+from suite.errors import SuiteError
+
+NAME = "manifest.json"
+SCHEMA_VERSION = 1
+_MODEL_KEYS = (
+    *("name", "id", "source", "revision", "weights_hash", "config_hash", "tokenizer_hash", "chat_template_hash"),
+    *("params", "architecture", "parent_quantization"),
+)
+_TASK_KEYS = ("name", "revision", "kind", "licence", "scoring", "prompt", "shots", "prompt_hash")
+
+
+def describe(
+    cells: Sequence[Cell], *, protocol: Protocol, config: RunConfig | None, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything a manifest says that follows from cells, configuration and environment.
+
+    Returns:
+        `configuration` (hash, null where cells were imported), `protocol`, `models`, `tasks` (with a hash of the
+        items), `variants` (recipe, sample text where the cell names it), `library_versions`, `hardware`, `seeds`,
+        `cells`.
+    """
+    return {
+        "configuration": None if config is None else config.hash,
+        "protocol": asdict(protocol),
+        "models": _distinct({key: cell.model.get(key) for key in _MODEL_KEYS} for cell in cells),
+        "tasks": _distinct(
+            {key: cell.task.get(key) for key in _TASK_KEYS} | {"items": len(cell), "items_hash": items_hash(cell)}
+            for cell in cells
+        ),
+        "variants": _distinct(_variant(cell) for cell in cells),
+        "library_versions": {
+            "cells": _distinct(cell.run.get("versions") or {} for cell in cells),
+            "tables": environment.get("versions"),
+        },
+        "hardware": {
+            "devices": sorted({str(cell.run.get("device") or "unknown") for cell in cells}),
+            "dtypes": sorted({str(cell.run.get("dtype") or "unknown") for cell in cells}),
+            "machine": environment.get("machine"),
+            "cores": environment.get("cores"),
+            "python": environment.get("python"),
+        },
+        "seeds": {"protocol": protocol.seed, "cells": sorted({_seed(cell) for cell in cells}, key=repr)},
+        "cells": len(cells),
+    }
+
+
+def items_hash(cell: Cell) -> str:
+    """SHA-256 over ids, right answers, option counts and groups, in the order of the ids."""
+    lines = sorted(zip(cell.ids, cell.answers.tolist(), cell.n_options.tolist(), cell.units, strict=True))
+    return "sha256:" + hashlib.sha256(json.dumps(lines).encode("utf-8")).hexdigest()
+
+
+def manifest_bytes(description: Mapping[str, Any], checksums: Mapping[str, str], origin: Mapping[str, Any]) -> bytes:
+    """The text of manifest.json.
+
+    Args:
+        description: from `describe`.
+        checksums: SHA-256 of every other file of the snapshot by its path.
+        origin: from `code_origin`.
+    """
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        **description,
+        "suite": dict(origin),
+        "files": dict(sorted(checksums.items())),
+    }
+    return _canonical(content | {"checksum": _digest(_canonical(content))})
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """A manifest and what is wrong with it: a text that nobody wrote like this, a checksum that differs.
+
+    Raises:
+        SuiteError: no manifest, no JSON object, or a schema version this suite does not know.
+    """
+    file = folder / NAME
+    if not folder.is_dir():
+        raise SuiteError(f"{folder}: no such folder; name a snapshot, such as results/embedded")
+    if not file.is_file():
+        raise SuiteError(f"{folder}: no {NAME}, so no snapshot; 'suite leaderboard RUN_DIR --out DIR' writes one")
+    raw = file.read_bytes()
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}, [f"{NAME}: not valid JSON"]
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        return {}, [f"{NAME}: not a manifest"]
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        return content, [f"{NAME}: schema version {version!r}, this suite reads {SCHEMA_VERSION}"]
+    body = {key: value for key, value in content.items() if key != "checksum"}
+    try:
+        if content.get("checksum") != _digest(_canonical(body)):
+            return content, [f"{NAME}: its contents and its own checksum differ, it was edited"]
+        if raw != _canonical(content):
+            return content, [f"{NAME}: not as it was written (blanks, order or signs differ)"]
+    except UnicodeEncodeError:
+        return content, [f"{NAME}: holds text that is not UTF-8"]
+    return content, []
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return _digest(content)
+
+
+def code_origin() -> dict[str, Any]:
+    """Version and git commit of the code that makes the tables; `changed` where its files differ from that commit.
+
+    The commit is null where the code does not come from a clone of its own.
+    """
+    root = Path(suite.__file__).resolve().parent.parent
+    origin: dict[str, Any] = {"version": suite.__version__, "git_commit": None, "changed": None}
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root:
+        return origin
+    status = _git(root, "status", "--porcelain", "--", "suite", "tasks")
+    return origin | {"git_commit": _git(root, "rev-parse", "HEAD"), "changed": bool(status)}
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _variant(cell: Cell) -> dict[str, Any]:
+    keys = ("name", "method", "family", "recipe")
+    # what data-driven methods looked at, under whatever name they record it
+    sample = {key: value for key, value in cell.variant.items() if "sample" in key}
+    return {key: cell.variant.get(key) for key in keys} | sample
+
+
+def _seed(cell: Cell) -> Any:
+    return cell.run.get("seed", cell.variant.get("seed"))
+
+
+def _distinct(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each record once, in a fixed order."""
+    found = {json.dumps(dict(record), sort_keys=True, default=str): dict(record) for record in records}
+    return [json.loads(text) for text in sorted(found)]
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,234 @@
+"""A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
+
+    manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
+    verdicts.json  decoupling.json  scale.json  LEADERBOARD.md  index.html  figures/
+
+`suite verify` makes the tables again from the cells and compares.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.cell import Cell, load_cells
+from suite.config import Protocol, RunConfig
+from suite.errors import SuiteError
+from suite.metrics.rows import measure_cells
+from suite.metrics.sample import settings_of
+from suite.publish.failures import read_failures
+from suite.publish.figures import FOLDER, Picture, draw_figures
+from suite.publish.files import write_file
+from suite.publish.highlights import highlights
+from suite.publish.leaderboard import leaderboard_texts
+from suite.publish.manifest import NAME as MANIFEST
+from suite.publish.manifest import bytes_digest, code_origin, describe, file_digest, manifest_bytes, read_manifest
+from suite.publish.numerals import rounded
+from suite.publish.order import in_order
+from suite.publish.page import leaderboard_html
+from suite.publish.records import parquet_bytes
+from suite.publish.standings import Collected, Standings, standings
+from suite.verdicts.assess import FILES, assess
+from suite.verdicts.curves import KEPT
+
+TAKEN = ("config.yaml", "environment.json")
+"""Files of a run directory that a snapshot keeps as they are, besides the cells."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Everything that follows from the cells of a folder.
+
+    Attributes:
+        rows: rounded and sorted, as published.
+        standings: groups and pairs of equal size.
+        assessed: contents of verdicts.json, decoupling.json and scale.json by name, as published.
+    """
+
+    cells: list[Cell]
+    rows: list[dict[str, object]]
+    standings: Standings
+    failures: list[dict[str, Any]]
+    assessed: dict[str, list[Any]]
+
+
+def compute(folder: Path, config: RunConfig | None) -> Computed:
+    """Rows, standings and verdicts of the cells in a run directory or a snapshot.
+
+    Args:
+        config: as run; None for the default protocol (imported cells).
+
+    Raises:
+        SuiteError: no cells, or a damaged one.
+    """
+    cells = load_cells([folder])
+    collected = Collected()
+    settings = settings_of(config)
+    measured = measure_cells(cells, settings, keep=KEPT, observe=collected)
+    ordered = in_order([rounded(one.row) for one in measured])
+    return Computed(
+        cells=cells,
+        rows=[dict(row) for row in ordered],
+        standings=standings(ordered, collected),
+        failures=read_failures(folder),
+        assessed=assess(measured, settings, config=config).files(),
+    )
+
+
+def snapshot_texts(
+    computed: Computed,
+    rows: Sequence[Mapping[str, object]],
+    pictures: Sequence[Picture],
+    *,
+    assessed: Mapping[str, list[Any]] | None = None,
+) -> dict[str, bytes]:
+    """Every text file that is made from the cells, by name: the same input gives the same bytes.
+
+    Args:
+        computed: standings, failures, and verdicts unless given.
+        rows: the rows to publish; a verifier passes those of the snapshot.
+        pictures: names and captions of the figures.
+        assessed: contents of the verdict files; a verifier passes those of the snapshot.
+    """
+    said = computed.assessed if assessed is None else assessed
+    texts = leaderboard_texts(rows, pictures, failures=computed.failures, standings=computed.standings)
+    texts["index.html"] = leaderboard_html(rows, computed.cells, computed.standings, said[FILES["verdicts"]])
+    return texts | {name: json_bytes(content) for name, content in said.items()}
+
+
+def json_bytes(content: object) -> bytes:
+    """JSON as it is published: the same content gives the same bytes."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
+def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[Path, list[str]]:
+    """Write the snapshot of a run directory.
+
+    A new or empty folder, and one that holds a snapshot and nothing else, is replaced as a whole: readers see the old
+    snapshot or the new one. In the run directory itself the files are replaced one by one and the manifest last; a
+    snapshot that was interrupted there does not verify.
+
+    Args:
+        run_dir: holds the cells.
+        config: as run; None for the default protocol (imported cells).
+        out: folder of the snapshot, which may be the run directory itself.
+
+    Returns:
+        The path of LEADERBOARD.md, and the sentences that say what to look at first.
+
+    Raises:
+        SuiteError: no cells, a damaged one, a folder that holds something else, or a full disk.
+    """
+    in_place = out.resolve() == run_dir.resolve()
+    if not in_place:
+        _check_free(out)
+    computed = compute(run_dir, config)
+    pictures = draw_figures(computed.rows, computed.cells)
+    made = snapshot_texts(computed, computed.rows, pictures)
+    made["rows.parquet"] = parquet_bytes(computed.rows)
+    made |= {f"{FOLDER}/{picture.name}": picture.content for picture in pictures}
+    taken = taken_files(run_dir)
+    checksums = {name: file_digest(run_dir / name) for name in taken}
+    checksums |= {name: bytes_digest(content) for name, content in made.items()}
+    description = describe(
+        computed.cells,
+        protocol=config.protocol if config else Protocol(),
+        config=config,
+        environment=read_environment(run_dir),
+    )
+    made[MANIFEST] = manifest_bytes(description, checksums, code_origin())
+    if in_place:
+        _replace_files(out, made)
+    else:
+        _replace_folder(out, made, {name: run_dir / name for name in taken})
+    return out / "LEADERBOARD.md", highlights(computed.rows)
+
+
+def taken_files(folder: Path) -> list[str]:
+    """Paths, relative to a folder, of what a snapshot keeps as it is: configuration, environment, cells, failures."""
+    cells = [
+        file.relative_to(folder).as_posix()
+        for file in sorted((folder / "cells").rglob("*"))
+        if file.is_file() and not _hidden(file.relative_to(folder)) and file.name.endswith((".parquet", ".failed.json"))
+    ]
+    return [*(name for name in TAKEN if (folder / name).is_file()), *cells]
+
+
+def present_files(folder: Path) -> list[str]:
+    """Every file in a snapshot's folder but the manifest and what starts with a dot (working files of a run)."""
+    found = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file() or file.is_symlink())
+    return [path.as_posix() for path in found if not _hidden(path) and path.as_posix() != MANIFEST]
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """environment.json, empty where there is none.
+
+    Raises:
+        SuiteError: it is no JSON object.
+    """
+    file = folder / "environment.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
+    if not isinstance(known, dict):
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
+    return known
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder whose files a new snapshot would take away."""
+    if out.exists() and not out.is_dir():
+        raise SuiteError(f"{out}: is a file; name a folder for the snapshot")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / MANIFEST).is_file():
+        raise SuiteError(f"{out}: holds files that are no snapshot; name a new or an empty folder")
+    manifest, _ = read_manifest(out)
+    foreign = sorted(set(present_files(out)) - set(manifest.get("files", {})))
+    if foreign:
+        raise SuiteError(f"{out}: {foreign[0]} is not part of the snapshot there; move it, or name another folder")
+
+
+def _replace_files(out: Path, made: Mapping[str, bytes]) -> None:
+    for name, content in made.items():
+        if name != MANIFEST:
+            write_file(out / name, content)
+    for stale in [*(out / FOLDER).glob("curves-*.png"), *(out / FOLDER).glob("reliability-*.png")]:
+        if f"{FOLDER}/{stale.name}" not in made:
+            stale.unlink()
+    write_file(out / MANIFEST, made[MANIFEST])
+
+
+def _replace_folder(out: Path, made: Mapping[str, bytes], taken: Mapping[str, Path]) -> None:
+    staged = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    aside = out.with_name(f".{out.name}.{os.getpid()}.old.partial")
+    try:
+        for name, source in taken.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, staged / name)
+        for name, content in made.items():
+            write_file(staged / name, content)
+        if out.is_dir() and any(out.iterdir()):
+            out.rename(aside)
+        staged.rename(out)
+    except OSError as error:
+        if aside.is_dir() and not out.exists():
+            aside.rename(out)
+        raise SuiteError(
+            f"cannot write {out}: {error.strerror or error}; free some disk space or name another folder"
+        ) from error
+    finally:
+        for folder in (staged, aside):
+            with suppress(OSError):
+                shutil.rmtree(folder)

@@ -1,0 +1,260 @@
+"""Standings: models and variants in statistical groups, and pairs of equal size, instead of a bare order.
+
+Both need the paired bootstrap replicates of accuracy and set size, which `Collected` takes while rows are computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.metrics.groups import behind, groups_of_best, z_against_best
+from suite.metrics.measure import Scored
+from suite.publish.fields import Row, flags, number, text
+from suite.publish.macro import above_chance
+from suite.publish.numerals import rounded
+from suite.publish.order import Setting, dense_of, grouped, scope_of, setting_of
+
+METRICS = {"accuracy": True, "set_size": False}
+"""What entries are grouped by, and whether higher is better."""
+
+AVERAGE = "average"
+"""The task name under which averages over tasks stand."""
+
+NEAR = 0.1
+"""Megabytes count as equal when they differ by at most this fraction of the smaller model's."""
+
+RANKING_KEYS = (
+    *("task", "scoring", "prompt", "shots", "metric", "place", "group", "entries", "model", "variant"),
+    *("params_b", "bits_per_weight", "megabytes", "value", "behind_best", "behind_best_low", "behind_best_high"),
+)
+PAIR_KEYS = (
+    *("bigger", "bigger_variant", "bigger_params_b", "bigger_bits", "bigger_megabytes"),
+    *("smaller", "smaller_variant", "smaller_params_b", "smaller_bits", "smaller_megabytes"),
+    *("tasks", "accuracy_change", "accuracy_change_low", "accuracy_change_high"),
+    *("set_size_change", "set_size_change_low", "set_size_change_high", "pairs"),
+)
+
+_Cell = tuple[str, str, str, str, int, str]
+_Table = tuple[NDArray[np.float64], NDArray[np.float32]]
+
+
+@dataclass
+class Collected:
+    """Replicates of every cell, taken by `suite.metrics.rows.compute_rows(observe=...)`.
+
+    Attributes:
+        replicates: by cell, one array a metric, shape [replicates].
+        items: by cell, a digest of its items: two cells are compared only where it is equal.
+    """
+
+    replicates: dict[_Cell, dict[str, NDArray[np.float32]]] = field(default_factory=dict)
+    items: dict[_Cell, str] = field(default_factory=dict)
+
+    def __call__(self, scored: Scored) -> None:
+        """Take what standings need of one cell."""
+        cell, sample = scored.cell, scored.sample
+        key = (*cell.curve_key, str(cell.variant["name"]))
+        found = {name: scored.figures.replicates.get(name) for name in METRICS}
+        self.replicates[key] = {
+            name: values.astype(np.float32)
+            for name, values in found.items()
+            if values is not None and np.isfinite(values).all()
+        }
+        parts = repr((sample.ids, sample.units, scored.answers.tolist(), scored.n_options.tolist()))
+        self.items[key] = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Standings:
+    """What a leaderboard says about order.
+
+    Attributes:
+        ranking: one mapping an entry with the keys `RANKING_KEYS`: by setting (averages first), metric and place.
+        tasks: the tasks that went into the averages.
+        left_out: entries that stand in no table, by reason.
+        pairs: one mapping a pair of equal megabytes with the keys `PAIR_KEYS`.
+    """
+
+    ranking: tuple[Row, ...] = ()
+    tasks: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    pairs: tuple[Row, ...] = ()
+
+    def groups(self) -> dict[tuple[str, str, str, str, int, str, str], int]:
+        """Group number by model, task, scoring, prompt, shots, variant and metric."""
+        names = ("model", "task", "scoring", "prompt", "shots", "variant", "metric")
+        return {tuple(row[name] for name in names): row["group"] for row in self.ranking}  # type: ignore[misc]
+
+
+def standings(rows: Sequence[Row], collected: Collected) -> Standings:
+    """Groups for every setting and for the average over tasks, and pairs of equal megabytes.
+
+    Args:
+        rows: rounded and sorted (`suite.publish.order.in_order`), of one protocol and one alpha; empty standings where
+            there are several.
+        collected: from the computation of these rows.
+
+    Entries of one table were measured on the same items; where cells of a setting differ in their items, the most
+    common set of items is ranked and the others are counted under `left_out`. An average covers the tasks on which at
+    least one dense model is above chance, the same for all entries; an entry that lacks one of them is left out.
+    """
+    if len({(scope_of(row).protocol, scope_of(row).alpha) for row in rows}) != 1:
+        return Standings()
+    left_out: dict[str, int] = {}
+    by_setting = {
+        setting: _comparable(members, collected, left_out) for setting, members in grouped(rows, setting_of).items()
+    }
+    useful = [setting for setting, members in by_setting.items() if _anyone_above_chance(members)]
+    entries, tables = _average(by_setting, useful, collected, left_out)
+    ranking: list[Row] = []
+    average = Setting(AVERAGE, "", "", 0)
+    ranking += _ranked(average, entries, tables) if len(useful) > 1 else []
+    for setting, members in by_setting.items():
+        ranking += _ranked(
+            setting, members, {name: _table([[row] for row in members], name, collected) for name in METRICS}
+        )
+    tasks = tuple(sorted({setting.task for setting in useful}))
+    return Standings(tuple(ranking), tasks, dict(sorted(left_out.items())), _equal_sizes(entries, tables, len(tasks)))
+
+
+def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str, int]) -> list[Row]:
+    """The rows that share the most common set of items and have replicates of every metric."""
+    usable = [row for row in members if set(collected.replicates.get(_key(row), {})) == set(METRICS)]
+    usable = [row for row in usable if all(number(row, name) is not None for name in METRICS)]
+    _count(left_out, "no interval", len(members) - len(usable))
+    sets = grouped(usable, lambda row: collected.items[_key(row)])
+    if not sets:
+        return []
+    # of equally common sets, the one with more items, then a fixed one
+    common = max(sets, key=lambda digest: (len(sets[digest]), number(sets[digest][0], "n") or 0, digest))
+    _count(left_out, "scored on other items than most", len(usable) - len(sets[common]))
+    return sets[common]
+
+
+def _anyone_above_chance(members: Sequence[Row]) -> bool:
+    return any(above_chance(dense_of(group)) for group in grouped(members, lambda row: text(row, "model")).values())
+
+
+def _average(
+    by_setting: Mapping[Setting, Sequence[Row]],
+    useful: Sequence[Setting],
+    collected: Collected,
+    left_out: dict[str, int],
+) -> tuple[list[Row], dict[str, _Table]]:
+    """Entries with a cell in every useful setting, first row of each, and their tables by task."""
+    found: dict[tuple[str, str], dict[Setting, Row]] = {}
+    for setting in useful:
+        for row in by_setting[setting]:
+            found.setdefault((text(row, "model"), text(row, "variant")), {})[setting] = row
+    complete = {who: cells for who, cells in found.items() if len(cells) == len(useful)}
+    _count(left_out, "no average: a task is missing", len(found) - len(complete))
+    names = list(complete)
+    tasks: dict[str, list[Setting]] = {}
+    for setting in useful:
+        tasks.setdefault(setting.task, []).append(setting)
+    tables: dict[str, _Table] = {}
+    for metric in METRICS:
+        parts = [
+            _table([[complete[who][setting] for setting in settings] for who in names], metric, collected)
+            for settings in tasks.values()
+        ]
+        if parts and names:
+            tables[metric] = (np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
+    return [next(iter(complete[who].values())) for who in names], tables
+
+
+def _table(members: Sequence[Sequence[Row]], metric: str, collected: Collected) -> _Table:
+    """Values [1, entries] and replicates [1, entries, replicates] of one task; several settings are averaged first."""
+    values = np.array([[np.mean([number(row, metric) or 0.0 for row in rows]) for rows in members]])
+    copies = [
+        np.mean([collected.replicates[_key(row)][metric] for row in rows], axis=0, dtype=np.float32) for rows in members
+    ]
+    return values, np.array([copies], dtype=np.float32)
+
+
+def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Table]) -> list[Row]:
+    result: list[Row] = []
+    if len(entries) < 2:
+        return result
+    for metric, higher in METRICS.items():
+        values, copies = tables[metric]
+        groups = groups_of_best(values, copies, higher_is_better=higher)
+        means = values.mean(axis=0)
+        best = int(means.argmax() if higher else means.argmin())
+        gap = behind(values, copies, best, higher_is_better=higher, z=z_against_best(len(entries) - 1))
+        for place, index in enumerate(np.lexsort((np.arange(len(entries)), -means if higher else means, groups)), 1):
+            row = entries[index]
+            line = {
+                **{"task": setting.task, "scoring": setting.scoring, "prompt": setting.prompt, "shots": setting.shots},
+                **{"metric": metric, "place": place, "group": int(groups[index]), "entries": len(entries)},
+                **{key: row.get(key) for key in ("model", "variant", "params_b", "bits_per_weight", "megabytes")},
+                "value": float(means[index]),
+                "behind_best": float(gap.value[index]) + 0.0,
+                "behind_best_low": float(gap.low[index]) + 0.0,
+                "behind_best_high": float(gap.high[index]) + 0.0,
+            }
+            result.append(rounded({key: line[key] for key in RANKING_KEYS}))
+    return result
+
+
+def _equal_sizes(entries: Sequence[Row], tables: Mapping[str, _Table], tasks: int) -> tuple[Row, ...]:
+    """Each dense or quantized entry of a model beside the entry of each bigger model nearest to it in megabytes.
+
+    The partner is chosen by size alone, never by its results; it has fewer bits a weight.
+    """
+    pairs: list[tuple[int, int]] = []
+    models: dict[str, list[int]] = {}
+    for index, row in enumerate(entries):
+        models.setdefault(text(row, "model"), []).append(index)
+    for small, row in enumerate(entries):
+        if text(row, "family") not in ("dense", "quantization") or "no-op" in flags(row):
+            continue
+        for others in models.values():
+            near = [(_apart(entries[big], row), big) for big in others if _bigger(entries[big], row)]
+            if near:
+                pairs.append((min(near)[1], small))
+    z = z_against_best(2 * len(pairs))  # two sides
+    result: list[Row] = []
+    for big, small in pairs:
+        line: dict[str, object] = {"tasks": tasks, "pairs": len(pairs)}
+        for name, index in (("bigger", big), ("smaller", small)):
+            row = entries[index]
+            line |= {name: text(row, "model"), f"{name}_variant": text(row, "variant")}
+            keys = (("params_b", "params_b"), ("bits", "bits_per_weight"), ("megabytes", "megabytes"))
+            line |= {f"{name}_{short}": number(row, key) for short, key in keys}
+        for metric in METRICS:
+            values, copies = tables[metric]
+            chosen = [big, small]
+            change = behind(values[:, chosen], copies[:, chosen], 1, higher_is_better=False, z=z)
+            # "lower is better" with the smaller as reference: bigger minus smaller
+            line[f"{metric}_change"] = float(change.value[0]) + 0.0
+            line[f"{metric}_change_low"], line[f"{metric}_change_high"] = float(change.low[0]), float(change.high[0])
+        result.append(rounded({key: line[key] for key in PAIR_KEYS}))
+    return tuple(result)
+
+
+def _bigger(big: Row, small: Row) -> bool:
+    sizes = [number(row, key) for key in ("params_b", "bits_per_weight", "megabytes") for row in (big, small)]
+    if any(size is None for size in sizes):
+        return False
+    many, few, bits, more_bits, megabytes, wanted = (size or 0.0 for size in sizes)
+    return many > few and bits < more_bits and abs(megabytes - wanted) <= NEAR * wanted
+
+
+def _apart(big: Row, small: Row) -> float:
+    return abs((number(big, "megabytes") or 0.0) - (number(small, "megabytes") or 0.0))
+
+
+def _key(row: Row) -> _Cell:
+    setting = setting_of(row)
+    return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
+
+
+def _count(counts: dict[str, int], reason: str, more: int) -> None:
+    if more:
+        counts[reason] = counts.get(reason, 0) + more
