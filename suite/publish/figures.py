@@ -5,8 +5,9 @@ The same rows and cells give the same bytes with the same Matplotlib.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from suite.cell import Cell, slug
 from suite.publish.canvas import house_style, png
@@ -14,8 +15,12 @@ from suite.publish.curves import curves_figure, shared_limits
 from suite.publish.fields import Row, one_line, text
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
 from suite.publish.reliability import collapsed_pair, reliability_figure
+from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
+from suite.verdicts.assess import Assessment
+from suite.verdicts.verdict import Verdict
 
 FOLDER = "figures"
+KINDS = ("curves-*.png", "reliability-*.png", "collapse-*.png", "coupling-*.png", "levels.png")
 """Where a leaderboard keeps its pictures."""
 
 
@@ -79,6 +84,47 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = Tru
         )
         pictures.append(Picture(f"reliability-{stem}.png", scope, caption, content))
     return pictures
+
+
+def draw_verdict_figures(
+    rows: Sequence[Row], assessment: Assessment, pictures: Sequence[Picture], *, draw: bool = True
+) -> list[Picture]:
+    """Fitted curves and accuracy against set size for each model with a verdict, and one map of all of them.
+
+    Args:
+        rows: sorted; they give the order of the models.
+        pictures: those drawn already, whose names are taken.
+    """
+    taken = {picture.name.lower() for picture in pictures}
+    found = []
+    lines: list[Verdict] = []
+    first: Scope | None = None
+    for scope in grouped(rows, scope_of):
+        model = one_line(scope.model)
+        shown = shown_verdicts(assessment.verdicts, scope.model)
+        if not shown:
+            continue
+        first = first or scope
+        lines += shown
+        stem = _unique(f"collapse-{slug(model)[:60]}", taken)
+        caption = f"Set size of {model} along rising compression, with the best fits of smooth curves and the verdict"
+        found.append(Picture(f"{stem}.png", scope, caption, _drawn(collapse_figure, draw, scope.model, shown)))
+        records = [one for one in assessment.couplings if one["model"] == scope.model]
+        if records:
+            stem = _unique(f"coupling-{slug(model)[:60]}", taken)
+            caption = f"Change of accuracy against change of set size of every compressed {model}"
+            found.append(Picture(f"{stem}.png", scope, caption, _drawn(coupling_figure, draw, scope.model, records)))
+    if first is not None:
+        caption = "Loss of certainty by model, method and level, as a fraction of the way to chance"
+        found.insert(0, Picture("levels.png", first, caption, _drawn(heat_map, draw, lines)))
+    return found
+
+
+def _drawn(figure: Callable[..., Any], draw: bool, *content: Any) -> bytes:
+    if not draw:
+        return b""
+    with house_style():
+        return png(figure(*content))
 
 
 def _cell_key(row: Row) -> tuple[str, str, str, str, int, str]:

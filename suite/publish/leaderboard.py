@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from suite.cell import Cell
-from suite.publish.figures import FOLDER, Picture, draw_figures
+from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures
 from suite.publish.files import write_file
 from suite.publish.markdown_page import leaderboard_page
 from suite.publish.numerals import rounded
@@ -25,6 +25,7 @@ def leaderboard_texts(
     *,
     failures: Sequence[Mapping[str, object]] = (),
     standings: Standings | None = None,
+    assessed: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
 ) -> dict[str, bytes]:
     """The text files of a leaderboard by name: LEADERBOARD.md, rows.csv and, where there are standings, their CSVs.
 
@@ -33,6 +34,7 @@ def leaderboard_texts(
         pictures: named in the page; their contents do not matter here.
         failures: cells that could not be scored.
         standings: groups and pairs of equal size, from the computation of the rows.
+        assessed: contents of the verdict files by name.
     """
     texts = {"rows.csv": csv_bytes(rows)}
     if standings is not None:
@@ -41,7 +43,7 @@ def leaderboard_texts(
             ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
         ):
             texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
-    page = leaderboard_page(rows, pictures, failures, standings=standings)
+    page = leaderboard_page(rows, pictures, failures, standings=standings, assessed=assessed)
     return texts | {"LEADERBOARD.md": page.encode("utf-8", errors="replace")}
 
 
@@ -74,7 +76,7 @@ def write_leaderboard(
     write_file(out / "rows.parquet", parquet_bytes(ordered))
     for picture in pictures:
         write_file(out / FOLDER / picture.name, picture.content)
-    for stale in [*(out / FOLDER).glob("curves-*.png"), *(out / FOLDER).glob("reliability-*.png")]:
+    for stale in [file for kind in KINDS for file in (out / FOLDER).glob(kind)]:
         if stale.name not in {picture.name for picture in pictures}:
             stale.unlink()
     for name, content in leaderboard_texts(ordered, pictures, failures=failures, standings=standings).items():

@@ -17,13 +17,19 @@ from suite.publish.numerals import MISSING, estimate, fixed, interval, parameter
 from suite.publish.order import Scope, Setting, grouped, scope_of, setting_names, setting_of
 from suite.publish.standings import Standings
 from suite.publish.standings_tables import standings_sections
+from suite.publish.verdict_sections import verdict_sections
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+)\\\](?![(\[:\\])")
 
 
 def leaderboard_page(
-    rows: Sequence[Row], pictures: Sequence[Picture], failures: Sequence[Row], *, standings: Standings | None = None
+    rows: Sequence[Row],
+    pictures: Sequence[Picture],
+    failures: Sequence[Row],
+    *,
+    standings: Standings | None = None,
+    assessed: Mapping[str, Sequence[Row]] | None = None,
 ) -> str:
     """The text of LEADERBOARD.md.
 
@@ -32,6 +38,7 @@ def leaderboard_page(
         pictures: shown above the tables of their model.
         failures: cells that could not be scored.
         standings: groups and pairs of equal size; left out where there are none.
+        assessed: contents of the verdict files by name; left out where there are none.
     """
     parts = [
         "# Leaderboard: does a compressed model still know when it may be wrong?",
@@ -48,6 +55,8 @@ def leaderboard_page(
         parts += _summary(rows)
         if standings is not None:
             parts += standings_sections(standings)
+        if assessed is not None:
+            parts += verdict_sections(assessed)
         parts += _sections(rows, pictures)
     else:
         parts.append("No cell has been scored.")

@@ -23,7 +23,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import settings_of
 from suite.publish.failures import read_failures
-from suite.publish.figures import FOLDER, Picture, draw_figures
+from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.files import write_file
 from suite.publish.highlights import highlights
 from suite.publish.leaderboard import leaderboard_texts
@@ -34,7 +34,7 @@ from suite.publish.order import in_order
 from suite.publish.page import leaderboard_html
 from suite.publish.records import parquet_bytes
 from suite.publish.standings import Collected, Standings, standings
-from suite.verdicts.assess import FILES, assess
+from suite.verdicts.assess import FILES, Assessment, assess
 from suite.verdicts.curves import KEPT
 
 TAKEN = ("config.yaml", "environment.json")
@@ -48,14 +48,21 @@ class Computed:
     Attributes:
         rows: rounded and sorted, as published.
         standings: groups and pairs of equal size.
-        assessed: contents of verdicts.json, decoupling.json and scale.json by name, as published.
+        assessment: verdicts of every curve, decoupling of every variant, size comparisons.
+        assessed: the same as contents of verdicts.json, decoupling.json and scale.json by name, as published.
     """
 
     cells: list[Cell]
     rows: list[dict[str, object]]
     standings: Standings
     failures: list[dict[str, Any]]
+    assessment: Assessment
     assessed: dict[str, list[Any]]
+
+    def pictures(self, rows: Sequence[Mapping[str, object]], *, draw: bool = True) -> list[Picture]:
+        """Every figure; with `draw` false their names and captions alone."""
+        found = draw_figures(rows, self.cells, draw=draw)
+        return found + draw_verdict_figures(rows, self.assessment, found, draw=draw)
 
 
 def compute(folder: Path, config: RunConfig | None) -> Computed:
@@ -72,12 +79,14 @@ def compute(folder: Path, config: RunConfig | None) -> Computed:
     settings = settings_of(config)
     measured = measure_cells(cells, settings, keep=KEPT, observe=collected)
     ordered = in_order([rounded(one.row) for one in measured])
+    assessment = assess(measured, settings, config=config)
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],
         standings=standings(ordered, collected),
         failures=read_failures(folder),
-        assessed=assess(measured, settings, config=config).files(),
+        assessment=assessment,
+        assessed=assessment.files(),
     )
 
 
@@ -97,7 +106,7 @@ def snapshot_texts(
         assessed: contents of the verdict files; a verifier passes those of the snapshot.
     """
     said = computed.assessed if assessed is None else assessed
-    texts = leaderboard_texts(rows, pictures, failures=computed.failures, standings=computed.standings)
+    texts = leaderboard_texts(rows, pictures, failures=computed.failures, standings=computed.standings, assessed=said)
     texts["index.html"] = leaderboard_html(rows, computed.cells, computed.standings, said[FILES["verdicts"]])
     return texts | {name: json_bytes(content) for name, content in said.items()}
 
@@ -129,7 +138,7 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
     if not in_place:
         _check_free(out)
     computed = compute(run_dir, config)
-    pictures = draw_figures(computed.rows, computed.cells)
+    pictures = computed.pictures(computed.rows)
     made = snapshot_texts(computed, computed.rows, pictures)
     made["rows.parquet"] = parquet_bytes(computed.rows)
     made |= {f"{FOLDER}/{picture.name}": picture.content for picture in pictures}
@@ -204,7 +213,7 @@ def _replace_files(out: Path, made: Mapping[str, bytes]) -> None:
     for name, content in made.items():
         if name != MANIFEST:
             write_file(out / name, content)
-    for stale in [*(out / FOLDER).glob("curves-*.png"), *(out / FOLDER).glob("reliability-*.png")]:
+    for stale in [file for kind in KINDS for file in (out / FOLDER).glob(kind)]:
         if f"{FOLDER}/{stale.name}" not in made:
             stale.unlink()
     write_file(out / MANIFEST, made[MANIFEST])

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from suite.config import Protocol, RunConfig, read_config
 from suite.errors import SuiteError
 from suite.metrics.sample import Settings
-from suite.publish.figures import FOLDER, draw_figures
+from suite.publish.figures import FOLDER
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import describe, file_digest, read_manifest
 from suite.publish.records import csv_bytes, parquet_bytes
@@ -142,7 +142,7 @@ def _description(
         if manifest.get(key) != value:
             report.problems.append(f"{MANIFEST}: {key!r} is not what cells, configuration and environment say")
     expected = set(taken_files(folder)) | {"rows.parquet", *_texts(computed, computed.rows)}
-    expected |= {f"{FOLDER}/{picture.name}" for picture in draw_figures(computed.rows, computed.cells, draw=False)}
+    expected |= {f"{FOLDER}/{picture.name}" for picture in computed.pictures(computed.rows, draw=False)}
     for name in sorted(expected - set(manifest["files"]) - set(present_files(folder))):
         report.problems.append(f"{name}: missing, and not in the manifest either")
 
@@ -150,7 +150,7 @@ def _description(
 def _texts(
     computed: Computed, rows: Sequence[Mapping[str, object]], assessed: Mapping[str, list[Any]] | None = None
 ) -> dict[str, bytes]:
-    return snapshot_texts(computed, rows, draw_figures(rows, computed.cells, draw=False), assessed=assessed)
+    return snapshot_texts(computed, rows, computed.pictures(rows, draw=False), assessed=assessed)
 
 
 def _verdicts(folder: Path, name: str, content: list[Any], changed: Sequence[str], report: Report) -> list[Any]:

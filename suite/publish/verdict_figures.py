@@ -1,0 +1,175 @@
+"""Pictures of verdicts: fitted curves with the level's interval, accuracy against set size, models by levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline, new_figure, shorter
+from suite.publish.fields import Row, number, one_line, text
+from suite.publish.numerals import fixed
+from suite.publish.order import level_label
+from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.decoupling import ACCURACY_MARGIN
+from suite.verdicts.verdict import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_COLUMNS = 3
+RIVAL_COLOURS = {"straight": "#999999", "exponential": "#E69F00", "sigmoid": "#56B4E9"}
+
+
+def shown_verdicts(verdicts: Sequence[Verdict], model: str) -> list[Verdict]:
+    """The primary verdicts of a model that are drawn: averages over tasks, or the tasks where there is just one."""
+    mine = [one for one in verdicts if one.place.model == model and one.metric == PRIMARY and one.curve is not None]
+    averages = [one for one in mine if one.place.task == MACRO]
+    return averages or mine
+
+
+def collapse_figure(model: str, verdicts: Sequence[Verdict]) -> Figure:
+    """Set size along the levels of each method, with intervals, the best fit of smooth rivals, and what was concluded.
+
+    Args:
+        verdicts: of one model, one a panel.
+    """
+    columns = min(MAX_COLUMNS, len(verdicts))
+    bands = math.ceil(len(verdicts) / columns)
+    width, top, panel, gap, left, between = WIDTH, 1.0, 2.4, 1.15, 0.68, 0.35
+    height = top + bands * (panel + gap) + 0.1
+    panel_width = (width - left - 0.15 - (columns - 1) * between) / columns
+    figure = new_figure(width, height)
+    lows = [float(np.quantile(one.curve.replicates, 0.01, axis=1).min()) for one in verdicts if one.curve]
+    highs = [float(np.quantile(one.curve.replicates, 0.99, axis=1).max()) for one in verdicts if one.curve]
+    chances = [one.curve.chance for one in verdicts if one.curve and one.curve.chance is not None]
+    for index, verdict in enumerate(verdicts):
+        band, column = divmod(index, columns)
+        x = left + column * (panel_width + between)
+        y = height - top - band * (panel + gap) - panel
+        axes = figure.add_axes((x / width, y / height, panel_width / width, panel / height))
+        _collapse_panel(axes, verdict, first=index == 0)
+        axes.set_ylim(min(lows) - 0.05, max([*highs, *chances]) + 0.1)
+        if column == 0:
+            axes.set_ylabel("set size (options)")
+    headline(figure, "Where uncertainty breaks, and what smooth curves would say", shorter(one_line(model), 70))
+    footnote(figure, "Bars: 95 % intervals. Thin lines: best fits of smooth rivals. Dotted: value at chance.")
+    return figure
+
+
+def _collapse_panel(axes: Axes, verdict: Verdict, *, first: bool) -> None:
+    curve, finding = verdict.curve, verdict.finding
+    assert curve is not None
+    place = np.arange(len(curve.names))
+    low, high = np.quantile(curve.replicates, [0.025, 0.975], axis=1)
+    for name, colour in RIVAL_COLOURS.items():
+        if name in finding.fits:
+            axes.plot(place, finding.fits[name], color=colour, linewidth=1.0, label=name)
+    if finding.level is not None and finding.level_low is not None and finding.level_high is not None:
+        axes.axvspan(finding.level_low - 0.5, finding.level_high + 0.5, color="#D55E00", alpha=0.12, linewidth=0)
+    axes.vlines(place, low, high, color=COLOURS[0], linewidth=1.2, alpha=0.6)
+    axes.plot(place, curve.values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.6)
+    if curve.chance is not None:
+        axes.axhline(curve.chance, color=QUIET, linewidth=1.0, linestyle=(0, (1, 2)))
+    task = "average of tasks" if verdict.place.task == MACRO else one_line(verdict.place.task)
+    axes.set_title(shorter(f"{verdict.place.method}, {task}", 34), fontweight="bold", pad=7)
+    said = finding.verdict
+    if finding.level is not None:
+        said += f" at {level_label(curve.names[finding.level])}"
+    if finding.p is not None:
+        said += f" (p of a threshold {'< 0.001' if finding.p < 0.001 else f'{finding.p:.2g}'})"
+    axes.set_xlabel(said, color=INK)
+    axes.set_xticks(place, [level_label(name) for name in curve.names], rotation=0 if len(place) < 8 else 45)
+    if first and finding.fits:
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
+    """Change of accuracy against change of set size, one point a variant and task, with the zone of equivalence.
+
+    Args:
+        records: of decoupling.json, one model.
+    """
+    width, height = 7.0, 5.2
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0.7 / width, 0.75 / height, (width - 2.4) / width, (height - 1.75) / height))
+    margins = [value for one in records if (value := number(one, "margin")) is not None]
+    margin = min(margins) if margins else 0.1
+    axes.axvspan(-ACCURACY_MARGIN, ACCURACY_MARGIN, color="#009E73", alpha=0.10, linewidth=0)
+    axes.axhspan(-margin, margin, color="#009E73", alpha=0.10, linewidth=0)
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    axes.axvline(0, color="#999999", linewidth=0.8)
+    methods = sorted({text(one, "variant").partition("-")[0] for one in records})
+    for index, method in enumerate(methods):
+        mine = [one for one in records if text(one, "variant").partition("-")[0] == method]
+        x = [number(one, "accuracy_change") or 0.0 for one in mine]
+        y = [number(one, "set_size_change") or 0.0 for one in mine]
+        colour = COLOURS[index % len(COLOURS)]
+        axes.scatter(x, y, s=22, color=colour, label=method, alpha=0.8, linewidths=0)
+        silent = [i for i, one in enumerate(mine) if text(one, "verdict") == "silent uncertainty loss"]
+        axes.scatter([x[i] for i in silent], [y[i] for i in silent], s=90, facecolors="none", edgecolors=INK)
+    axes.set_xlabel("change of accuracy (worse to the left)")
+    axes.set_ylabel("change of set size (worse upwards)")
+    axes.grid(visible=True, axis="both")
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    headline(figure, "Does uncertainty follow accuracy?", shorter(one_line(model), 60))
+    footnote(figure, "Green: equivalent to dense. Circles: accuracy equivalent, uncertainty lost.")
+    return figure
+
+
+def heat_map(verdicts: Sequence[Verdict]) -> Figure:
+    """Loss of set size as a fraction of the headroom: models and methods down, levels across.
+
+    Args:
+        verdicts: primary, one a line, as `shown_verdicts` gives them.
+    """
+    rows = [one for one in verdicts if one.curve is not None]
+    most = max(len(one.curve.names) - 1 for one in rows if one.curve)
+    cell, left, top = 0.46, 2.9, 1.0
+    width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.75
+    figure = new_figure(width, height)
+    axes = figure.add_axes((left / width, 0.55 / height, (width - left - 0.3) / width, cell * len(rows) / height))
+    losses = np.full((len(rows), most), np.nan)
+    for line, one in enumerate(rows):
+        curve = one.curve
+        assert curve is not None
+        room = curve.headroom
+        if room is not None:
+            losses[line, : len(curve.names) - 1] = (curve.values[1:] - curve.values[0]) / room
+    axes.imshow(losses, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    for line, one in enumerate(rows):
+        curve = one.curve
+        assert curve is not None
+        for level, name in enumerate(curve.names[1:], 1):
+            value = losses[line, level - 1]
+            broken = one.finding.verdict == "threshold" and one.finding.level == level
+            shown = f"{level_label(name)}\n" + ("–" if math.isnan(value) else f"{fixed(100 * value, 0)} %")
+            axes.text(
+                level - 1,
+                line,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                fontweight="bold" if broken else "normal",
+                color="white" if not math.isnan(value) and value > 0.55 else INK,
+            )
+            if broken:
+                axes.plot([level - 1.5, level - 1.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
+    tasks = {one.place.task for one in rows}
+    labels = [
+        shorter(f"{one_line(one.place.model)} {one.place.method}", 34)
+        + ("" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})")
+        for one in rows
+    ]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_xticks([])
+    axes.grid(visible=False)
+    headline(
+        figure, "How much certainty is lost at each level", "change of set size as a fraction of the way to chance"
+    )
+    footnote(figure, "An orange bar stands before the first level that broke (verdict: threshold).")
+    return figure

@@ -1,0 +1,81 @@
+"""What LEADERBOARD.md and the figures say of verdicts."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from suite.metrics.rows import measure_cells
+from suite.metrics.sample import Settings
+from suite.publish.figures import draw_verdict_figures
+from suite.publish.order import in_order
+from suite.publish.verdict_sections import verdict_sections
+from suite.verdicts.assess import FILES, Assessment, assess
+from suite.verdicts.curves import KEPT
+from suite.verdicts.synthetic import Population, draw_cells, plan_curve
+
+HOSTILE = "a|b <script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def assessed() -> tuple[list[dict[str, object]], Assessment]:
+    """Rows and verdicts of a model with a threshold and a hostile name."""
+    cells = draw_cells(Population(), plan_curve(Population(), "step", levels=5, rise=0.7), n=500, seed=0)
+    cells = [replace(cell, model={"name": HOSTILE, "params": 1e9}) for cell in cells]
+    settings = Settings(splits=10, replicates=200)
+    measured = measure_cells(cells, settings, keep=KEPT)
+    return in_order([one.row for one in measured]), assess(measured, settings)
+
+
+def test_sections_say_where_it_breaks_and_escape_names(
+    assessed: tuple[list[dict[str, object]], Assessment],
+) -> None:
+    text = "\n\n".join(verdict_sections(assessed[1].files()))
+    assert "## Where it breaks" in text
+    assert "**threshold** | `magnitude-s30`" in text
+    assert "## What accuracy alone would have passed" in text
+    assert "None is shown." in text
+    assert "<script>" not in text
+    assert "a\\|b" in text
+
+
+def test_sections_list_silent_losses() -> None:
+    record: dict[str, object] = {"model": "m", "variant": "rtn-w3", "task": "t", "verdict": "silent uncertainty loss"}
+    for key, value in (("accuracy_change", -0.004), ("set_size_change", 0.31), ("excess", 0.3)):
+        record |= {key: value, f"{key}_low": value - 0.01, f"{key}_high": value + 0.01}
+    text = "\n".join(verdict_sections({FILES["verdicts"]: [], FILES["couplings"]: [record], FILES["scale"]: []}))
+    assert "| m | `rtn-w3` | t | −0.004 [−0.014, +0.006] | +0.31 [+0.30, +0.32] | +0.30 [+0.29, +0.31] |" in text
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    assert verdict_sections({name: [] for name in FILES.values()}) == []
+
+
+def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[str, object]], Assessment]) -> None:
+    rows, assessment = assessed
+    pictures = draw_verdict_figures(rows, assessment, [])
+    names = [picture.name for picture in pictures]
+    assert names[0] == "levels.png"
+    assert [name.partition("-")[0] for name in names[1:]] == ["collapse", "coupling"]
+    for picture in pictures:
+        width, height = struct.unpack(">II", picture.content[16:24])
+        assert width > 900
+        assert height > 300
+    again = draw_verdict_figures(rows, assessment, [])
+    assert [picture.content for picture in again] == [picture.content for picture in pictures]
+    blank = draw_verdict_figures(rows, assessment, [], draw=False)
+    assert [(p.name, p.caption, p.content) for p in blank] == [(p.name, p.caption, b"") for p in pictures]
+
+
+def test_files_are_rounded_and_free_of_numbers_json_lacks(
+    assessed: tuple[list[dict[str, object]], Assessment],
+) -> None:
+    for records in assessed[1].files().values():
+        for record in records:
+            for value in record.values():
+                if isinstance(value, float):
+                    assert np.isfinite(value)
+                    assert float(f"{value:.4g}") == value
