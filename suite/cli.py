@@ -195,7 +195,7 @@ def _score(args: argparse.Namespace) -> int:
     dtype, _ = resolve_dtype(args.dtype, device)
     checkpoint = load(model, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
     info = apply(checkpoint.network, variant).as_metadata()
-    with tqdm(total=len(sheet.questions), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
+    with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
             cell = replace(cell, run={**cell.run, "seed": args.seed})
