@@ -1,0 +1,134 @@
+"""Which tasks tell something about a model: dense accuracy of every embedded task under every scoring.
+
+    .venv/bin/python scripts/task_signal.py [--limit 200] [--out runs/task-signal]
+
+Scores the embedded model, keeps the cells under ``--out`` (a second call scores what is missing) and writes the table
+between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its accuracy
+under its default scoring is above both chance (the mean of 1/options) and the best constant guess (the share of the option
+place that is right most often; BoolQ has 62 % yes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from suite.cell import Cell, cell_path, read_cell, write_cell
+from suite.metrics.rows import compute_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "smollm2-135m"
+START, END = "<!-- dense -->", "<!-- /dense -->"
+SCORINGS = ("letter", "cloze-sum", "cloze-norm")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Dense accuracy under one scoring, with its interval, and what guessing reaches on the same items."""
+
+    accuracy: float
+    low: float
+    high: float
+    guess: float
+
+    @property
+    def present(self) -> bool:
+        """Whether the accuracy is clearly above guessing."""
+        return self.low > self.guess
+
+
+def signal(cell: Cell) -> Signal:
+    """The accuracy of a cell against the better of chance and the best constant guess."""
+    (row,) = compute_rows([cell], splits=1)
+    counts = Counter(cell.answers.tolist())
+    guess = max(float((1 / cell.n_options).mean()), max(counts.values()) / len(cell))
+    return Signal(*(float(str(row[key])) for key in ("accuracy", "accuracy_low", "accuracy_high")), guess)
+
+
+def per_character(cell: Cell, characters: Sequence[Sequence[int]]) -> Cell:
+    """What ``cloze-norm`` would have given: the same log-likelihoods, divided by the options' characters."""
+    lengths = np.full(cell.scores.shape, np.nan, dtype=np.float32)
+    for index, row in enumerate(characters):
+        lengths[index, : len(row)] = row
+    return replace(cell, scores=cell.scores / lengths, task={**cell.task, "scoring": "cloze-norm"})
+
+
+def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
+    """The cells of one task by scoring; what is there already is read."""
+    from suite.checkpoint import load
+    from suite.model import resolve_model
+    from suite.run import resolve_device, resolve_dtype
+    from suite.score.cells import make_sheet, score
+    from tasks import get_task
+
+    found: dict[str, Cell] = {}
+    for scoring in ("letter", "cloze-sum"):
+        sheet = make_sheet(get_task(name), scoring=scoring, prompt="base", limit=limit)
+        path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
+        if not path.is_file():
+            if not _LOADED:
+                device = resolve_device("auto")
+                _LOADED.append(load(resolve_model(MODEL), dtype=resolve_dtype("auto", device)[0], device=device))
+            print(f"{name} {scoring}", file=sys.stderr)
+            cell = score(_LOADED[0], {"name": "dense"}, sheet, drift=False)
+            assert cell_path(out, cell) == path
+            write_cell(path, cell)
+        found[scoring] = read_cell(path)
+        if scoring == "cloze-sum":
+            lengths = [[len(choice) for choice in item.choices] for item in sheet.questions]
+            found["cloze-norm"] = per_character(found[scoring], lengths)
+    return found
+
+
+_LOADED: list[object] = []
+
+
+def table(limit: int, out: Path) -> str:
+    """The table of docs/tasks.md."""
+    from tasks import TASKS
+
+    lines = [
+        "| task | items | guess | letter | cloze-sum | cloze-norm | default | s / 100 items | fit |",
+        "|---|--:|--:|---|---|---|---|--:|---|",
+    ]
+    for name, task in TASKS.items():
+        if task.needs:
+            continue
+        cells = cells_of(name, limit, out)
+        signals = {scoring: signal(cells[scoring]) for scoring in SCORINGS}
+        shown = [
+            f"{'**' * s.present}{s.accuracy:.3f}{'**' * s.present} [{s.low:.3f}, {s.high:.3f}]"
+            for s in signals.values()
+        ]
+        default = cells["letter" if task.scoring == "letter" else "cloze-sum"]
+        seconds = float(default.run["seconds"]) / len(default) * 100
+        fit = "yes" if signals[task.scoring].present else "no: at chance"
+        guess = signals[task.scoring].guess
+        lines.append(
+            f"| `{name}` | {len(default)} | {guess:.3f} | {' | '.join(shown)} | {task.scoring} | {seconds:.1f} | {fit} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, default=200, help="items a task")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "task-signal")
+    args = parser.parse_args()
+    page = ROOT / "docs" / "tasks.md"
+    text = page.read_text(encoding="utf-8")
+    if START not in text or END not in text:
+        sys.exit(f"docs/tasks.md: no {START} and {END} around the place for the table")
+    block = table(args.limit, args.out)
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    page.write_text(f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
