@@ -3,9 +3,9 @@
     .venv/bin/python scripts/task_signal.py [--limit 200] [--out runs/task-signal]
 
 Scores the embedded model, keeps the cells under ``--out`` (a second call scores what is missing) and writes the table
-between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its accuracy
-under its default scoring is above both chance (the mean of 1/options) and the best constant guess (the share of the option
-place that is right most often; BoolQ has 62 % yes).
+between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its
+accuracy under its default scoring is above both chance (the mean of 1/options) and the best constant guess (the share
+of the option place that is right most often; BoolQ has 62 % yes).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,34 +60,39 @@ def per_character(cell: Cell, characters: Sequence[Sequence[int]]) -> Cell:
     return replace(cell, scores=cell.scores / lengths, task={**cell.task, "scoring": "cloze-norm"})
 
 
-def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
-    """The cells of one task by scoring; what is there already is read."""
+def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
+    """The dense cell of one task under one scoring; it is read where it is there already."""
     from suite.checkpoint import load
     from suite.model import resolve_model
     from suite.run import resolve_device, resolve_dtype
     from suite.score.cells import make_sheet, score
     from tasks import get_task
 
-    found: dict[str, Cell] = {}
-    for scoring in ("letter", "cloze-sum"):
-        sheet = make_sheet(get_task(name), scoring=scoring, prompt="base", limit=limit)
-        path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
-        if not path.is_file():
-            if not _LOADED:
-                device = resolve_device("auto")
-                _LOADED.append(load(resolve_model(MODEL), dtype=resolve_dtype("auto", device)[0], device=device))
-            print(f"{name} {scoring}", file=sys.stderr)
-            cell = score(_LOADED[0], {"name": "dense"}, sheet, drift=False)
-            assert cell_path(out, cell) == path
-            write_cell(path, cell)
-        found[scoring] = read_cell(path)
-        if scoring == "cloze-sum":
-            lengths = [[len(choice) for choice in item.choices] for item in sheet.questions]
-            found["cloze-norm"] = per_character(found[scoring], lengths)
-    return found
+    path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
+    if path.is_file():
+        return read_cell(path)
+    if not _LOADED:
+        device = resolve_device("auto")
+        _LOADED.append(load(resolve_model(MODEL), dtype=resolve_dtype("auto", device)[0], device=device))
+    print(f"{name} {scoring}", file=sys.stderr)
+    sheet = make_sheet(get_task(name), scoring=scoring, prompt="base", limit=limit)
+    cell = score(_LOADED[0], {"name": "dense"}, sheet, drift=False)
+    assert cell_path(out, cell) == path
+    write_cell(path, cell)
+    return cell
 
 
-_LOADED: list[object] = []
+def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
+    """The cells of one task by scoring."""
+    from tasks import get_task
+
+    found = {scoring: cell_of(name, scoring, limit, out) for scoring in ("letter", "cloze-sum")}
+    texts = {item.id: item.choices for item in get_task(name).load()}
+    lengths = [[len(choice) for choice in texts[item]] for item in found["cloze-sum"].ids]
+    return {**found, "cloze-norm": per_character(found["cloze-sum"], lengths)}
+
+
+_LOADED: list[Any] = []
 
 
 def table(limit: int, out: Path) -> str:
@@ -97,9 +103,11 @@ def table(limit: int, out: Path) -> str:
         "| task | items | guess | letter | cloze-sum | cloze-norm | default | s / 100 items | fit |",
         "|---|--:|--:|---|---|---|---|--:|---|",
     ]
-    for name, task in TASKS.items():
-        if task.needs:
-            continue
+    embedded = {name: task for name, task in TASKS.items() if not task.needs}
+    for scoring in ("cloze-sum", "letter"):
+        for name in embedded:
+            cell_of(name, scoring, limit, out)
+    for name, task in embedded.items():
         cells = cells_of(name, limit, out)
         signals = {scoring: signal(cells[scoring]) for scoring in SCORINGS}
         shown = [
@@ -109,10 +117,8 @@ def table(limit: int, out: Path) -> str:
         default = cells["letter" if task.scoring == "letter" else "cloze-sum"]
         seconds = float(default.run["seconds"]) / len(default) * 100
         fit = "yes" if signals[task.scoring].present else "no: at chance"
-        guess = signals[task.scoring].guess
-        lines.append(
-            f"| `{name}` | {len(default)} | {guess:.3f} | {' | '.join(shown)} | {task.scoring} | {seconds:.1f} | {fit} |"
-        )
+        told = (f"`{name}`", str(len(default)), f"{signals[task.scoring].guess:.3f}", *shown)
+        lines.append(f"| {' | '.join((*told, task.scoring, f'{seconds:.1f}', fit))} |")
     return "\n".join(lines)
 
 

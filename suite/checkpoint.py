@@ -108,6 +108,22 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
 
 
+def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | None]:
+    """A model's tokenizer and the id every sequence starts with, without its weights.
+
+    A GGUF file is converted as `load` would do, because its tokenizer comes out of that.
+
+    Raises:
+        SuiteError: a tokenizer that cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = _converted(model, dtype) if model.path.is_file() else model.path
+    with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    return tokenizer, _bos(tokenizer, _read_note(folder))
+
+
 def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
     """The id every sequence starts with: the GGUF's add_bos_token decides, else what the tokenizer itself does."""
     if "add_bos" in note:

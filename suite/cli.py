@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 
 from suite import __version__
 from suite.errors import SuiteError
+from suite.prompt_name import GRAMMAR
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PROMPT_HELP = f"{GRAMMAR}; default: the task's own style, raw"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--variant", default="dense", metavar="V")
     score.add_argument("--task", required=True, metavar="T", help="built-in name or a .jsonl file")
     score.add_argument("--scoring", metavar="S", help="letter, cloze-sum or cloze-norm; default: the task's own")
-    score.add_argument("--prompt", metavar="P")
+    score.add_argument("--prompt", metavar="P", help=PROMPT_HELP)
     score.add_argument("--shots", type=int, default=0, metavar="K")
     score.add_argument("--limit", type=int, metavar="N")
     score.add_argument("--seed", type=int, default=0, metavar="N", help="recorded; no built-in method draws at random")
@@ -132,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("task", metavar="TASK")
     show.add_argument("--item", type=int, default=0, metavar="N")
     show.add_argument("--scoring", metavar="S")
-    show.add_argument("--prompt", metavar="P")
+    show.add_argument("--prompt", metavar="P", help=PROMPT_HELP)
     show.add_argument("--shots", type=int, default=0, metavar="K")
     show.add_argument("--model", metavar="M", help="also show this model's token boundaries")
 
@@ -287,33 +289,29 @@ def _list(args: argparse.Namespace) -> int:
         from tasks import TASKS
 
         for name, task in TASKS.items():
-            print(f"{name}\t{task.kind}\t{task.options} options\t{task.scoring}\t{task.licence}\t{task.source}")
+            items = f"{task.items:,} items" if task.items else "items by file"
+            data = f"fetch {task.needs}" if task.needs else "embedded"
+            about = (task.kind, items, f"{task.options} options", task.scoring, task.licence, task.source, data)
+            print("\t".join((name, *about)))
         print("FILE.jsonl\tany multiple-choice questions; see README")
+        print("FILE.json\tsix-option questions; see docs/tasks.md")
     return DONE
 
 
 def _show(args: argparse.Namespace) -> int:
     from suite.score.cells import make_sheet
+    from suite.score.show import shown
     from tasks import get_task
 
     sheet = make_sheet(get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots)
-    if not 0 <= args.item < len(sheet.questions):
-        raise SuiteError(f"task {args.task}: no item {args.item}, it has items 0 to {len(sheet.questions) - 1}")
-    item, text = sheet.questions[args.item], sheet.rendered[args.item]
-    print(f"id: {item.id}\nscoring: {sheet.scoring}\n--- context\n{text.context}\n--- options")
-    for index, continuation in enumerate(text.continuations):
-        print(f"{'*' if index == item.answer else ' '} {continuation!r}")
-    if args.model:
-        from suite.checkpoint import load
-        from suite.model import resolve_model
-        from suite.score.prompt import encode
+    if not args.model:
+        print(shown(sheet, args.item))
+        return DONE
+    from suite.checkpoint import load_tokenizer
+    from suite.model import resolve_model
 
-        checkpoint = load(resolve_model(args.model), dtype="float32")
-        (tokens,) = encode(checkpoint.tokenizer, [text], bos=checkpoint.bos, max_length=1 << 30)
-        to_text = checkpoint.tokenizer.convert_ids_to_tokens
-        print(f"--- tokens of the shared context\n{to_text(list(tokens.prefix))}\n--- tokens of the options")
-        for branch in tokens.branches:
-            print(f"  {to_text(list(branch))}")
+    tokenizer, bos = load_tokenizer(resolve_model(args.model))
+    print(shown(sheet, args.item, tokenizer=tokenizer, bos=bos))
     return DONE
 
 

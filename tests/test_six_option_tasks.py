@@ -164,8 +164,8 @@ ZERO = {
 FEW = {
     "qa": "question answering. Each question should be answered based on your world knowledge and problem solving "
     "ability.",
-    "rc": "reading comprehension. Each question should be answered based on the given context and commonsense reasoning "
-    "when necessary.",
+    "rc": "reading comprehension. Each question should be answered based on the given context and commonsense "
+    "reasoning when necessary.",
     "ci": "commonsense natural language inference. For each question, there is a given context and the answer is the "
     "option that most likely follows the context.",
     "drs": "dialogue response selection. For each question, the answer is the option that represents the most suitable "

@@ -432,7 +432,7 @@ class TestGetTask:
         with pytest.raises(SuiteError) as caught:
             get_task("helaswag")
         assert str(caught.value).startswith(
-            "unknown task 'helaswag': did you mean hellaswag or hellaswag-activitynet? Valid: <file>.jsonl, arc-challenge"
+            "unknown task 'helaswag': did you mean hellaswag or hellaswag-activitynet? Valid: <file>.jsonl, arc-"
         )
 
     def test_a_path(self, tmp_path: Path) -> None:
