@@ -49,7 +49,8 @@ def signal(cell: Cell) -> Signal:
     (row,) = compute_rows([cell], splits=1)
     counts = Counter(cell.answers.tolist())
     guess = max(float((1 / cell.n_options).mean()), max(counts.values()) / len(cell))
-    return Signal(*(float(str(row[key])) for key in ("accuracy", "accuracy_low", "accuracy_high")), guess)
+    accuracy, low, high = (float(str(row[key])) for key in ("accuracy", "accuracy_low", "accuracy_high"))
+    return Signal(accuracy, low, high, guess)
 
 
 def per_character(cell: Cell, characters: Sequence[Sequence[int]]) -> Cell:

@@ -108,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run directory or cell files")
     metrics.add_argument("--protocol", default="exact", choices=("exact", "ye2024"))
     metrics.add_argument("--alpha", type=float, default=0.1, help="allowed miscoverage, default 0.1")
+    parts = metrics.add_mutually_exclusive_group()
+    parts.add_argument("--slices", action="store_true", help="parts of each task: subjects, slices, edge, perturbed")
+    parts.add_argument("--spread", action="store_true", help="spread over prompts beside the effect of compression")
     metrics.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     board = add("leaderboard", _leaderboard, "rewrite the leaderboard of a run directory from its cells")
@@ -216,17 +219,41 @@ def _metrics(args: argparse.Namespace) -> int:
 
     if not 0 < args.alpha < 1:
         raise SuiteError(f"alpha {args.alpha} out of range: use a number between 0 and 1, such as 0.1")
-    rows = compute_rows(load_cells(args.paths), protocol=args.protocol, alpha=args.alpha)
+    cells = load_cells(args.paths)
+    names: tuple[str, ...] = _METRIC_COLUMNS
+    if args.slices:
+        from suite.metrics.slices import compute_slices
+
+        rows, names = compute_slices(cells, protocol=args.protocol, alpha=args.alpha), _SLICE_COLUMNS
+    else:
+        rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=0 if args.spread else 1000)
+    if args.spread:
+        from suite.metrics.spread import prompt_spread
+
+        rows, names = prompt_spread(rows), _SPREAD_COLUMNS
+        if not rows:
+            raise SuiteError("no task was asked with two prompts; score it with another --prompt first")
     if args.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
-        print(_table(rows))
+        print(_table(rows, names))
     return DONE
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+_METRIC_COLUMNS = ("model", "task", "variant", "n", "accuracy", "set_size", "lac_coverage", "ece", "nll")
+_SLICE_COLUMNS = (
+    *("task", "prompt", "variant", "slice", "n", "accuracy", "accuracy_low", "accuracy_high", "lac_set_size"),
+    *("lac_coverage", "lac_coverage_low", "lac_coverage_high", "accuracy_change", "lac_set_size_change", "verdict"),
+)
+_SPREAD_COLUMNS = (
+    *("model", "task", "scoring", "variant", "n_prompts"),
+    *(f"{key}_{name}" for key in ("accuracy", "set_size") for name in ("low", "high", "deviation", "change_mean")),
+    *("accuracy_change_over_spread", "set_size_change_over_spread"),
+)
+
+
+def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """A short plain table of the main figures; ``--json`` has them all."""
-    names = ("model", "task", "variant", "n", "accuracy", "set_size", "lac_coverage", "ece", "nll")
     lines = [list(names)]
     for row in rows:
         values = (row[name] for name in names)
