@@ -91,7 +91,9 @@ class TestNames:
             parse_prompt(name)
 
     def test_an_unknown_style_lists_the_valid_ones(self) -> None:
-        with pytest.raises(SuiteError, match="unknown letter prompt of task quiz 'taks': did you mean base? Valid: base, choices, plain"):
+        with pytest.raises(
+            SuiteError, match=r"unknown letter prompt of task quiz 'taks': .*Valid: base, choices, plain"
+        ):
             make_sheet(TASK, prompt="taks")
         with pytest.raises(
             SuiteError, match="unknown cloze prompt of task sciq 'x': Valid: base, closed-book, plain, qa, question"
