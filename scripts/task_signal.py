@@ -22,6 +22,7 @@ import numpy as np
 
 from suite.cell import Cell, cell_path, read_cell, write_cell
 from suite.metrics.rows import compute_rows
+from suite.task import Question
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "smollm2-135m"
@@ -99,6 +100,10 @@ def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
 _LOADED: list[Any] = []
 
 
+def _characters(item: Question) -> int:
+    return len(item.context) + len(item.question) + sum(map(len, item.choices))
+
+
 def table(limit: int, out: Path) -> str:
     """The table of docs/tasks.md."""
     from tasks import TASKS
@@ -108,8 +113,11 @@ def table(limit: int, out: Path) -> str:
         "|---|--:|--:|---|---|---|---|--:|---|",
     ]
     embedded = {name: task for name, task in TASKS.items() if not task.needs}
+    short_first = sorted(
+        embedded, key=lambda name: sum(map(_characters, embedded[name].load())) / len(embedded[name].load())
+    )
     for scoring in ("cloze-sum", "letter"):
-        for name in embedded:
+        for name in short_first:
             cell_of(name, scoring, limit, out)
     for name, task in embedded.items():
         cells = cells_of(name, limit, out)
