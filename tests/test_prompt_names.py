@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TEXT, build_tokenizer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.checkpoint import Checkpoint, load
@@ -60,6 +60,7 @@ DATED += "{{ date_string }}\n{{ messages[0].content }}\n"
 
 
 class TestNames:
+    @settings(deadline=None)
     @given(
         st.builds(
             PromptName,
@@ -184,6 +185,7 @@ class TestRotations:
         assert text.context.endswith("A. the moon\nB. iron\nC. light\nD. water\nAnswer:")
         assert len(make_sheet(task, prompt="plain+rotations").rendered) == 2 * len(ITEMS)
 
+    @settings(deadline=None)
     @given(st.integers(2, 9), st.integers(0, 30))
     def test_every_option_is_shown_once_under_the_letter_it_is_scored_by(self, count: int, rotation: int) -> None:
         item = Question("1", "?", tuple(f"option-{index}" for index in range(count)), 0)
@@ -244,6 +246,7 @@ class TestRotations:
 
 class TestNoise:
     @pytest.mark.parametrize("noise", NOISES)
+    @settings(deadline=None)
     @given(st.text("aAbBcd \n.", max_size=60), st.text("xyz0189", min_size=1, max_size=5))
     def test_options_stay_and_the_same_item_meets_the_same_noise(self, noise: str, text: str, identifier: str) -> None:
         item = Question(identifier, text, ("iron  light", "b"), 1, context=text[::-1], group="g")

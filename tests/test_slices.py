@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.cell import Cell, make_cell, write_cell
@@ -172,6 +172,7 @@ class TestVerdicts:
             named += any("accuracy changed otherwise" in str(row["verdict"]) for row in parts)
         assert named <= 4
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
     def test_holm_is_the_closed_test_of_bonferroni(self, p_values: list[float]) -> None:
         for index, adjusted in enumerate(holm(p_values)):
