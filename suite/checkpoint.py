@@ -58,7 +58,8 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     loads read directly.
 
     Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``, ... or ``auto``, which spreads the model over the accelerators there are.
+        device: ``cpu``, ``cuda:1``, ...; ``cuda`` takes the first accelerator, and the next ones for what does not fit
+            on it; ``auto`` spreads the model evenly over all of them.
 
     Raises:
         SuiteError: a damaged file, an architecture transformers does not know, or a full disk.
@@ -80,7 +81,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             # sdpa leaves out Gemma-2's soft cap on attention logits without a word
             attn_implementation="eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa",
             trust_remote_code=trust_remote_code,
-            device_map=device if device != "cpu" else None,
+            device_map=_device_map(device),
             output_loading_info=True,
         )
         _check_complete(model, found)
@@ -106,6 +107,31 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "parent_quantization": parent,
     }
     return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
+
+
+def _device_map(device: str) -> str | None:
+    """What accelerate is asked for: nothing on the CPU; several accelerators are filled one after the other."""
+    import torch
+
+    if device == "cpu":
+        return None
+    return "sequential" if device == "cuda" and torch.cuda.device_count() > 1 else device
+
+
+def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | None]:
+    """A model's tokenizer and the id every sequence starts with, without its weights.
+
+    A GGUF file is converted as `load` would do, because its tokenizer comes out of that.
+
+    Raises:
+        SuiteError: a tokenizer that cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = _converted(model, dtype) if model.path.is_file() else model.path
+    with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    return tokenizer, _bos(tokenizer, _read_note(folder))
 
 
 def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:

@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 
 from suite import __version__
 from suite.errors import SuiteError
+from suite.prompt_name import GRAMMAR
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PROMPT_HELP = f"{GRAMMAR}; default: the task's own style, raw"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--variant", default="dense", metavar="V")
     score.add_argument("--task", required=True, metavar="T", help="built-in name or a .jsonl file")
     score.add_argument("--scoring", metavar="S", help="letter, cloze-sum or cloze-norm; default: the task's own")
-    score.add_argument("--prompt", metavar="P")
+    score.add_argument("--prompt", metavar="P", help=PROMPT_HELP)
     score.add_argument("--shots", type=int, default=0, metavar="K")
     score.add_argument("--limit", type=int, metavar="N")
     score.add_argument("--seed", type=int, default=0, metavar="N", help="recorded; no built-in method draws at random")
@@ -106,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run directory or cell files")
     metrics.add_argument("--protocol", default="exact", choices=("exact", "ye2024"))
     metrics.add_argument("--alpha", type=float, default=0.1, help="allowed miscoverage, default 0.1")
+    parts = metrics.add_mutually_exclusive_group()
+    parts.add_argument("--slices", action="store_true", help="parts of each task: subjects, slices, edge, perturbed")
+    parts.add_argument("--spread", action="store_true", help="spread over prompts beside the effect of compression")
     metrics.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
@@ -144,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("task", metavar="TASK")
     show.add_argument("--item", type=int, default=0, metavar="N")
     show.add_argument("--scoring", metavar="S")
-    show.add_argument("--prompt", metavar="P")
+    show.add_argument("--prompt", metavar="P", help=PROMPT_HELP)
     show.add_argument("--shots", type=int, default=0, metavar="K")
     show.add_argument("--model", metavar="M", help="also show this model's token boundaries")
 
@@ -207,7 +212,7 @@ def _score(args: argparse.Namespace) -> int:
     dtype, _ = resolve_dtype(args.dtype, device)
     checkpoint = load(model, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
     info = apply(checkpoint.network, variant).as_metadata()
-    with tqdm(total=len(sheet.questions), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
+    with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
             cell = replace(cell, run={**cell.run, "seed": args.seed})
@@ -226,17 +231,41 @@ def _metrics(args: argparse.Namespace) -> int:
 
     if not 0 < args.alpha < 1:
         raise SuiteError(f"alpha {args.alpha} out of range: use a number between 0 and 1, such as 0.1")
-    rows = compute_rows(load_cells(args.paths), protocol=args.protocol, alpha=args.alpha)
+    cells = load_cells(args.paths)
+    names: tuple[str, ...] = _METRIC_COLUMNS
+    if args.slices:
+        from suite.metrics.slices import compute_slices
+
+        rows, names = compute_slices(cells, protocol=args.protocol, alpha=args.alpha), _SLICE_COLUMNS
+    else:
+        rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=0 if args.spread else 1000)
+    if args.spread:
+        from suite.metrics.spread import prompt_spread
+
+        rows, names = prompt_spread(rows), _SPREAD_COLUMNS
+        if not rows:
+            raise SuiteError("no task was asked with two prompts; score it with another --prompt first")
     if args.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
-        print(_table(rows))
+        print(_table(rows, names))
     return DONE
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+_METRIC_COLUMNS = ("model", "task", "variant", "n", "accuracy", "set_size", "lac_coverage", "ece", "nll")
+_SLICE_COLUMNS = (
+    *("task", "prompt", "variant", "slice", "n", "accuracy", "accuracy_low", "accuracy_high", "lac_set_size"),
+    *("lac_coverage", "lac_coverage_low", "lac_coverage_high", "accuracy_change", "lac_set_size_change", "verdict"),
+)
+_SPREAD_COLUMNS = (
+    *("model", "task", "scoring", "variant", "n_prompts"),
+    *(f"{key}_{name}" for key in ("accuracy", "set_size") for name in ("low", "high", "deviation", "change_mean")),
+    *("accuracy_change_over_spread", "set_size_change_over_spread"),
+)
+
+
+def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """A short plain table of the main figures; ``--json`` has them all."""
-    names = ("model", "task", "variant", "n", "accuracy", "set_size", "lac_coverage", "ece", "nll")
     lines = [list(names)]
     for row in rows:
         values = (row[name] for name in names)
@@ -343,33 +372,29 @@ def _list(args: argparse.Namespace) -> int:
         from tasks import TASKS
 
         for name, task in TASKS.items():
-            print(f"{name}\t{task.kind}\t{task.options} options\t{task.scoring}\t{task.licence}\t{task.source}")
+            items = f"{task.items:,} items" if task.items else "items by file"
+            data = f"fetch {task.needs}" if task.needs else "embedded"
+            about = (task.kind, items, f"{task.options} options", task.scoring, task.licence, task.source, data)
+            print("\t".join((name, *about)))
         print("FILE.jsonl\tany multiple-choice questions; see README")
+        print("FILE.json\tsix-option questions; see docs/tasks.md")
     return DONE
 
 
 def _show(args: argparse.Namespace) -> int:
     from suite.score.cells import make_sheet
+    from suite.score.show import shown
     from tasks import get_task
 
     sheet = make_sheet(get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots)
-    if not 0 <= args.item < len(sheet.questions):
-        raise SuiteError(f"task {args.task}: no item {args.item}, it has items 0 to {len(sheet.questions) - 1}")
-    item, text = sheet.questions[args.item], sheet.rendered[args.item]
-    print(f"id: {item.id}\nscoring: {sheet.scoring}\n--- context\n{text.context}\n--- options")
-    for index, continuation in enumerate(text.continuations):
-        print(f"{'*' if index == item.answer else ' '} {continuation!r}")
-    if args.model:
-        from suite.checkpoint import load
-        from suite.model import resolve_model
-        from suite.score.prompt import encode
+    if not args.model:
+        print(shown(sheet, args.item))
+        return DONE
+    from suite.checkpoint import load_tokenizer
+    from suite.model import resolve_model
 
-        checkpoint = load(resolve_model(args.model), dtype="float32")
-        (tokens,) = encode(checkpoint.tokenizer, [text], bos=checkpoint.bos, max_length=1 << 30)
-        to_text = checkpoint.tokenizer.convert_ids_to_tokens
-        print(f"--- tokens of the shared context\n{to_text(list(tokens.prefix))}\n--- tokens of the options")
-        for branch in tokens.branches:
-            print(f"  {to_text(list(branch))}")
+    tokenizer, bos = load_tokenizer(resolve_model(args.model))
+    print(shown(sheet, args.item, tokenizer=tokenizer, bos=bos))
     return DONE
 
 

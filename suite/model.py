@@ -180,6 +180,12 @@ def content_parts(model: Model) -> dict[str, str | None]:
     }
 
 
+def template_parts(model: Model) -> dict[str, str]:
+    """Hash of a chat template that stands in a file of its own; others are part of the tokenizer's files."""
+    file = model.path / "chat_template.jinja"
+    return {"chat_template": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
+
+
 def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, int, int]]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -26,7 +26,7 @@ from suite import __version__
 from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
-from suite.model import Model, content_parts, resolve_model
+from suite.model import Model, content_parts, resolve_model, template_parts
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
@@ -120,6 +120,7 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
                 key = content_key(
                     {
                         "model": content,
+                        **(template_parts(model) if sheet.name.chat else {}),
                         "variant": variant.name,
                         "recipe": recipe,
                         "dtype": dtype,
@@ -266,7 +267,7 @@ def _score_all(
     failures: list[dict[str, Any]] = []
     if not todo:
         return 0, reused, failures
-    items = sum(len(cell.sheet.questions) for cell in todo)
+    items = sum(len(cell.sheet.rendered) for cell in todo)
     with tqdm(total=items, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True) as bar:
         for number, group in enumerate(_by_variant(todo)):
             first = group[0]

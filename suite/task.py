@@ -52,6 +52,43 @@ class Question:
 
 
 @dataclass(frozen=True)
+class LetterStyle:
+    """How a question with lettered options is written out.
+
+    Attributes:
+        block: one question up to its answer; ``{stem}`` is context and question, each on lines of its own when it is
+            there, and ``{options}`` one line an option. The answer follows after one space.
+        instruction: what stands first; ``{about}`` becomes `` about <subject>`` where the item has one.
+        examples_instruction: the same when worked examples follow.
+        gap: after the answer of each worked example.
+        closing: between the last worked example and the item.
+    """
+
+    block: str = "{stem}\n{options}Answer:"
+    instruction: str = ""
+    examples_instruction: str = ""
+    gap: str = "\n\n"
+    closing: str = ""
+
+
+_EXAM = "The following are multiple choice questions (with answers){about}.\n\n"
+
+LETTER_STYLES: Mapping[str, LetterStyle] = {
+    "base": LetterStyle(instruction=_EXAM, examples_instruction=_EXAM),
+    "plain": LetterStyle(),
+    "choices": LetterStyle("Question: {stem}\nChoices:\n{options}Answer:"),
+}
+"""Styles of the letter read-out for tasks that have none of their own."""
+
+CLOZE_STYLES: Mapping[str, str] = {
+    "question": "{context}\nQuestion: {question}\nAnswer:",
+    "qa": "{context}\nQ: {question}\nA:",
+    "plain": "{context}\n{question}",
+}
+"""Cloze templates that every task has beside its own ``base``."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A set of questions and what a reader must know about it.
 
@@ -65,6 +102,13 @@ class Task:
         load: returns every question in a fixed order.
         prompts: further cloze templates by prompt name; ``base`` is `cloze`.
         demonstrations: worked examples that are never scored, None when the task has no set apart for them.
+        letter_styles: its own styles of the letter read-out, instead of `LETTER_STYLES`.
+        items: how many questions it has, None where that depends on the file.
+        needs: what has to be fetched and from where; "" when `make setup` brings the data.
+        locate: finds data that is not part of the suite and returns its revision; None when `revision` is fixed.
+        pinned_options: how many options at the end stay in place when options are rotated ("None of the above").
+        dropped_ids: items that protocol ``ye2024`` leaves out although they are scored; None leaves it to row numbers.
+        window: tokens that a prompt is cut to from the left, None for the model's own window.
     """
 
     name: str
@@ -81,6 +125,18 @@ class Task:
     prompts: Mapping[str, str] = field(default_factory=dict)
     cloze: str = "{context}\nQuestion: {question}\nAnswer:"
     demonstrations: Callable[[], Sequence[Question]] | None = field(default=None, repr=False)
+    letter_styles: Mapping[str, LetterStyle] = field(default_factory=lambda: LETTER_STYLES, repr=False)
+    items: int | None = None
+    needs: str = ""
+    locate: Callable[[], str] | None = field(default=None, repr=False)
+    pinned_options: int = 0
+    dropped_ids: tuple[str, ...] | None = None
+    window: int | None = None
+
+    @property
+    def cloze_styles(self) -> dict[str, str]:
+        """Every cloze template by prompt name."""
+        return {**CLOZE_STYLES, **self.prompts, "base": self.cloze}
 
 
 def select(questions: Sequence[Question], limit: int | None) -> list[Question]:
@@ -118,6 +174,16 @@ def check_question(item: Question, where: str) -> Question:
             "(0 is the first)"
         )
     return item
+
+
+def content_hash(questions: Sequence[Question]) -> str:
+    """SHA-256 of what items ask and what is right: ids, texts, options and answers, in order.
+
+    >>> content_hash([Question("1", "?", ("a", "b"), 0)])[:7]
+    'sha256:'
+    """
+    parts = [[item.id, item.context, item.question, list(item.choices), item.answer] for item in questions]
+    return "sha256:" + hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
 def check_unique(questions: Iterable[Question], where: str) -> None:

@@ -2,41 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from suite.errors import SuiteError, unknown_name
 from suite.task import Task, jsonl_task
-from tasks import arc_easy, hellaswag, mmlu, openbookqa, sciq
+from tasks import (
+    arc_challenge,
+    arc_easy,
+    bbq,
+    boolq,
+    commonsenseqa,
+    cosmosqa,
+    hellaswag,
+    medmcqa,
+    medqa,
+    mmlu,
+    openbookqa,
+    piqa,
+    sciq,
+    socialiqa,
+    truthfulqa,
+    winogrande,
+    ye2024,
+)
+from tasks.six_option_file import json_task
 
 TASKS: dict[str, Task] = {
+    "arc-challenge": arc_challenge.TASK,
     "arc-easy": arc_easy.TASK,
+    "bbq": bbq.TASK,
+    "boolq": boolq.TASK,
+    "commonsenseqa": commonsenseqa.TASK,
+    "cosmosqa": cosmosqa.TASK,
     "hellaswag": hellaswag.TASK,
     "hellaswag-activitynet": hellaswag.CAPTIONS,
+    "medmcqa": medmcqa.TASK,
+    "medqa": medqa.TASK,
     "mmlu": mmlu.TASK,
     "openbookqa": openbookqa.TASK,
+    "piqa": piqa.TASK,
     "sciq": sciq.TASK,
+    "socialiqa": socialiqa.TASK,
+    "truthfulqa-mc1": truthfulqa.TASK,
+    "winogrande": winogrande.TASK,
+    "ye2024-qa": ye2024.QA,
+    "ye2024-rc": ye2024.RC,
+    "ye2024-ci": ye2024.CI,
+    "ye2024-drs": ye2024.DRS,
+    "ye2024-ds": ye2024.DS,
 }
+
+_READERS = {".jsonl": jsonl_task, ".json": json_task}
 
 
 def get_task(name_or_path: str) -> Task:
-    """A built-in task by name, or the task in a file whose name ends in ``.jsonl``.
+    """A built-in task by name, or the task in a file whose name ends in ``.jsonl`` (any questions) or ``.json`` (six
+    options, see `tasks.six_option_file`).
 
-    A file may not take a built-in task's name: the cells of both would have the same path.
+    A task whose data is not part of the suite is looked up at once, so that its revision says what was found. A file
+    may not take a built-in task's name: the cells of both would have the same path.
 
     Raises:
-        SuiteError: unknown name (with the closest valid ones), or a file that is no valid task.
+        SuiteError: unknown name (with the closest valid ones), data that is not there, or a file that is no valid task.
 
     >>> get_task("arc-easy").scoring
     'cloze-sum'
     """
     if name_or_path in TASKS:
-        return TASKS[name_or_path]
-    if not name_or_path.endswith(".jsonl"):
+        task = TASKS[name_or_path]
+        return replace(task, revision=task.locate()) if task.locate else task
+    suffix = next((ending for ending in _READERS if name_or_path.endswith(ending)), None)
+    if suffix is None:
         raise unknown_name("task", name_or_path, (*TASKS, "<file>.jsonl"))
     path = Path(name_or_path)
-    stem = path.name.removesuffix(".jsonl")
+    stem = path.name.removesuffix(suffix)
     if stem in TASKS:
         raise SuiteError(f"task file {path}: {stem!r} is a built-in task; give the file another name")
     if not stem:
-        raise SuiteError(f"task file {path}: the file's name is the task's name, so it needs one before '.jsonl'")
-    return jsonl_task(path)
+        raise SuiteError(f"task file {path}: the file's name is the task's name, so it needs one before '{suffix}'")
+    return _READERS[suffix](path)

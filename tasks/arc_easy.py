@@ -61,4 +61,5 @@ TASK = Task(
     load=load,
     cloze="Question: {question}\nAnswer:",
     demonstrations=demonstrations,
+    items=2376,
 )

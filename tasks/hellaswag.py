@@ -68,6 +68,7 @@ TASK = Task(
     scoring="cloze-norm",
     load=load,
     cloze="{question}",
+    items=10042,
 )
 
 
@@ -78,5 +79,9 @@ def load_captions() -> tuple[Question, ...]:
 
 
 CAPTIONS = replace(
-    TASK, name="hellaswag-activitynet", title="HellaSwag, its video caption items (ActivityNet)", load=load_captions
+    TASK,
+    name="hellaswag-activitynet",
+    title="HellaSwag, its video caption items (ActivityNet)",
+    load=load_captions,
+    items=3243,
 )

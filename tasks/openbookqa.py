@@ -61,4 +61,5 @@ TASK = Task(
     load=load,
     cloze="{question}",
     demonstrations=demonstrations,
+    items=500,
 )

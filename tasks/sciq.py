@@ -53,4 +53,5 @@ TASK = Task(
     load=load,
     cloze="{context}\nQuestion: {question}\nAnswer:",
     prompts={"closed-book": "Question: {question}\nAnswer:"},
+    items=1000,
 )

@@ -17,7 +17,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NOUNS = ("errors", "cell", "variant", "task", "model", "checkpoint", "gguf_tokenizer", "config", "cache", "dtype")
+NOUNS = (
+    "errors",
+    "cell",
+    "variant",
+    "task",
+    "prompt_name",
+    "model",
+    "checkpoint",
+    "gguf_tokenizer",
+    "config",
+    "cache",
+    "dtype",
+)
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from conftest import build_tokenizer
 from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file, save_file
@@ -527,3 +528,27 @@ def test_a_cache_that_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "file"))
     assert "SUITE_CACHE" in refusal(write_gguf(tmp_path / "tiny.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("device", "accelerators", "wanted"),
+    [("cpu", 4, None), ("cuda", 1, "cuda"), ("cuda", 4, "sequential"), ("cuda:2", 4, "cuda:2"), ("auto", 4, "auto")],
+)
+def test_several_accelerators_are_filled_one_after_the_other(
+    tiny_models: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    accelerators: int,
+    wanted: str | None,
+) -> None:
+    asked: list[object] = []
+    real = transformers.AutoModelForCausalLM.from_pretrained
+
+    def record(*args: Any, **rest: Any) -> Any:
+        asked.append(rest.pop("device_map"))
+        return real(*args, **rest)
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", record)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: accelerators)
+    load(resolve_model(str(tiny_models["llama"])), dtype="float32", device=device)
+    assert asked == [wanted]

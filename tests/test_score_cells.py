@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -204,3 +205,21 @@ def test_an_accelerator_gives_the_processors_numbers(tiny_models: dict[str, Path
     there = score(load(resolve_model(folder), dtype="float32", device="cuda"), {"name": "dense"}, sheet)
     here = score(checkpoint(tiny_models[shape], "float32"), {"name": "dense"}, sheet)
     np.testing.assert_allclose(there.scores, here.scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["tree", "plain"])
+@pytest.mark.parametrize("shape", ["llama", "gemma3"])
+def test_a_model_spread_over_devices_scores_as_in_one_place(
+    tiny_models: dict[str, Path], shape: str, backend: str
+) -> None:
+    """accelerate moves activations from part to part by hooks, as it does between accelerators."""
+    sheet = make_sheet(make_task(6))
+    whole = load(resolve_model(str(tiny_models[shape])), dtype="float32")
+    parts = load(resolve_model(str(tiny_models[shape])), dtype="float32")
+    layers = {f"model.layers.{index}": "cpu" for index in range(parts.network.config.num_hidden_layers)}
+    rest = {f"model.{name}": "cpu" for name, _ in parts.network.model.named_children() if name != "layers"}
+    accelerate.dispatch_model(parts.network, {**layers, **rest, "lm_head": "cpu"}, main_device="cpu", force_hooks=True)
+    assert hasattr(parts.network.model.layers[1], "_hf_hook")
+    expected = score(whole, {"name": "dense"}, sheet, backend=backend, drift=False)
+    spread = score(parts, {"name": "dense"}, sheet, backend=backend, drift=False)
+    np.testing.assert_allclose(spread.scores, expected.scores, atol=1e-5)

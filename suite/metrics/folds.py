@@ -142,7 +142,7 @@ def hashed_folds(units: Sequence[str], *, splits: int, seed: int = 0) -> Folds:
     return Folds(tuple(temperature), tuple(rescaled), tuple(conformal), tuple(test))
 
 
-def ye2024_folds(n: int) -> Folds:
+def ye2024_folds(n: int, dropped: Sequence[int] = YE2024_DROPPED_ROWS) -> Folds:
     """The one split of arXiv 2401.12794.
 
     Rows 1, 3, 5, 7, 9 (zero-based; the demonstrations of its prompts) are dropped; scikit-learn's ``train_test_split``
@@ -151,8 +151,10 @@ def ye2024_folds(n: int) -> Folds:
 
     Args:
         n: number of rows; with fewer than two kept rows every fold is empty.
+        dropped: rows to drop, where the demonstrations were never scored and rows have other numbers. The split depends
+            on the number and order of the kept rows alone, so it is that of the whole file.
     """
-    kept = np.setdiff1d(np.arange(n), YE2024_DROPPED_ROWS)
+    kept = np.setdiff1d(np.arange(n), np.asarray(dropped, dtype=np.intp))
     if len(kept) < 2:
         none = (np.empty(0, dtype=np.intp),)
         return Folds(none, none, none, none)

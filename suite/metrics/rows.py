@@ -143,6 +143,7 @@ ROW_KEYS = (
     "scoring",
     "prompt",
     "shots",
+    "chat_template",
     "protocol",
     "alpha",
     "n",
@@ -277,7 +278,8 @@ class _Samples:
         units = cell.units
         key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
         if key not in self._kept:
-            self._kept[key] = Sample(*key, self.settings)
+            # a task whose demonstrations were never scored says which items the published protocol leaves out besides
+            self._kept[key] = Sample(*key, self.settings, cell.task.get("dropped_ids"))
         sample = self._kept[key] = self._kept.pop(key)  # last used, last out
         while len(self._kept) > self._keep:
             del self._kept[next(iter(self._kept))]
@@ -347,6 +349,7 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
         "scoring": scoring,
         "prompt": prompt,
         "shots": shots,
+        "chat_template": str(cell.task.get("chat_template") or "raw"),
         "protocol": settings.protocol,
         "alpha": settings.alpha,
         "n": len(cell),

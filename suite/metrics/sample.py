@@ -61,10 +61,13 @@ def settings_of(config: RunConfig | None) -> Settings:
 class Sample:
     """Items in a fixed order with everything that depends on the items alone."""
 
-    def __init__(self, ids: Sequence[str], units: Sequence[str], settings: Settings) -> None:
+    def __init__(
+        self, ids: Sequence[str], units: Sequence[str], settings: Settings, dropped_ids: Sequence[str] | None = None
+    ) -> None:
         self.ids = tuple(ids)
         self.units = tuple(units)
         self.settings = settings
+        self._dropped_ids = dropped_ids
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,7 +76,10 @@ class Sample:
     def folds(self) -> Folds:
         """Folds of every split."""
         if self.settings.protocol == "ye2024":
-            return ye2024_folds(len(self))
+            if self._dropped_ids is None:
+                return ye2024_folds(len(self))
+            names = set(self._dropped_ids)
+            return ye2024_folds(len(self), [row for row, item in enumerate(self.ids) if item in names])
         return hashed_folds(self.units, splits=self.settings.splits, seed=self.settings.seed)
 
     @cached_property

@@ -7,7 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from suite.cell import Cell, make_cell
 from suite.checkpoint import Checkpoint
 from suite.errors import SuiteError
+from suite.prompt_name import PromptName, parse_prompt
 from suite.score import engine
+from suite.score.chat import RAW, in_chat, template_hash
 from suite.score.drift import Drift, compare, in_float32
+from suite.score.noise import perturb
 from suite.score.norms import fuse_norms
 from suite.score.pack import Batch, plan_batches
-from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render
+from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
 
@@ -42,9 +45,10 @@ class Sheet:
 
     Attributes:
         task, questions: what is asked.
-        rendered: each question's text, same order.
+        rendered: each question's text, same order; with every rotation asked, as many of them a question as it has.
         scoring, prompt, shots: how it is asked.
-        prompt_hash: over every text.
+        prompt_hash: over every text, before any chat template.
+        owners: the question that each text belongs to; empty when each question has one text.
     """
 
     task: Task
@@ -54,6 +58,17 @@ class Sheet:
     prompt: str
     shots: int
     prompt_hash: str
+    owners: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> PromptName:
+        """The prompt's name, taken apart."""
+        return parse_prompt(self.prompt)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """For each text the index of its question."""
+        return self.owners or tuple(range(len(self.questions)))
 
     @property
     def ids_hash(self) -> str:
@@ -62,13 +77,21 @@ class Sheet:
 
     def key_parts(self) -> dict[str, Any]:
         """What a cell's numbers depend on, as far as the task goes."""
-        return {
+        parts = {
             "task_revision": self.task.revision,
             "prompt_hash": self.prompt_hash,
             "ids": self.ids_hash,
             "scoring": self.scoring,
             "engine": ENGINE_VERSION,
         }
+        # what a text without these has always been keyed by stays as it is
+        if self.name.chat:
+            parts["chat"] = True
+        if any(item.slices for item in self.questions):
+            parts["slices"] = hashlib.sha256(repr([item.slices for item in self.questions]).encode()).hexdigest()
+        if self.owners:
+            parts["owners"] = hashlib.sha256(repr(self.owners).encode()).hexdigest()
+        return parts
 
 
 def make_sheet(
@@ -77,33 +100,50 @@ def make_sheet(
     """Choose the items of a task and write out their text.
 
     Args:
-        scoring, prompt: None for the task's own defaults.
+        scoring, prompt: None for the task's own defaults; a prompt's name may ask for rotated options, noise or the
+            chat template (see `suite.prompt_name`).
         shots: worked examples before each item, taken from the task's demonstration items.
         limit: score a fixed pseudo-random subset of this many items.
 
     Raises:
         SuiteError: an unknown scoring or prompt, or more shots than the task has demonstrations.
     """
-    scoring, prompt = scoring or task.scoring, prompt or task.default_prompt
-    check_style(task, scoring, prompt)
+    scoring, name = scoring or task.scoring, parse_prompt(prompt or task.default_prompt)
+    check_style(task, scoring, name)
     if shots < 0:
         raise SuiteError(f"shots {shots} out of range: use 0 or more")
     everything = task.load()
     demonstrations = _demonstrations(task, everything, shots)
     held = {demo.id for demos in demonstrations.values() for demo in demos}
     questions = select([item for item in everything if item.id not in held], limit)
+    if name.perturbation:
+        questions = [_perturbed(item, name) for item in questions]
     shared = demonstrations.get(None, [])
-    rendered = tuple(
-        render(
-            task,
-            item,
-            scoring=scoring,
-            prompt=prompt,
-            demonstrations=demonstrations.get(item.subject, shared),
-        )
-        for item in questions
+    rendered, owners = [], []
+    for index, item in enumerate(questions):
+        for rotation in range(rotations(task, item)) if name.every_rotation else (name.rotation,):
+            rendered.append(
+                render(
+                    task,
+                    item,
+                    scoring=scoring,
+                    prompt=name.style,
+                    demonstrations=demonstrations.get(item.subject, shared),
+                    rotation=rotation,
+                )
+            )
+            owners.append(index)
+    alone = not name.every_rotation
+    texts = tuple(rendered)
+    return Sheet(
+        task, tuple(questions), texts, scoring, str(name), shots, prompt_hash(texts), () if alone else tuple(owners)
     )
-    return Sheet(task, tuple(questions), rendered, scoring, prompt, shots, prompt_hash(rendered))
+
+
+def _perturbed(item: Question, name: PromptName) -> Question:
+    """The item as noise leaves it, in the slices ``perturbed`` and ``perturbed:<what was done>``."""
+    noisy = perturb(item, name.noise, name.seed) if name.noise else item
+    return replace(noisy, slices=(*item.slices, "perturbed", f"perturbed:{name.perturbation}"))
 
 
 def _demonstrations(task: Task, everything: Sequence[Question], shots: int) -> dict[str | None, list[Question]]:
@@ -148,7 +188,7 @@ def score(
         backend: ``tree``, ``plain`` or ``auto``.
         token_budget: padded tokens in one batch, None for the device's default.
         drift: compare a handful of items with float32 when the run is in 16 bits.
-        progress: called with the number of items just finished.
+        progress: called with the number of texts just finished.
 
     Returns:
         The cell; scores are log-likelihoods (cloze) or logits (letter).
@@ -162,11 +202,16 @@ def score(
     fuse_norms(network)
     used = engine.pick_backend(network) if backend == "auto" else backend
     letter = sheet.scoring == "letter"
+    chat = sheet.name.chat
+    rendered = in_chat(checkpoint.tokenizer, sheet.rendered) if chat else sheet.rendered
     encoded = encode(
         checkpoint.tokenizer,
-        sheet.rendered,
-        bos=checkpoint.bos,
-        max_length=int(getattr(network.config.get_text_config(), "max_position_embeddings", 1 << 30)),
+        rendered,
+        bos=None if chat else checkpoint.bos,
+        max_length=min(
+            int(getattr(network.config.get_text_config(), "max_position_embeddings", 1 << 30)),
+            sheet.task.window or 1 << 30,
+        ),
         single_token=letter,
     )
     on_cpu = checkpoint.device.type == "cpu"
@@ -194,6 +239,8 @@ def score(
             scores[index] = values
     _check_finite(sheet, scores)
     moved = _drift(reader, sheet, encoded, scores) if drift and checkpoint.dtype != "float32" else None
+    if sheet.owners:
+        scores = _means(scores, sheet.owners)
     if sheet.scoring == "cloze-norm":
         # as lm-eval's acc_norm: characters of the option's text without the space before it
         scores = [
@@ -203,7 +250,23 @@ def score(
     forwarded = _forwarded(encoded, planned, used)
     run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
     run["drift"] = moved.as_metadata() if moved else None
-    return _cell(checkpoint, variant, sheet, scores, run)
+    seen = {
+        "chat_template": template_hash(checkpoint.tokenizer) if chat else RAW,
+        "prompt_hash": prompt_hash(rendered) if chat else sheet.prompt_hash,
+    }
+    return _cell(checkpoint, variant, sheet, scores, run, seen)
+
+
+def _means(scores: Sequence[NDArray[np.float64]], owners: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Scores of one question, averaged over its texts.
+
+    An offset that a model gives a letter whatever it stands for adds the same to every option once all rotations are
+    averaged, so it is gone from their softmax.
+    """
+    grouped: dict[int, list[NDArray[np.float64]]] = {}
+    for owner, values in zip(owners, scores, strict=True):
+        grouped.setdefault(owner, []).append(values)
+    return [np.mean(grouped[owner], axis=0) for owner in sorted(grouped)]
 
 
 def _plan_hash(encoded: Sequence[Encoded], planned: Sequence[Batch]) -> str:
@@ -254,7 +317,8 @@ def _forwarded(encoded: Sequence[Encoded], planned: Sequence[Batch], backend: st
 
 def _drift(reader: _Reader, sheet: Sheet, encoded: Sequence[Encoded], scores: Sequence[NDArray[np.float64]]) -> Drift:
     """The cell's own scores against float32 on a fixed handful of its items: those whose hashed id is smallest."""
-    ranked = sorted(range(len(encoded)), key=lambda i: hashlib.sha256(sheet.questions[i].id.encode()).digest())
+    ids = [sheet.questions[owner].id for owner in sheet.asked]
+    ranked = sorted(range(len(encoded)), key=lambda i: hashlib.sha256(ids[i].encode()).digest())
     handful = ranked[:DRIFT_ITEMS]
     reader.shared = None
     with in_float32(reader.network):
@@ -263,7 +327,11 @@ def _drift(reader: _Reader, sheet: Sheet, encoded: Sequence[Encoded], scores: Se
 
 
 def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:
-    broken = [item.id for item, values in zip(sheet.questions, scores, strict=True) if not np.isfinite(values).all()]
+    broken = [
+        sheet.questions[owner].id
+        for owner, values in zip(sheet.asked, scores, strict=True)
+        if not np.isfinite(values).all()
+    ]
     if broken:
         raise CellFailure(f"{len(broken)} of {len(scores)} items have scores that are not finite, first {broken[0]!r}")
 
@@ -274,8 +342,13 @@ def _cell(
     sheet: Sheet,
     scores: list[NDArray[np.float64]],
     run: dict[str, Any],
+    seen: Mapping[str, Any],
 ) -> Cell:
     questions, task = sheet.questions, sheet.task
+    present = {item.id for item in questions}
+    dropped = (
+        {} if task.dropped_ids is None else {"dropped_ids": [name for name in task.dropped_ids if name in present]}
+    )
     return make_cell(
         ids=[item.id for item in questions],
         answers=[item.answer for item in questions],
@@ -291,7 +364,8 @@ def _cell(
             "scoring": sheet.scoring,
             "prompt": sheet.prompt,
             "shots": sheet.shots,
-            "prompt_hash": sheet.prompt_hash,
+            **seen,
+            **dropped,
         },
         run=run,
         subjects=[item.subject for item in questions] if any(item.subject for item in questions) else None,

@@ -1,0 +1,469 @@
+"""Accuracy, set size and coverage of parts of a task: subjects, named slices, the dense model's edge, perturbed copies.
+
+Coverage is promised for a whole task, not for its parts. These figures say where it is missed, and whether compression
+takes more from one part than from the others. Thresholds come from the whole task, as in deployment; a part has none
+of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell
+from suite.errors import SuiteError
+from suite.metrics import bootstrap, conformal
+from suite.metrics.folds import Folds
+from suite.metrics.measure import Scored, recentring
+from suite.metrics.sample import Sample, Settings
+from suite.prompt_name import parse_prompt
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+WHOLE = "all"
+EDGE = "edge"
+EDGE_SHARE = 0.2
+SMALLEST = 20
+LEVEL = 0.05
+
+_INTERVALS = (
+    "accuracy",
+    "lac_set_size",
+    "lac_coverage",
+    "lac_transfer_coverage",
+    "accuracy_change",
+    "lac_set_size_change",
+    "accuracy_excess",
+    "lac_set_size_excess",
+)
+STATEMENTS = {
+    "lac_coverage": "under-covered",
+    "lac_transfer_coverage": "under-covered at the reused threshold",
+    "accuracy_change": "accuracy changed",
+    "lac_set_size_change": "set size changed",
+    "accuracy_excess": "accuracy changed otherwise than elsewhere",
+    "lac_set_size_excess": "set size changed otherwise than elsewhere",
+}
+"""What is tested for every part, and what its verdict says when the adjusted p-value is below 0.05."""
+
+SLICE_KEYS = (
+    *("model", "variant", "task", "scoring", "prompt", "shots", "protocol", "alpha", "slice", "against", "n", "units"),
+    *(name for key in _INTERVALS for name in (key, f"{key}_low", f"{key}_high")),
+    *(name for key in STATEMENTS for name in (f"{key}_p_raw", f"{key}_p")),
+    "verdict",
+    "notes",
+)
+"""Every key of a row, in order."""
+
+
+def compute_slices(
+    cells: Sequence[Cell],
+    *,
+    protocol: str = "exact",
+    alpha: float = 0.1,
+    splits: int = 100,
+    replicates: int = 1000,
+    seed: int = 0,
+    smallest: int = SMALLEST,
+) -> list[dict[str, object]]:
+    """One dictionary a cell and part, with the keys `SLICE_KEYS`; the part ``all`` comes first.
+
+    Parts: ``subject:<name>`` and every slice that items carry; ``edge``, the fifth of the items on which the dense
+    model of the same curve is least confident (chosen without the variant and the right answers); and for a cell with a
+    perturbed prompt ``perturbed:<what>``, all of its items against the same items of the unperturbed cell.
+
+    Figures, all with 95 % bootstrap intervals (units resampled, thresholds computed again in each replicate):
+    ``accuracy``; ``lac_set_size`` and ``lac_coverage`` at the whole cell's own thresholds; ``lac_transfer_coverage`` at
+    the thresholds of what it is compared with (``against``: the dense cell, or the same variant's unperturbed cell);
+    ``*_change``, this cell minus that one on the same items; ``*_excess``, the change in this part minus the change
+    in the other items (for perturbed parts: minus the change that the same noise makes to the dense model). Fractions
+    and options; a positive change of set size is a loss of certainty.
+
+    ``*_p_raw`` tests one statement: coverage below 1 - alpha (one-sided), a change or excess other than zero
+    (two-sided), by a normal approximation with the bootstrap's standard error. ``*_p`` is Holm's adjustment over all
+    parts and variants of one curve, statement by statement: of all the parts about which a statement is made, one is
+    named wrongly with probability 0.05 at most. Intervals are not adjusted. The verdict joins the statements that hold.
+
+    Args:
+        cells: in any order.
+        smallest: parts with fewer independent units get no p-values and the verdict ``too few items``.
+
+    Raises:
+        SuiteError: a parameter out of range.
+    """
+    settings = Settings(protocol, alpha, splits, replicates, seed)
+    by_key = {(cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
+    curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
+    for cell in cells:
+        curves.setdefault(cell.curve_key, []).append(cell)
+    samples = _Samples(settings)
+    table: list[dict[str, object]] = []
+    for key in sorted(curves):
+        members = sorted(curves[key], key=lambda cell: (cell.variant["name"] != "dense", str(cell.variant["name"])))
+        original = _original(key)
+        rows: list[dict[str, object]] = []
+        for cell in members:
+            variant = str(cell.variant["name"])
+            if original is None:
+                other = by_key.get((key, "dense")) if variant != "dense" else None
+                rows += _parts(cell, other, samples, smallest)
+            else:
+                here, there = (
+                    by_key.get((original, variant)),
+                    (by_key.get((original, "dense")), by_key.get((key, "dense"))),
+                )
+                rows += _perturbed(cell, here, there, samples, smallest)
+        _judge(rows, smallest)
+        table += rows
+    return [{key: row.get(key) for key in SLICE_KEYS} for row in table]
+
+
+def slice_cells(cells: Sequence[Cell], name: str) -> list[Cell]:
+    """The cells, cut down to the items of one part, for whatever is computed from whole cells (a collapse, a curve).
+
+    Args:
+        name: ``subject:<name>`` or a slice that items carry; cells without such an item are left out.
+
+    Raises:
+        SuiteError: no cell has such items.
+    """
+    kept = []
+    for cell in cells:
+        rows = [row for row in range(len(cell)) if name in _names(cell, row)]
+        if rows:
+            kept.append(subset(cell, np.array(rows, dtype=np.intp)))
+    if not kept:
+        known = sorted({part for cell in cells for row in range(len(cell)) for part in _names(cell, row)})
+        raise SuiteError(f"no items in slice {name!r}; known: {', '.join(known) or 'none, the cells carry no slices'}")
+    return kept
+
+
+def subset(cell: Cell, rows: Rows) -> Cell:
+    """The cell with some of its items, in the order given."""
+
+    def pick(column: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return None if column is None else tuple(column[row] for row in rows)
+
+    return replace(
+        cell,
+        ids=tuple(cell.ids[row] for row in rows),
+        answers=cell.answers[rows],
+        n_options=cell.n_options[rows],
+        scores=cell.scores[rows],
+        subjects=pick(cell.subjects),
+        slices=pick(cell.slices),
+        groups=pick(cell.groups),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: the chance of one wrong rejection among all of them stays below the level.
+
+    Reference: S. Holm, Scandinavian Journal of Statistics 1979.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+@dataclass
+class _Figure:
+    """A value and its bootstrap replicates (empty when none were asked for)."""
+
+    value: float
+    replicates: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __sub__(self, other: _Figure) -> _Figure:
+        return _Figure(self.value - other.value, self.replicates - other.replicates)
+
+    def interval(self) -> tuple[float | None, float | None]:
+        if len(self.replicates) == 0:
+            return None, None
+        low, high = bootstrap.percentile_interval(self.replicates)
+        return (low, high) if math.isfinite(low) else (None, None)
+
+    def deviation(self) -> float:
+        usable = self.replicates[np.isfinite(self.replicates)]
+        return float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
+
+
+class _Samples:
+    """Samples by their items, so that cells with the same items share folds and bootstrap weights."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
+
+    def of(self, cell: Cell) -> Sample:
+        """The sample of all items of a cell."""
+        rows = list(range(len(cell)))
+        if self.settings.protocol == "exact":
+            rows.sort(key=lambda row: cell.ids[row])
+        units = cell.units
+        key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
+        if key not in self._kept:
+            if len(self._kept) > 1:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = Sample(*key, self.settings, cell.task.get("dropped_ids"))
+        return self._kept[key]
+
+    def pair(self, cell: Cell, other: Cell) -> tuple[Scored, Scored]:
+        """Two cells on the items both have, with equal answer and number of options."""
+        place = {item: row for row, item in enumerate(other.ids)}
+        rows = [
+            row
+            for row, item in enumerate(cell.ids)
+            if item in place
+            and cell.answers[row] == other.answers[place[item]]
+            and cell.n_options[row] == other.n_options[place[item]]
+        ]
+        if not rows:
+            raise SuiteError(f"{cell.where} and {other.where} share no item with equal answer and number of options")
+        both = cell if len(rows) == len(cell) else subset(cell, np.array(rows, dtype=np.intp))
+        sample = self.of(both)
+        return _on(both, sample), _on(other, sample)
+
+
+def _on(cell: Cell, sample: Sample) -> Scored:
+    place = {item: row for row, item in enumerate(cell.ids)}
+    return Scored(cell, np.array([place[item] for item in sample.ids], dtype=np.intp), sample)
+
+
+def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, int] | None:
+    """The curve that a perturbed prompt's cells are paired with; None for a prompt that is not perturbed."""
+    model, task, scoring, prompt, shots = key
+    try:
+        name = parse_prompt(prompt)
+    except SuiteError:  # scores made elsewhere call their prompts what they like
+        return None
+    return (model, task, scoring, name.original, shots) if name.perturbation else None
+
+
+def _names(cell: Cell, row: int) -> list[str]:
+    names = [] if cell.slices is None else list(cell.slices[row])
+    if cell.subjects is not None and cell.subjects[row] is not None:
+        names.append(f"subject:{cell.subjects[row]}")
+    return names
+
+
+def _members(scored: Scored) -> dict[str, Rows]:
+    """Rows of each part in the sample's order, ``all`` first."""
+    cell = scored.cell
+    place = {item: row for row, item in enumerate(cell.ids)}
+    found: dict[str, list[int]] = {}
+    for index, item in enumerate(scored.sample.ids):
+        for name in _names(cell, place[item]):
+            found.setdefault(name, []).append(index)
+    parts = {name: np.array(found[name], dtype=np.intp) for name in sorted(found) if not name.startswith("perturbed")}
+    return {WHOLE: np.arange(len(scored.sample)), **parts}
+
+
+def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Rows:
+    """The items on which the dense model is least confident, in the sample's order; equal confidence goes by the id."""
+    count = int(len(dense.sample) * share)
+    order = np.argsort(dense.confidence, kind="stable")
+    return np.sort(order[:count])
+
+
+def _parts(cell: Cell, dense: Cell | None, samples: _Samples, smallest: int) -> list[dict[str, object]]:
+    if dense is None:
+        scored, reference = _on(cell, samples.of(cell)), None
+    else:
+        scored, reference = samples.pair(cell, dense)
+    parts = _members(scored)
+    least_sure = reference or (scored if cell.variant["name"] == "dense" else None)
+    if least_sure is not None:
+        parts[EDGE] = edge_rows(least_sure)
+    rows = []
+    for name, members in parts.items():
+        row = _row(cell, scored, name, members, against=None if dense is None else "dense")
+        figures = _measure(scored, members)
+        if reference is not None:
+            figures |= _against(scored, reference, members, figures)
+            rest = np.setdiff1d(parts[WHOLE], members)
+            if len(rest) >= smallest:
+                elsewhere = _measure(scored, rest)
+                elsewhere |= _against(scored, reference, rest, elsewhere)
+                for key in ("accuracy", "lac_set_size"):
+                    figures[f"{key}_excess"] = figures[f"{key}_change"] - elsewhere[f"{key}_change"]
+        _fill(row, figures, scored)
+        if name == EDGE and reference is not None:
+            _spare(row, ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"), _CHOSEN)
+        rows.append(row)
+    return rows
+
+
+_CHOSEN = "no test: items chosen for the dense model's low confidence would differ without any compression"
+
+
+def _perturbed(
+    cell: Cell,
+    original: Cell | None,
+    dense: tuple[Cell | None, Cell | None],
+    samples: _Samples,
+    smallest: int,
+) -> list[dict[str, object]]:
+    """Rows of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
+    name = f"perturbed:{parse_prompt(str(cell.task['prompt'])).perturbation}"
+    if original is None:
+        scored = _on(cell, samples.of(cell))
+        row = _row(cell, scored, name, np.arange(len(scored.sample)), against=None)
+        _fill(row, _measure(scored, np.arange(len(scored.sample))), scored)
+        notes: Any = row["notes"]
+        notes["against"] = f"no cell with prompt {parse_prompt(str(cell.task['prompt'])).original!r} to compare with"
+        return [row]
+    scored, reference = samples.pair(cell, original)
+    everything = np.arange(len(scored.sample))
+    row = _row(cell, scored, name, everything, against=str(original.task["prompt"]))
+    figures = _measure(scored, everything)
+    figures |= _against(scored, reference, everything, figures)
+    plain, noisy = dense
+    known = plain is not None and noisy is not None and _covers(plain, scored) and _covers(noisy, scored)
+    if cell.variant["name"] != "dense" and known and plain is not None and noisy is not None:
+        parent, parent_noisy = _on(plain, scored.sample), _on(noisy, scored.sample)
+        theirs = _measure(parent_noisy, everything)
+        theirs |= _against(parent_noisy, parent, everything, theirs)
+        for key in ("accuracy", "lac_set_size"):
+            figures[f"{key}_excess"] = figures[f"{key}_change"] - theirs[f"{key}_change"]
+    _fill(row, figures, scored)
+    return [row]
+
+
+def _covers(cell: Cell, scored: Scored) -> bool:
+    return set(scored.sample.ids) <= set(cell.ids)
+
+
+def _measure(scored: Scored, members: Rows) -> dict[str, _Figure]:
+    """Accuracy, and size and coverage of the sets at the cell's own thresholds, of some of its items."""
+    counted = np.intersect1d(members, scored.sample.evaluated)
+    correct = scored.correct[counted]
+    accuracy = _Figure(float(correct.mean()) if len(counted) else math.nan)
+    if scored.sample.settings.replicates and len(counted):
+        accuracy.replicates = bootstrap.weighted_means(correct, scored.sample.weights[counted])
+    size, coverage = _sets(scored, members, scored)
+    return {"accuracy": accuracy, "lac_set_size": size, "lac_coverage": coverage}
+
+
+def _against(scored: Scored, reference: Scored, members: Rows, figures: Mapping[str, _Figure]) -> dict[str, _Figure]:
+    theirs = _measure(reference, members)
+    return {
+        "lac_transfer_coverage": _sets(scored, members, reference)[1],
+        "accuracy_change": figures["accuracy"] - theirs["accuracy"],
+        "lac_set_size_change": figures["lac_set_size"] - theirs["lac_set_size"],
+    }
+
+
+def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure, _Figure]:
+    """Mean set size and coverage over the tested items of a part, at the thresholds of a cell on the same sample."""
+    folds = _within(scored.sample.folds, members)
+    result = conformal.sets_at(
+        scored.lac.options, scored.answers, thresholds=thresholds_of.lac_splits.thresholds, folds=folds
+    )
+    size, coverage = _Figure(result.mean_size), _Figure(result.mean_coverage)
+    if scored.sample.settings.replicates:
+        first = _within(scored.sample.interval_folds, members)
+        resampled = bootstrap.sets_at_replicates(
+            scored.lac.options,
+            scored.answers,
+            thresholds=thresholds_of.lac_resampled.thresholds,
+            folds=first,
+            weights=scored.sample.weights,
+        )
+        size.replicates = resampled.size + recentring(result.size, len(first))
+        coverage.replicates = resampled.coverage + recentring(result.coverage, len(first))
+    return size, coverage
+
+
+def _within(folds: Folds, members: Rows) -> Folds:
+    """The folds with only these items tested; the items that calibrate stay."""
+    return replace(folds, test=tuple(np.intersect1d(fold, members) for fold in folds.test))
+
+
+def _row(cell: Cell, scored: Scored, name: str, members: Rows, *, against: str | None) -> dict[str, object]:
+    model, task, scoring, prompt, shots = cell.curve_key
+    settings = scored.sample.settings
+    return {
+        "model": model,
+        "variant": str(cell.variant["name"]),
+        "task": task,
+        "scoring": scoring,
+        "prompt": prompt,
+        "shots": shots,
+        "protocol": settings.protocol,
+        "alpha": settings.alpha,
+        "slice": name,
+        "against": against,
+        "n": len(members),
+        "units": len({scored.sample.units[row] for row in members}),
+        "notes": {},
+    }
+
+
+def _fill(row: dict[str, object], figures: Mapping[str, _Figure], scored: Scored) -> None:
+    for key, figure in figures.items():
+        known = math.isfinite(figure.value)
+        row[key] = figure.value if known else None
+        row[f"{key}_low"], row[f"{key}_high"] = figure.interval() if known else (None, None)
+        if key in STATEMENTS and known:
+            row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.settings.alpha, units=int(str(row["units"])))
+
+
+def _spare(row: dict[str, object], keys: Iterable[str], reason: str) -> None:
+    notes: Any = row["notes"]
+    for key in keys:
+        row[f"{key}_p_raw"] = None
+        notes[key] = reason
+
+
+def _p_value(key: str, figure: _Figure, alpha: float, *, units: int) -> float | None:
+    """Normal p-value of one statement; None without replicates."""
+    from scipy.special import ndtr
+
+    deviation = figure.deviation()
+    if not math.isfinite(deviation):
+        return None
+    if key.endswith("coverage"):
+        # resampling sees no spread where every item is covered or none is; the binomial one is the least there can be
+        least = math.sqrt(alpha * (1 - alpha) / units)
+        return float(ndtr((figure.value - (1 - alpha)) / max(deviation, least)))
+    if abs(figure.value) < 1e-12:
+        return 1.0
+    return float(2 * ndtr(-abs(figure.value) / max(deviation, 1 / units)))
+
+
+def _judge(rows: list[dict[str, object]], smallest: int) -> None:
+    """Adjust the p-values of one curve and say what holds."""
+    tested = [row for row in rows if row["slice"] != WHOLE and int(str(row["units"])) >= smallest]
+    for key in STATEMENTS:
+        family = [row for row in tested if row.get(f"{key}_p_raw") is not None]
+        adjusted = holm([float(str(row[f"{key}_p_raw"])) for row in family])
+        for row, p_value in zip(family, adjusted, strict=True):
+            row[f"{key}_p"] = p_value
+    for row in rows:
+        if row["slice"] == WHOLE:
+            row["verdict"] = None
+            for key in STATEMENTS:
+                row[f"{key}_p_raw"] = None
+        elif int(str(row["units"])) < smallest:
+            row["verdict"] = "too few items"
+            for key in STATEMENTS:
+                row[f"{key}_p_raw"] = None
+        else:
+            holds = [text for key, text in STATEMENTS.items() if _below(row.get(f"{key}_p"))]
+            row["verdict"] = "; ".join(holds) or "nothing shown"
+
+
+def _below(p_value: object) -> bool:
+    return isinstance(p_value, float) and p_value < LEVEL

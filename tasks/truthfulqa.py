@@ -1,0 +1,103 @@
+"""TruthfulQA MC1: questions that many people answer falsely; one option is true. From a file the user fetches."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from suite.errors import SuiteError
+from suite.task import MAX_OPTIONS, Question, Task, check_question, content_hash
+from tasks.external import Place, find, records
+from tasks.grouping import opening, with_groups
+
+SHUFFLE_SEED = 0
+PLACE = Place(
+    ("truthfulqa_mc1.jsonl", "truthfulqa_mc1.jsonl.gz", "mc_task.json", "validation-00000-of-00001.parquet"),
+    "data/mc_task.json from github.com/sylinrl/TruthfulQA",
+)
+
+
+def load() -> tuple[Question, ...]:
+    """790 questions (817 in the data's first version) with 2 to 13 options, in the file's order; the id is the row.
+
+    The data puts the true option first; a model that likes A would look truthful. Options are shuffled by a draw from
+    the item's id and `SHUFFLE_SEED`, which the revision records. An empty false option (one item has one) is left out.
+
+    Raises:
+        SuiteError: no file, or bad data with its line.
+    """
+    path = find("truthfulqa-mc1", PLACE)
+    return read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def read(path: Path, _modified: int) -> tuple[Question, ...]:
+    """The questions of one file: JSONL with ``choices`` and ``answer_index``, or the authors' ``mc1_targets``."""
+    questions = [_question(record, row, where) for row, (where, record) in enumerate(records(path))]
+    if not questions:
+        raise SuiteError(f"{path}: no questions in it")
+    return with_groups(questions, [[opening(item.question)] for item in questions])
+
+
+def _question(record: Mapping[str, Any], row: int, where: str) -> Question:
+    choices, answer = _options(record, where)
+    if len(set(choices)) < len(choices):
+        raise SuiteError(f"{where}: two options are identical, only one can be the answer")
+    identifier = f"truthfulqa-mc1/{row}"
+    item = Question(identifier, str(record.get("question") or ""), tuple(choices), answer)
+    check_question(item, where)
+    order = shuffled(identifier, len(choices))
+    return Question(identifier, item.question, tuple(choices[old] for old in order), order.index(answer))
+
+
+def _options(record: Mapping[str, Any], where: str) -> tuple[list[str], int]:
+    targets = record.get("mc1_targets")
+    if targets is None:
+        choices, answer = record.get("choices"), record.get("answer_index")
+        labels = [index == answer for index in range(len(choices or []))]
+    elif isinstance(targets, Mapping) and "choices" in targets:
+        choices, labels = targets["choices"], [label == 1 for label in targets.get("labels") or []]
+    else:
+        choices, labels = list(targets), [targets[text] == 1 for text in targets] if isinstance(targets, dict) else []
+    if not isinstance(choices, list) or not all(isinstance(text, str) for text in choices):
+        raise SuiteError(f"{where}: 'choices' or 'mc1_targets' must give a list of texts")
+    if len(labels) != len(choices) or sum(labels) != 1:
+        raise SuiteError(f"{where}: {sum(labels)} of the {len(choices)} options are marked true; exactly one must be")
+    true = choices[labels.index(True)]
+    choices = [text for text in choices if text.strip() or text == true]
+    if not 2 <= len(choices) <= MAX_OPTIONS:
+        raise SuiteError(f"{where}: {len(choices)} options; 2 to {MAX_OPTIONS} can be scored")
+    return choices, choices.index(true)
+
+
+def shuffled(identifier: str, count: int) -> list[int]:
+    """The order in which an item's options are shown: old positions, by new position.
+
+    >>> sorted(shuffled("truthfulqa-mc1/0", 4))
+    [0, 1, 2, 3]
+    """
+    order = list(range(count))
+    random.Random(hashlib.sha256(f"{SHUFFLE_SEED}\0{identifier}".encode()).digest()).shuffle(order)
+    return order
+
+
+TASK = Task(
+    name="truthfulqa-mc1",
+    title="TruthfulQA, single true option (MC1)",
+    paper="arXiv:2109.07958",
+    licence="Apache-2.0",
+    source="https://github.com/sylinrl/TruthfulQA",
+    revision="sha256 of the items, known once the file is there",
+    kind="truthfulness",
+    options="2-13",
+    scoring="cloze-norm",
+    load=load,
+    cloze="Q: {question}\nA:",
+    items=790,
+    needs=PLACE.fetch,
+    locate=lambda: f"shuffle-seed={SHUFFLE_SEED}@{content_hash(load())}",
+)
