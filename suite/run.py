@@ -18,21 +18,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from suite import __version__
+from suite import __version__, sample_text
 from suite.cell import Cell, cell_folder, load_cells, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model
+from suite.sample_text import SampleTokens, Sampling
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
 
 _SUPERSEDED = ".superseded"
-_VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
+_VERSIONED = ("torch", "transformers", "llmcompressor", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,19 @@ def execute(
 
 def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
     """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
-    from suite.compress import METHODS, check_supported
+    from suite.compress import check_supported, recipe_of
 
     variants = [parse_variant(name) for name in config.variants]
     for variant in variants:
         check_supported(variant)
     sheets = [_sheet(choice) for choice in config.tasks]
+    sample = sample_recipe(config.sample_text, variants)
     cells: list[PlannedCell] = []
     for name in config.models:
         model = resolve_model(name)
         content = content_parts(model)
         for variant in variants:
-            recipe = METHODS[variant.method].recipe if variant.method in METHODS else ""
+            recipe = "" if variant.family == "dense" else recipe_of(variant, sample)
             for sheet in sheets:
                 key = content_key(
                     {
@@ -250,8 +252,15 @@ def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {"suite": __version__, **{name: version(name) for name in _VERSIONED}},
+        "versions": {"suite": __version__, **{name: _version(name) for name in _VERSIONED}},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # what only some variants need
+        return None
 
 
 def _read_environment(out: Path) -> dict[str, Any]:
@@ -332,12 +341,44 @@ def prepare(
         trust_remote_code=config.trust_remote_code,
     )
     try:
-        info = apply(checkpoint.network, variant)
+        info = apply(checkpoint.network, variant, sample_tokens(checkpoint, config.sample_text, variant))
     except MemoryError as error:
         raise CellFailure("out of memory while compressing") from error
     except SuiteError as error:  # weights that are not finite, a group that does not fit: other variants may be fine
         raise CellFailure(str(error)) from error
     return checkpoint, info.as_metadata()
+
+
+def sample_recipe(sampling: Sampling, variants: Sequence[Variant]) -> str:
+    """What of the sample text decides weights, where a variant reads any; bad input is found before anything runs."""
+    from suite.compress import reads_text
+
+    if not any(reads_text(variant) for variant in variants):
+        return ""
+    return sample_text.recipe(sample_text.read_sample_text(sampling.source), sampling)
+
+
+def sample_tokens(checkpoint: Any, sampling: Sampling, variant: Variant) -> SampleTokens | None:
+    """Sample text as a model's tokens: what a method reads, and what the output error is measured on.
+
+    Returns:
+        None for ``dense``, and where the default text is not installed and the variant can do without.
+
+    Raises:
+        SuiteError: a text that is missing or too short for a variant that reads it.
+    """
+    from suite.compress import reads_text
+
+    if variant.family == "dense":
+        return None
+    try:
+        text = sample_text.read_sample_text(sampling.source)
+        return sample_text.tokenize(text, sampling, checkpoint.tokenizer, bos=checkpoint.bos)
+    except SuiteError:
+        # the row's relative output error then is empty
+        if reads_text(variant) or sampling != Sampling():
+            raise
+        return None
 
 
 def _score_one(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from suite.compress import awq, depth, gptq, magnitude, output_error, rotation, rtn, smoothquant, wanda, width
+from suite.compress import awq, depth, gptq, magnitude, output_error, peak_memory, rotation, rtn, smoothquant, wanda, width
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
 from suite.errors import SuiteError, unknown_name
@@ -157,7 +156,7 @@ class VariantInfo:
         relative_output_error: see `suite.compress.output_error`, on sample text no method has read; None without text.
         layer_errors: relative weight error of each linear layer by name.
         seconds: wall time of the compression, measuring included.
-        peak_memory_mb: highest resident memory of the process until then (of the accelerator where there is one).
+        peak_memory_mb: highest memory meanwhile, the loaded model included; see `suite.compress.peak_memory`.
         notes: what the method warned of.
     """
 
@@ -263,6 +262,7 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
     """
     check_supported(variant)
     begin = time.perf_counter()
+    peak_memory.reset()
     params = sum(parameter.numel() for parameter in network.parameters())
     if variant.family == "dense":
         return _dense(network, variant, params)
@@ -271,9 +271,11 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
     linear = sum(module.weight.numel() for _, module in linear_layers(network))
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
     outcome = _compress(network, variant, tokens)
-    moved = output_error.relative_error(before, output_error.sample_logits(network, tokens)) if tokens and (
-        before is not None
-    ) else None
+    moved = None
+    if tokens is not None and before is not None:
+        moved = output_error.relative_error(before, output_error.sample_logits(network, tokens))
+        if not math.isfinite(moved):
+            outcome.notes.append("outputs on sample text are not finite")
     changes = outcome.changes
     bits = sum(change.bits for change in changes) + STORED_BITS * _untouched(network)
     norm = sum(change.squared_norm for change in changes)
@@ -295,8 +297,8 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
         relative_output_error=moved if moved is None or math.isfinite(moved) else None,
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
         seconds=round(time.perf_counter() - begin, 3),
-        peak_memory_mb=_peak_memory(),
-        notes=[*outcome.notes, *(["outputs on sample text are not finite"] if moved is not None and moved != moved else [])],
+        peak_memory_mb=peak_memory.megabytes(),
+        notes=outcome.notes,
     )
 
 
@@ -354,14 +356,6 @@ def _off_nominal(network: Any, variant: Variant, changes: list[LayerChange], spa
         more = sparsity - variant.sparsity
         return more < -slack or (more > slack and variant.bits is None)
     return False
-
-
-def _peak_memory() -> float:
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:

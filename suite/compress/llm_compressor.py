@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from suite.compress.reference import Reference
 
 PACKAGE = "llmcompressor"
+_LOG_LEVEL = "LLM_COMPRESSOR_LOG_LEVEL"
 # said of every run on a processor
 _EXPECTED = "No accelerator available"
 _LAYER = re.compile(r"\((\d+)/(\d+)\): Calibrating")
@@ -44,15 +46,18 @@ def load(variant: Variant) -> None:
         raise SuiteError(
             f"variant {variant.name!r}: package {PACKAGE} is not installed; run 'make setup' or 'pip install {PACKAGE}'"
         )
-    if f"{PACKAGE}.modifiers" in sys.modules:
+    if PACKAGE in sys.modules:
         return
-    from llmcompressor.logger import configure_logger
-    from loguru import logger
-
-    logger.remove()
-    import llmcompressor.modifiers.transform.spinquant  # noqa: F401
-
-    configure_logger()
+    given = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "ERROR"
+    try:
+        from llmcompressor.logger import LoggerConfig, configure_logger
+    finally:
+        os.environ.pop(_LOG_LEVEL)
+        if given is not None:
+            os.environ[_LOG_LEVEL] = given
+    # as it would have been
+    configure_logger(LoggerConfig())
 
 
 def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: SampleTokens | None) -> list[str]:
