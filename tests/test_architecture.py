@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 NOUNS = ("errors", "cell", "variant", "task", "model", "checkpoint", "gguf_tokenizer", "config", "cache", "dtype")
-NOUNS += ("sample_text",)
+NOUNS += ("sample_text", "packed")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from suite.checkpoint import GRID_PARAMETERS
 from suite.compress import awq, depth, gptq, magnitude, output_error, peak_memory, rotation, rtn, smoothquant, wanda, width
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
@@ -16,8 +17,6 @@ from suite.sample_text import SampleTokens
 from suite.variant import PRUNERS, Variant, parse_variant
 
 OFF_NOMINAL = 0.02
-# parameters that describe a grid: they count with the matrix they belong to
-_GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "_global_scale")
 
 
 @dataclass(frozen=True)
@@ -331,7 +330,7 @@ def _untouched(network: Any) -> int:
     return sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
-        if id(parameter) not in matrices and not name.endswith(_GRID_PARAMETERS)
+        if id(parameter) not in matrices and not name.endswith(GRID_PARAMETERS)
     )
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
 
     warnings: list[str] = []
     with ExitStack() as stack:
-        stack.enter_context(_quiet(variant, warnings))
+        stack.enter_context(_quiet(f"compressing {variant.name}", warnings))
         stack.enter_context(_without_pinning())
         stack.enter_context(_named(network))
         try:
@@ -194,6 +195,19 @@ def settle(network: Any, reference: Reference | None) -> list[LayerChange]:
     return changes
 
 
+def save_packed(network: Any, folder: Path) -> None:
+    """Write a network that the library has quantized in the compressed-tensors format; it scores the same afterwards.
+
+    Packing takes the dense weights away; they are unpacked again in memory.
+    """
+    from compressed_tensors.compressors import ModelCompressor
+
+    with _quiet("saving", []):
+        network.save_pretrained(folder, save_compressed=True)
+        # the library would unpack in the next forward pass of the whole network; scoring enters below that
+        ModelCompressor.from_pretrained_model(network).decompress_model(network)
+
+
 @contextmanager
 def unrounded(network: Any) -> Iterator[None]:
     """A network that the library has quantized but that is not settled yet, as it is before rounding."""
@@ -252,13 +266,13 @@ def _without_pinning() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(variant: Variant, warnings: list[str]) -> Iterator[None]:
+def _quiet(what: str, warnings: list[str]) -> Iterator[None]:
     """One progress bar by layer on stderr in place of the library's many and its log; its warnings are collected."""
     from llmcompressor.logger import configure_logger
     from loguru import logger
     from tqdm import tqdm
 
-    bar = tqdm(desc=f"compressing {variant.name}", unit="layer", file=sys.stderr, leave=False, disable=None)
+    bar = tqdm(desc=what, unit="layer", file=sys.stderr, leave=False, disable=None)
 
     def by_layer(iterable: Any = None, *args: Any, desc: str = "", **more: Any) -> Any:
         if found := _LAYER.match(desc):
