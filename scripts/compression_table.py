@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "compression.md"
 START, END = "<!-- perplexity -->", "<!-- /perplexity -->"
 # sequences and tokens of held-out text
-HELD_OUT = Sampling(samples=32, length=512)
+HELD_OUT = Sampling(samples=16, length=512)
 
 
 def perplexity(checkpoint: Any) -> float:

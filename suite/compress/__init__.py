@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from suite.checkpoint import GRID_PARAMETERS
@@ -267,37 +267,67 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
         return _dense(network, variant, params)
     if tokens is None and reads_text(variant):
         raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
-    linear = sum(module.weight.numel() for _, module in linear_layers(network))
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
     outcome = _compress(network, variant, tokens)
     moved = None
     if tokens is not None and before is not None:
         moved = output_error.relative_error(before, output_error.sample_logits(network, tokens))
-        if not math.isfinite(moved):
-            outcome.notes.append("outputs on sample text are not finite")
-    changes = outcome.changes
-    bits = sum(change.bits for change in changes) + STORED_BITS * _untouched(network)
+    bits = sum(change.bits for change in outcome.changes) + STORED_BITS * _untouched(network)
+    info = describe(
+        network,
+        variant,
+        outcome.changes,
+        bits=bits,
+        params=params,
+        moved=moved,
+        recipe=recipe_of(variant, tokens.recipe if tokens else ""),
+    )
+    return replace(
+        info,
+        seconds=round(time.perf_counter() - begin, 3),
+        peak_memory_mb=peak_memory.megabytes(),
+        notes=[*outcome.notes, *info.notes],
+    )
+
+
+def describe(
+    network: Any,
+    variant: Variant,
+    changes: list[LayerChange],
+    *,
+    bits: float,
+    params: int,
+    moved: float | None,
+    recipe: str,
+) -> VariantInfo:
+    """What was measured on a compressed network, with its gates.
+
+    Args:
+        changes: one record a linear layer of the dense network.
+        bits: stored bits of the whole compressed model.
+        params: weights of the dense model.
+        moved: relative output error, None when not measured.
+    """
     norm = sum(change.squared_norm for change in changes)
-    zeros = sum(change.zeros for change in changes) / linear
+    sparsity = sum(change.zeros for change in changes) / sum(change.weights for change in changes)
     held = _pattern_held(network, variant)
     changed = any(change.changed for change in changes) or variant.activation_bits or variant.kv_bits
+    finite = moved is None or math.isfinite(moved)
     return VariantInfo(
         name=variant.name,
         method=variant.method,
         family=variant.family,
-        recipe=recipe_of(variant, tokens.recipe if tokens else ""),
+        recipe=recipe,
         bits_per_weight=bits / params,
         megabytes=bits / 8e6,
-        sparsity=zeros,
+        sparsity=sparsity,
         relative_weight_error=math.sqrt(sum(change.squared_error for change in changes) / norm) if norm else 0.0,
         no_op=not changed,
         n_of_m_held=held,
-        off_nominal=held is False or _off_nominal(network, variant, changes, zeros),
-        relative_output_error=moved if moved is None or math.isfinite(moved) else None,
+        off_nominal=held is False or _off_nominal(network, variant, sparsity),
+        relative_output_error=moved if finite else None,
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
-        seconds=round(time.perf_counter() - begin, 3),
-        peak_memory_mb=peak_memory.megabytes(),
-        notes=outcome.notes,
+        notes=[] if finite else ["outputs on sample text are not finite"],
     )
 
 
@@ -344,17 +374,26 @@ def _pattern_held(network: Any, variant: Variant) -> bool | None:
     )
 
 
-def _off_nominal(network: Any, variant: Variant, changes: list[LayerChange], sparsity: float) -> bool:
-    """Whether a level is not what its name says: zeros off by more than `OFF_NOMINAL` (a whole block for depth and
-    width), or more distinct values than bits allow in one row of a layer."""
+def _off_nominal(network: Any, variant: Variant, sparsity: float) -> bool:
+    """Whether a level is not what its name says.
+
+    Sparsity: off by more than `OFF_NOMINAL`, for structured levels by more than that and half a block; zeros beyond the
+    nominal ones are no fault where weights are rounded as well. Bits: a row of a layer, or a group, with more distinct
+    values than that many bits can tell apart.
+    """
     if variant.sparsity is not None:
         slack = OFF_NOMINAL
         if variant.family == "structured":
-            # names count whole blocks or groups: half a block is as near as a level can come
             slack += 0.5 / max(1, network.config.get_text_config().num_hidden_layers)
         more = sparsity - variant.sparsity
-        return more < -slack or (more > slack and variant.bits is None)
-    return False
+        if more < -slack or (more > slack and variant.bits is None):
+            return True
+    if variant.bits is None or variant.method.startswith("gguf-"):
+        return False
+    return any(
+        module.weight.data[0, : variant.group or None].unique().numel() > 2**variant.bits
+        for _, module in linear_layers(network)
+    )
 
 
 def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:
