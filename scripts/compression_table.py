@@ -74,7 +74,7 @@ def table(records: list[dict[str, Any]], config: RunConfig) -> str:
     head = (
         f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
         f"sample text {sample_recipe(config.sample_text, [parse_variant(record['name']) for record in records])}.\n\n"
-        "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | peak MB |\n"
+        "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | MB |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     return "\n".join([head, *(row(record, dense) for record in records)])

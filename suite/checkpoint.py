@@ -216,7 +216,7 @@ def _unpack(model: Model, dtype: str, out: Path, source_hash: str) -> None:
                 head, found, tail = name.partition(".weight.")
                 module, _, local = (head, "", f"weight.{tail}") if found else name.rpartition(".")
                 grouped.setdefault(module, {})[local] = handle.get_tensor(name)
-    state = {}
+    state: dict[str, Any] = {}
     for module, tensors in grouped.items():
         try:
             weight = dense_of(tensors, quantization)
@@ -235,12 +235,19 @@ def _unpack(model: Model, dtype: str, out: Path, source_hash: str) -> None:
                 state[f"{module}.bias"] = tensors["bias"]
     wanted = getattr(torch, dtype)
     save_file(
-        {name: (value.to(wanted) if value.is_floating_point() else value).contiguous() for name, value in state.items()},
+        {
+            name: (value.to(wanted) if value.is_floating_point() else value).contiguous()
+            for name, value in state.items()
+        },
         out / "model.safetensors",
         {"format": "pt"},
     )
     for extra in model.path.iterdir():
-        if extra.is_file() and not extra.name.startswith("model") and extra.suffix in (".json", ".model", ".jinja", ".txt"):
+        if (
+            extra.is_file()
+            and not extra.name.startswith("model")
+            and extra.suffix in (".json", ".model", ".jinja", ".txt")
+        ):
             shutil.copyfile(extra, out / extra.name)
     config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
     del config["quantization_config"]

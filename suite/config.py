@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class RunConfig:
     device: str = "auto"
     protocol: Protocol = Protocol()
     trust_remote_code: bool = False
-    sample_text: Sampling = Sampling()
+    sample_text: Sampling = field(default_factory=Sampling)
     ready_made: tuple[ReadyMade, ...] = ()
 
     @property
@@ -186,7 +186,9 @@ def _ready_made(raw: object, models: Sequence[str], where: str) -> tuple[ReadyMa
                 "is not one of 'models'"
             )
         if (name := fields.get("variant")) is not None and not isinstance(name, str):
-            raise SuiteError(f"configuration {where}: ready-made variant {fields['checkpoint']!r}: 'variant' is no name")
+            raise SuiteError(
+                f"configuration {where}: ready-made variant {fields['checkpoint']!r}: 'variant' is no name"
+            )
         found.append(ReadyMade(fields["checkpoint"], fields["dense"], name))
     return tuple(found)
 

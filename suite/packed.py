@@ -49,7 +49,8 @@ def unpack_bits(words: torch.Tensor, bits: int) -> torch.Tensor:
     word, shift = start // 32, (start % 32)[:, None]
     low = wide[word] >> shift
     high = torch.where(shift > 0, wide[word + 1] << (32 - shift), torch.zeros_like(low))
-    return ((low | high) & (2**bits - 1)).to(torch.int32)
+    values: torch.Tensor = (low | high) & (2**bits - 1)
+    return values.to(torch.int32)
 
 
 def gptq(tensors: Mapping[str, torch.Tensor], bits: int, *, zeros_as_they_are: bool = False) -> torch.Tensor:
@@ -87,8 +88,8 @@ def awq(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     scales = tensors["scales"].float()
     repeat = levels.shape[0] // scales.shape[0]
     dense: torch.Tensor = (
-        ((levels - zeros.repeat_interleave(repeat, 0)) * scales.repeat_interleave(repeat, 0)).T.contiguous()
-    )
+        (levels - zeros.repeat_interleave(repeat, 0)) * scales.repeat_interleave(repeat, 0)
+    ).T.contiguous()
     return dense
 
 

@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEFAULT = "squad+drop"
 CHECK_TOKENS = 256
@@ -108,9 +109,7 @@ def recipe(text: SampleText, sampling: Sampling) -> str:
     >>> recipe(SampleText("notes.txt", ("one", "two")), Sampling("notes.txt", samples=8, length=64))
     'notes.txt@sha256:3adad7132f71, 8 x 64 tokens, seed 0'
     """
-    return (
-        f"{text.name}@{text.hash[:19]}, {sampling.samples} x {sampling.length} tokens, seed {sampling.seed}"
-    )
+    return f"{text.name}@{text.hash[:19]}, {sampling.samples} x {sampling.length} tokens, seed {sampling.seed}"
 
 
 def tokenize(text: SampleText, sampling: Sampling, tokenizer: Any, *, bos: int | None) -> SampleTokens:
@@ -126,6 +125,8 @@ def tokenize(text: SampleText, sampling: Sampling, tokenizer: Any, *, bos: int |
     Raises:
         SuiteError: the text is too short for that many tokens.
     """
+    import numpy as np
+
     body = sampling.length - (bos is not None)
     wanted = sampling.samples * body + CHECK_TOKENS
     tokens: list[int] = []

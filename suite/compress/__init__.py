@@ -9,7 +9,19 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from suite.checkpoint import GRID_PARAMETERS
-from suite.compress import awq, depth, gptq, magnitude, output_error, peak_memory, rotation, rtn, smoothquant, wanda, width
+from suite.compress import (
+    awq,
+    depth,
+    gptq,
+    magnitude,
+    output_error,
+    peak_memory,
+    rotation,
+    rtn,
+    smoothquant,
+    wanda,
+    width,
+)
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
 from suite.errors import SuiteError, unknown_name
@@ -157,6 +169,7 @@ class VariantInfo:
         seconds: wall time of the compression, measuring included.
         peak_memory_mb: highest memory meanwhile, the loaded model included; see `suite.compress.peak_memory`.
         notes: what the method warned of.
+        saved_bytes: size of its weight files where it was saved, None otherwise.
     """
 
     name: str
@@ -175,6 +188,7 @@ class VariantInfo:
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     notes: list[str] = field(default_factory=list)
+    saved_bytes: int | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         """As stored in a cell."""
@@ -211,11 +225,6 @@ def check_supported(variant: Variant) -> None:
         raise SuiteError(f"variant {name!r}: awq quantizes weights alone; drop the a part, or use smoothquant")
     if variant.method == "smoothquant" and not variant.activation_bits:
         raise SuiteError(f"variant {name!r}: smoothquant quantizes activations too; use smoothquant-w8a8")
-    if variant.bits and variant.activation_bits and variant.bits > variant.activation_bits:
-        raise SuiteError(
-            f"variant {name!r}: {variant.bits}-bit weights with {variant.activation_bits}-bit activations are not "
-            "built; use as many bits for activations, or more"
-        )
 
 
 def reads_text(variant: Variant) -> bool:
@@ -369,9 +378,7 @@ def _pattern_held(network: Any, variant: Variant) -> bool | None:
     if variant.n_of_m is None:
         return None
     n, m = variant.n_of_m
-    return all(
-        int((module.weight.reshape(-1, m) != 0).sum(dim=1).max()) <= n for _, module in linear_layers(network)
-    )
+    return all(int((module.weight.reshape(-1, m) != 0).sum(dim=1).max()) <= n for _, module in linear_layers(network))
 
 
 def _off_nominal(network: Any, variant: Variant, sparsity: float) -> bool:

@@ -26,8 +26,6 @@ from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
 if TYPE_CHECKING:
-    import torch
-
     from suite.compress.reference import Reference
 
 PACKAGE = "llmcompressor"
@@ -280,11 +278,12 @@ def _quiet(what: str, warnings: list[str]) -> Iterator[None]:
             bar.update(int(found[1]) - bar.n)
         return _Silent(iterable)
 
-    patched = [
+    patched: list[tuple[Any, Any]] = [
         (module, module.tqdm)
         for name, module in list(sys.modules.items())
         if name.startswith(("llmcompressor.", "compressed_tensors.")) and hasattr(module, "tqdm")
     ]
+
     def collect(message: Any) -> None:
         text = " ".join(message.record["message"].split())
         # the library has a level of its own above warnings, for losses and times

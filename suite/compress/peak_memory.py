@@ -14,7 +14,7 @@ def reset() -> None:
     """Start a new stretch. Where the system cannot, the peak is that of the whole process."""
     import torch
 
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     # Linux: 5 resets the high-water mark of resident memory
     with suppress(OSError):
@@ -25,7 +25,7 @@ def megabytes() -> float:
     """Peak since `reset`, in units of 2^20 bytes: allocated on the accelerator, or resident in this process."""
     import torch
 
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     with suppress(OSError):
         if found := re.search(r"VmHWM:\s+(\d+) kB", (_PROC / "status").read_text(encoding="ascii")):

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody else compressed: what they are is read from them, and measured against their dense parent."""
+"""Checkpoints that somebody else compressed: what they are is read from them, and measured against their parent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from suite.checkpoint import NOTE, Checkpoint, load, quantization_of
+from suite.checkpoint import NOTE, Checkpoint, quantization_of
 from suite.compress import VariantInfo, output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
@@ -151,14 +151,17 @@ def _check_parent(
     start = f"model {model.id} was not made of {dense.id}: "
     found = tuple(child.network.get_input_embeddings().weight.shape)
     if found != embedding:
-        raise SuiteError(f"{start}its embeddings are {_sizes(found)}, the parent's {_sizes(embedding)}; name its parent")
+        raise SuiteError(
+            f"{start}its embeddings are {_sizes(found)}, the parent's {_sizes(embedding)}; name its parent"
+        )
     for name, module in linear_layers(child.network):
         size = tuple(module.weight.shape)
         if name not in shapes:
             raise SuiteError(f"{start}the parent has no layer {name}; name its parent with --dense")
         if any(left > right for left, right in zip(size, shapes[name], strict=True)):
             raise SuiteError(
-                f"{start}layer {name} is {_sizes(size)}, the parent's {_sizes(shapes[name])}; name its parent with --dense"
+                f"{start}layer {name} is {_sizes(size)}, the parent's {_sizes(shapes[name])}; "
+                "name its parent with --dense"
             )
     if child.tokenizer.get_vocab() != vocabulary:
         raise SuiteError(f"{start}their tokenizers differ; name its parent with --dense")

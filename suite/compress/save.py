@@ -7,7 +7,6 @@ plain checkpoint. ``suite.json`` beside the weights says which variant of which 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -52,7 +51,7 @@ def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
         _write(checkpoint, partial)
         note = {
             "variant": info.as_metadata(),
-            "dense": {key: checkpoint.info[key] for key in ("name", "id", "revision", "weights_hash", "params")},
+            "dense": checkpoint.info,
             "dtype": checkpoint.dtype,
             "add_bos": checkpoint.bos is not None,
         }
@@ -61,7 +60,7 @@ def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
         with suppress(FileNotFoundError):
             out.rmdir()
         # mkdtemp's folder is for its owner alone
-        os.chmod(partial, 0o755)
+        partial.chmod(0o755)
         partial.rename(out)
     except OSError as error:
         raise SuiteError(f"output {out}: {error.strerror or error}; free space or name another folder") from error

@@ -1,9 +1,10 @@
-"""Wanda (Sun et al. 2024, arXiv 2306.11695) and SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774), by llm-compressor.
+"""Wanda (Sun et al. 2024, arXiv 2306.11695) and SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774).
 
-Wanda: in every output row the weights with the smallest ``|w_ij| · ‖x_j‖`` become zero, where ‖x_j‖ is the norm of input
-channel j over sample text; nothing else changes. SparseGPT: in blocks of 128 columns the weights with the smallest
-``w² / [H⁻¹]_jj²`` become zero, and the columns to the right take over what that does to the layer's output, as in
-`suite.compress.gptq`. N:M patterns keep the N best of every M neighbours of a row. The head stays dense.
+Both by llm-compressor. Wanda: in every output row the weights with the smallest ``|w_ij| · ‖x_j‖`` become zero, where
+‖x_j‖ is the norm of input channel j over sample text; nothing else changes. SparseGPT: in blocks of 128 columns the
+weights with the smallest ``w² / [H⁻¹]_jj²`` become zero, and the columns to the right take over what that does to the
+layer's output, as in `suite.compress.gptq`. N:M patterns keep the N best of every M neighbours of a row. The head
+stays dense.
 """
 
 from __future__ import annotations

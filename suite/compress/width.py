@@ -1,10 +1,10 @@
-"""Width pruning: attention heads and MLP channels go, the same number in every block, so that any loader takes the rest.
+"""Width pruning: attention heads and MLP channels go, as many in every block, so that any loader takes what is left.
 
 A channel's importance is ``Σ_i |w_ij| · ‖x_j‖``, summed over the output rows i of the matrix that reads it (the MLP's
 second matrix, attention's output matrix), with the norm of its activation on sample text: Wanda's score, summed over a
 structure, as in FLAP (An et al. 2024, arXiv 2312.11983). Heads go in whole groups, a key-value head with the query
-heads that share it; their share is the level rounded to whole groups, halves up, leaving one at least. MLP channels make up the
-difference, so that the fraction of removed weights is the level as nearly as whole channels allow.
+heads that share it; their share is the level rounded to whole groups, halves up, leaving one at least. MLP channels
+make up the difference, so that the fraction of removed weights is the level as nearly as whole channels allow.
 """
 
 from __future__ import annotations
