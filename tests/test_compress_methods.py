@@ -241,10 +241,12 @@ def test_both_backends_agree_on_what_is_rounded_while_it_runs(
         for length in (5, 14)
     ]
     letters = [Encoded(item.prefix, tuple((branch[0],) for branch in item.branches), item.unscored) for item in items]
+    # Gemma's norms are float32 whatever the network is: there a value may take the next step now and then
+    atol = 0.5 if shape == "gemma3" and parse_variant(name).activation_bits else 2e-3
     for function, batch in ((log_likelihoods, items), (option_logits, letters)):
         tree, plain = (function(network, batch, backend=backend) for backend in ("tree", "plain"))
         for left, right in zip(tree, plain, strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-3, atol=2e-3)
+            np.testing.assert_allclose(left, right, rtol=1e-3, atol=atol)
 
 
 # transformations that must not change a thing
