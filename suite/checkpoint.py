@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONVERSION_VERSION = 1
 UNPACKING_VERSION = 1
 # parameters that describe a quantization grid are no weights of the model
-GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "_global_scale")
+GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
 NOTE = "suite.json"
 
 

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importers": (),
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
+    "in_memory": ("compress", "score", "tasks"),
     "run": ("compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
 }
 ANYTHING = ("cli", "__main__", "__init__")

@@ -26,7 +26,7 @@ def stream(values: Sequence[int], bits: int) -> list[int]:
 
 def down(levels: np.ndarray, bits: int) -> torch.Tensor:
     """Pack every column of a matrix from the top to the bottom."""
-    return torch.tensor(np.array([stream(column, bits) for column in levels.T]).T, dtype=torch.int32)
+    return torch.tensor(np.array([stream(column, bits) for column in levels.T]).T, dtype=torch.int32).contiguous()
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ PACKAGE = "llmcompressor"
 _LOG_LEVEL = "LLM_COMPRESSOR_LOG_LEVEL"
 # said of every run on a processor
 _EXPECTED = "No accelerator available"
+_ROUNDS = 16
 _LAYER = re.compile(r"\((\d+)/(\d+)\): Calibrating")
 
 
@@ -170,21 +172,19 @@ def settle(network: Any, reference: Reference | None) -> list[LayerChange]:
             SmoothQuant), which changes no output, so the error is that of the rounding alone.
     """
     import torch
-    from compressed_tensors.quantization import QuantizationStatus, forward_quantize
+    from compressed_tensors.quantization import QuantizationStatus
 
     changes: list[LayerChange] = []
     with torch.inference_mode():
         for name, module in linear_layers(network):
             weight = module.weight
             held = getattr(module, "quantization_scheme", None)
-            stored, bits = weight.data, STORED_BITS * weight.numel()
+            stored, bits = weight.data, STORED_BITS * float(weight.numel())
             if held is not None and held.weights is not None:
-                stored = forward_quantize(module, weight.data, "weight", held.weights).to(weight.dtype)
-                bits = held.weights.num_bits * weight.numel() + STORED_BITS * module.weight_scale.numel()
-                if not held.weights.symmetric:
-                    bits += held.weights.num_bits * module.weight_zero_point.numel()
+                stored = _on_grid(partial(_rounded, module), weight.data)
+                bits = stored_bits(module)
             dense = weight.data if reference is None else reference.weight(name).to(weight.device)
-            changes.append(compare(name, dense, stored, float(bits)))
+            changes.append(compare(name, dense, stored, bits))
             if stored is not weight.data:
                 # an inference tensor could not be trained or saved with hooks later on
                 weight.data.copy_(stored)
@@ -216,6 +216,42 @@ def unrounded(network: Any) -> Iterator[None]:
         yield
     finally:
         network.apply(enable_quantization)
+
+
+def _rounded(module: Any, weight: torch.Tensor) -> torch.Tensor:
+    from compressed_tensors.quantization import forward_quantize
+
+    rounded: torch.Tensor = forward_quantize(module, weight, "weight", module.quantization_scheme.weights)
+    return rounded.to(weight.dtype)
+
+
+def _on_grid(rounded: Callable[[torch.Tensor], torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    """Round until rounding changes nothing.
+
+    The library divides by the scale in the weights' own dtype. At 8 bits in bfloat16 the quotient is off by up to half
+    a step, so that a rounded weight may be rounded to its neighbour when it is packed: the saved model would not be the
+    one that was scored.
+    """
+    import torch
+
+    stored = rounded(weight)
+    for _ in range(_ROUNDS):
+        again = rounded(stored)
+        if torch.equal(again, stored):
+            break
+        stored = again
+    return stored
+
+
+def stored_bits(module: Any) -> float:
+    """Bits that a linear layer takes when stored: weights, 16-bit scales, and zero points where the grid has any."""
+    held = getattr(module, "quantization_scheme", None)
+    if held is None or held.weights is None:
+        return STORED_BITS * float(module.weight.numel())
+    bits = held.weights.num_bits * module.weight.numel() + STORED_BITS * module.weight_scale.numel()
+    if not held.weights.symmetric:
+        bits += held.weights.num_bits * module.weight_zero_point.numel()
+    return float(bits)
 
 
 def _batches(tokens: SampleTokens) -> Any:

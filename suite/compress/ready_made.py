@@ -96,7 +96,7 @@ def load_ready(
         info, vocabulary, bos = parent.info, parent.tokenizer.get_vocab(), parent.bos
         del parent
         child = load_as(model)
-        _check_parent(child, model, dense, shapes, embedding, vocabulary)
+        _check_parent(child, model, dense, shapes, embedding, vocabulary, info["architecture"])
         changes = _changes(child.network, reference, shapes)
     moved = None
     if logits is not None and tokens is not None:
@@ -147,8 +147,11 @@ def _check_parent(
     shapes: dict[str, tuple[int, ...]],
     embedding: tuple[int, ...],
     vocabulary: dict[str, int],
+    architecture: str,
 ) -> None:
     start = f"model {model.id} was not made of {dense.id}: "
+    if child.info["architecture"] != architecture:
+        raise SuiteError(f"{start}it is a {child.info['architecture']}, the parent a {architecture}; name its parent")
     found = tuple(child.network.get_input_embeddings().weight.shape)
     if found != embedding:
         raise SuiteError(
