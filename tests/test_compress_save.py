@@ -131,9 +131,8 @@ def test_what_cannot_be_made_leaves_nothing_behind(
     tiny_models: dict[str, Path], text: Path, tmp_path: Path, variant: str, message: str,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    code = cli(
-        "compress", "--model", tiny_models["llama"], "--variant", variant, "--out", tmp_path / "x", *common(text)
-    )
+    args = ["compress", "--model", tiny_models["llama"], "--variant", variant, "--out", tmp_path / "x"]
+    code = cli(*args, *common(text))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("suite:")]
     assert code == 2
     assert message in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from conftest import TEXT
 from safetensors.torch import load_file, save_file
 from test_packed import down
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from suite.cell import read_cell
 from suite.checkpoint import load
@@ -40,7 +41,7 @@ def quiz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {
             "id": f"q{n}",
-            "question": f"What is {n} and one?",
+            "question": f"{n} and one is?",
             "choices": [str(n), str(n + 1), "a tree"],
             "answer_index": 1,
         }
@@ -118,9 +119,8 @@ def test_a_gptq_checkpoint_is_a_variant_of_its_parent(
 def pruned(parent: Path, folder: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Path:
     shutil.copytree(parent, folder)
     weights = load_file(folder / "model.safetensors")
-    save_file(
-        {name: change(name, weight) for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"}
-    )
+    changed = {name: change(name, weight) for name, weight in weights.items()}
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -166,8 +166,6 @@ def test_another_parent_is_one_line(
         shutil.copytree(tiny_models["llama"], tmp_path / "wide")
         config = json.loads((tmp_path / "wide" / "config.json").read_text())
         config["intermediate_size"] = 128
-        from transformers import AutoConfig
-
         (tmp_path / "wide" / "config.json").write_text(json.dumps(config))
         AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path / "wide")).save_pretrained(
             tmp_path / "wide"
@@ -178,8 +176,6 @@ def test_another_parent_is_one_line(
     args = ["score", "--model", folder, "--dense", tiny_models[parent], "--variant", "gptq-w4", "--task", quiz]
     assert main([*map(str, args), "--dtype", "float32", "--device", "cpu", "--out", str(tmp_path / "c.parquet")]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("suite:")]
-    import re
-
     assert re.search(message, line)
 
 

@@ -27,6 +27,8 @@ from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
 if TYPE_CHECKING:
+    import torch
+
     from suite.compress.reference import Reference
 
 PACKAGE = "llmcompressor"
