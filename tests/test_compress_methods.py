@@ -23,6 +23,7 @@ from suite.compress.rtn import quantize
 from suite.compress.width import importance
 from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
+from suite.score.drift import in_float32
 from suite.score.engine import log_likelihoods, option_logits
 from suite.score.prompt import Encoded
 from suite.variant import parse_variant
@@ -247,6 +248,22 @@ def test_both_backends_agree_on_what_is_rounded_while_it_runs(
         tree, plain = (function(network, batch, backend=backend) for backend in ("tree", "plain"))
         for left, right in zip(tree, plain, strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-3, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["quip-w8a8", "rtn-w8kv8"])
+def test_the_float32_check_leaves_a_compressed_model_as_it_was(
+    load: Load, tokens: SampleTokens, prompt: torch.Tensor, name: str
+) -> None:
+    network = load("llama", torch.bfloat16)
+    made(network, name, tokens)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    reference = logits(network, prompt)
+    with in_float32(network):
+        exact = logits(network, prompt)
+    after = network.state_dict()
+    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+    assert torch.equal(logits(network, prompt), reference)
+    assert float((exact.float() - reference.float()).norm() / exact.float().norm()) < 0.5
 
 
 # transformations that must not change a thing
