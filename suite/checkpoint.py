@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -18,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 from suite.cache import cache_dir
 from suite.errors import SuiteError
 from suite.model import Model, config_hash, weights_hash
+from suite.packed import PACKED_METHODS, dense_of
 
 if TYPE_CHECKING:
     import torch
 
 CONVERSION_VERSION = 1
-_NOTE = "suite.json"
+UNPACKING_VERSION = 1
+# parameters that describe a quantization grid are no weights of the model
+GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
+NOTE = "suite.json"
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,13 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM
-    folder = _converted(model, dtype) if model.path.is_file() else model.path
+    packed = quantization_of(model.path)
+    method = packed.get("quant_method")
+    made = model.path.is_file() or method in PACKED_METHODS
+    folder = _converted(model, dtype) if made else model.path
     note = _read_note(folder)
     source_hash = note.get("weights_hash") or weights_hash(model.path)
-    with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
+    with _quiet(), _one_line(model, f"remove {folder} and try again" if made else ""):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         parent = note.get("parent_quantization") or _quantization_of(config)
         network, found = loader.from_pretrained(
@@ -83,6 +91,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             trust_remote_code=trust_remote_code,
             device_map=_device_map(device),
             output_loading_info=True,
+            **_unpacking(model, method),
         )
         _check_complete(model, found)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -91,7 +100,9 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
     if (embeddings := network.get_input_embeddings().weight.shape[0]) < len(tokenizer):
         raise SuiteError(f"model {model.id}: {len(tokenizer)} tokens in the tokenizer but {embeddings} embeddings")
-    params = sum(parameter.numel() for parameter in network.parameters())
+    params = sum(
+        parameter.numel() for name, parameter in network.named_parameters() if not name.endswith(GRID_PARAMETERS)
+    )
     template = getattr(tokenizer, "chat_template", None)
     info = {
         "name": model.name,
@@ -142,6 +153,31 @@ def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
     return tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
 
 
+def quantization_of(path: Path) -> dict[str, Any]:
+    """``quantization_config`` of a checkpoint folder's config.json; empty where there is none, and for a GGUF file."""
+    file = path / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("quantization_config") if file.is_file() else None
+    except (OSError, ValueError, AttributeError):  # `config_hash` says in one line what is wrong with such a file
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _unpacking(model: Model, method: str | None) -> dict[str, Any]:
+    """What transformers is told so that compressed-tensors weights are dense before the first forward pass."""
+    if method != "compressed-tensors":
+        return {}
+    if importlib.util.find_spec("compressed_tensors") is None:
+        raise SuiteError(
+            f"model {model.id}: its weights are packed by compressed-tensors, which is not installed; run 'make setup' "
+            "or 'pip install compressed-tensors'"
+        )
+    from transformers import CompressedTensorsConfig
+
+    setting: Any = CompressedTensorsConfig
+    return {"quantization_config": setting(dequantize=True)}
+
+
 def _quantization_of(config: Any) -> str | None:
     quantization = getattr(config, "quantization_config", None)
     if quantization is None:
@@ -151,10 +187,16 @@ def _quantization_of(config: Any) -> str | None:
 
 
 def _converted(model: Model, dtype: str) -> Path:
-    """The cached checkpoint folder of a GGUF file in a dtype, made when it is not there."""
+    """The cached checkpoint folder of a GGUF file or a packed checkpoint in a dtype, made when it is not there."""
     source_hash = weights_hash(model.path)
-    folder = cache_dir() / "checkpoints" / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v{CONVERSION_VERSION}"
-    if (folder / _NOTE).is_file():
+    unpack = model.path.is_dir()
+    number = f"u{UNPACKING_VERSION}" if unpack else f"v{CONVERSION_VERSION}"
+    place = source_hash
+    if unpack:
+        # bits and layout are in the configuration
+        place = _text_hash(f"{source_hash}{config_hash(model.path)}")
+    folder = cache_dir() / "checkpoints" / f"{place.removeprefix('sha256:')[:24]}-{dtype}-{number}"
+    if (folder / NOTE).is_file():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -167,11 +209,11 @@ def _converted(model: Model, dtype: str) -> Path:
         raise SuiteError(f"cache {folder.parent}: {error.strerror}; set SUITE_CACHE to a writable folder") from error
     try:
         with _one_line(model):
-            _convert(model, dtype, partial, source_hash)
+            (_unpack if unpack else _convert)(model, dtype, partial, source_hash)
         # another process may have finished the same conversion meanwhile: one of the two equal folders stays
         with contextlib.suppress(FileExistsError, OSError):
             partial.rename(folder)
-        if not (folder / _NOTE).is_file():
+        if not (folder / NOTE).is_file():
             raise SuiteError(f"cache {folder}: could not be put in place; remove it and try again")
     except OSError as error:
         raise SuiteError(
@@ -180,6 +222,65 @@ def _converted(model: Model, dtype: str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _unpack(model: Model, dtype: str, out: Path, source_hash: str) -> None:
+    """Write a packed checkpoint's weights as dense ones in `dtype`, everything else as it is."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    quantization = quantization_of(model.path)
+    grouped: dict[str, dict[str, Any]] = {}
+    files = sorted(model.path.glob("*.safetensors"))
+    if not files:
+        raise SuiteError(f"model {model.path}: no .safetensors files in it (pickled weights are not read)")
+    for file in files:
+        with safe_open(file, framework="pt") as handle:
+            for name in handle.keys():  # noqa: SIM118 (it is no mapping)
+                # bitsandbytes hangs its tensors below the weight
+                head, found, tail = name.partition(".weight.")
+                module, _, local = (head, "", f"weight.{tail}") if found else name.rpartition(".")
+                grouped.setdefault(module, {})[local] = handle.get_tensor(name)
+    state: dict[str, Any] = {}
+    for module, tensors in grouped.items():
+        try:
+            weight = dense_of(tensors, quantization)
+        except SuiteError as error:
+            raise SuiteError(f"model {model.id}: {error}") from error
+        except (KeyError, ValueError, RuntimeError, IndexError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SuiteError(
+                f"model {model.id}: the packed tensors of {module} do not fit together ({reason}); fetch it again"
+            ) from error
+        if weight is None:
+            state |= {f"{module}.{local}": tensor for local, tensor in tensors.items()}
+        else:
+            state[f"{module}.weight"] = weight
+            if "bias" in tensors:
+                state[f"{module}.bias"] = tensors["bias"]
+    wanted = getattr(torch, dtype)
+    save_file(
+        {
+            name: (value.to(wanted) if value.is_floating_point() else value).contiguous()
+            for name, value in state.items()
+        },
+        out / "model.safetensors",
+        {"format": "pt"},
+    )
+    for extra in model.path.iterdir():
+        if (
+            extra.is_file()
+            and not extra.name.startswith("model")
+            and extra.suffix in (".json", ".model", ".jinja", ".txt")
+        ):
+            shutil.copyfile(extra, out / extra.name)
+    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+    del config["quantization_config"]
+    (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+    note = {**_read_note(model.path), "weights_hash": source_hash, "parent_quantization": quantization["quant_method"]}
+    # written last: a folder without it is unfinished
+    (out / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
@@ -229,7 +330,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     network.config.save_pretrained(out)
     tokenizer.save_pretrained(out)
     # written last: a folder without it is unfinished
-    (out / _NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
+    (out / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _check_complete(model: Model, found: Any) -> None:
@@ -238,7 +339,7 @@ def _check_complete(model: Model, found: Any) -> None:
     if missing:
         raise SuiteError(
             f"model {model.id}: {len(missing)} weights are missing, first {missing[0]}; fetch it again "
-            "(packed weights, as GPTQ and AWQ have, are not read)"
+            "(of packed weights GPTQ, AWQ, bitsandbytes and compressed-tensors are read)"
         )
 
 
@@ -248,7 +349,7 @@ def _field(reader: Any, key: str) -> Any:
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    file = folder / _NOTE
+    file = folder / NOTE
     try:
         note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (OSError, ValueError) as error:

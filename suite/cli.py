@@ -10,11 +10,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite import __version__
 from suite.errors import SuiteError
 from suite.prompt_name import GRAMMAR
+
+if TYPE_CHECKING:
+    from suite.checkpoint import Checkpoint
+    from suite.model import Model
+    from suite.sample_text import SampleTokens, Sampling
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 PROMPT_HELP = f"{GRAMMAR}; default: the task's own style, raw"
@@ -91,18 +96,33 @@ def _parser() -> argparse.ArgumentParser:
 
     score = add("score", _score, "score one model, variant and task into a cell file")
     score.add_argument("--model", required=True, metavar="M", help="embedded name, hub id org/name@rev, folder, .gguf")
-    score.add_argument("--variant", default="dense", metavar="V")
+    score.add_argument(
+        "--dense", metavar="PARENT", help="the model is a checkpoint made of this one: score it as variant"
+    )
+    score.add_argument("--variant", metavar="V", help="default: dense; with --dense what the checkpoint says it is")
     score.add_argument("--task", required=True, metavar="T", help="built-in name or a .jsonl file")
     score.add_argument("--scoring", metavar="S", help="letter, cloze-sum or cloze-norm; default: the task's own")
     score.add_argument("--prompt", metavar="P", help=PROMPT_HELP)
     score.add_argument("--shots", type=int, default=0, metavar="K")
     score.add_argument("--limit", type=int, metavar="N")
-    score.add_argument("--seed", type=int, default=0, metavar="N", help="recorded; no built-in method draws at random")
+    _add_sample_text(score)
     score.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
     score.add_argument("--device", default="auto", metavar="D")
     score.add_argument("--backend", default="auto", choices=("auto", "tree", "plain"))
     score.add_argument("--trust-remote-code", action="store_true")
     score.add_argument("--out", required=True, type=Path, metavar="CELL.parquet")
+
+    compress = add("compress", _compress, "write a compressed model as a checkpoint that transformers loads")
+    compress.add_argument(
+        "--model", required=True, metavar="M", help="embedded name, hub id org/name@rev, folder, .gguf"
+    )
+    compress.add_argument("--variant", required=True, metavar="V", help="such as gptq-w4-g64; see 'suite list methods'")
+    _add_sample_text(compress)
+    compress.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
+    compress.add_argument("--device", default="auto", metavar="D")
+    compress.add_argument("--trust-remote-code", action="store_true")
+    compress.add_argument("--json", action="store_true", help="what was measured, as one JSON object on stdout")
+    compress.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
 
     metrics = add("metrics", _metrics, "compute metrics from cells: no model is loaded")
     metrics.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run directory or cell files")
@@ -186,11 +206,30 @@ def _run(args: argparse.Namespace) -> int:
     return NO if result.failures else DONE
 
 
+def _add_sample_text(parser: argparse.ArgumentParser) -> None:
+    from suite.sample_text import DEFAULT, Sampling
+
+    default = Sampling()
+    parser.add_argument(
+        "--sample-text", default=DEFAULT, metavar="FILE", help="what data-driven methods read; default: SQuAD and DROP"
+    )
+    parser.add_argument("--samples", type=int, default=default.samples, metavar="N", help="sequences of it")
+    parser.add_argument("--sample-length", type=int, default=default.length, metavar="N", help="tokens in each")
+    parser.add_argument("--seed", type=int, default=default.seed, metavar="N", help="of the order of its passages")
+
+
+def _sampling(args: argparse.Namespace) -> Sampling:
+    from suite.sample_text import Sampling
+
+    return Sampling(args.sample_text, args.samples, args.sample_length, args.seed)
+
+
 def _score(args: argparse.Namespace) -> int:
     _check_limit(args.limit)
     from suite.variant import parse_variant
 
-    variant = parse_variant(args.variant)
+    variant = parse_variant(args.variant or "dense")
+    sampling = _sampling(args)
     _check_output(args.out)
     from suite.cell import write_cell
     from suite.model import resolve_model
@@ -201,17 +240,32 @@ def _score(args: argparse.Namespace) -> int:
         get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots, limit=args.limit
     )
     model = resolve_model(args.model)
+    dense = resolve_model(args.dense) if args.dense else None
     from tqdm import tqdm
 
     from suite.checkpoint import load
     from suite.compress import apply, check_supported
-    from suite.run import resolve_device, resolve_dtype
+    from suite.compress.ready_made import load_ready, variant_of
+    from suite.run import resolve_device, resolve_dtype, sample_tokens
 
-    check_supported(variant)
+    if dense is not None:
+        variant = variant_of(model, args.variant)
+    else:
+        check_supported(variant)
     device = resolve_device(args.device)
     dtype, _ = resolve_dtype(args.dtype, device)
-    checkpoint = load(model, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
-    info = apply(checkpoint.network, variant).as_metadata()
+
+    def load_as(what: Model) -> Checkpoint:
+        return load(what, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
+
+    def tokens_of(loaded: Checkpoint) -> SampleTokens | None:
+        return sample_tokens(loaded, sampling, variant)
+
+    if dense is not None:
+        checkpoint, info = load_ready(model, dense, variant.name, load_as=load_as, tokens_of=tokens_of)
+    else:
+        checkpoint = load_as(model)
+        info = apply(checkpoint.network, variant, tokens_of(checkpoint)).as_metadata()
     with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
@@ -222,6 +276,42 @@ def _score(args: argparse.Namespace) -> int:
             return NO
     write_cell(args.out, cell)
     print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {dtype}", file=sys.stderr)
+    return DONE
+
+
+def _compress(args: argparse.Namespace) -> int:
+    from suite.variant import parse_variant
+
+    variant = parse_variant(args.variant)
+    sampling = _sampling(args)
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise SuiteError(f"output {args.out}: is there already; name a new folder")
+    _check_output(args.out / "config.json")
+    from suite.model import resolve_model
+
+    model = resolve_model(args.model)
+    from suite.checkpoint import load
+    from suite.compress import apply, check_supported
+    from suite.compress.save import check_savable, save
+    from suite.run import resolve_device, resolve_dtype, sample_tokens
+
+    check_supported(variant)
+    check_savable(variant.method)
+    device = resolve_device(args.device)
+    dtype, _ = resolve_dtype(args.dtype, device)
+    checkpoint = load(model, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
+    info = apply(checkpoint.network, variant, sample_tokens(checkpoint, sampling, variant))
+    size = save(checkpoint, info, args.out)
+    measured = {**info.as_metadata(), "saved_bytes": size}
+    if args.json:
+        print(json.dumps(measured, indent=1, allow_nan=False))
+    else:
+        print(
+            f"{args.out}: {size / 1e6:.1f} MB, {info.bits_per_weight:.2f} bits a weight, {info.sparsity:.1%} zeros, "
+            f"relative weight error {info.relative_weight_error:.4f}, {info.seconds:.0f} s"
+        )
+    for note in info.notes:
+        print(f"note: {note}", file=sys.stderr)
     return DONE
 
 
@@ -367,7 +457,12 @@ def _list(args: argparse.Namespace) -> int:
 
         print("dense\tthe model as it is")
         for name, method in METHODS.items():
-            print(f"{name}\t{method.levels}\tneeds: {method.needs}\t{method.paper}\t{method.recipe}")
+            print(
+                f"{name}\t{method.levels}\tneeds: {method.needs}\t{method.paper}\t{method.recipe}\t"
+                f"limits: {method.limits}"
+            )
+        print("a+b\t<magnitude|wanda|sparsegpt>+<rtn|gptq>\tboth, one after the other, such as sparsegpt-s50+gptq-w4")
+        print("DIR\ta GPTQ, AWQ, compressed-tensors, bitsandbytes or plain checkpoint, or a .gguf: suite score --dense")
     else:
         from tasks import TASKS
 

@@ -6,13 +6,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from suite.errors import SuiteError
+from suite.sample_text import Sampling
 from suite.task import SCORINGS
 from suite.variant import parse_variant
 
@@ -51,6 +52,21 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class ReadyMade:
+    """A checkpoint that somebody else has compressed.
+
+    Attributes:
+        checkpoint: a model by any name that `suite score --model` takes.
+        dense: which of the configuration's models it was made of.
+        variant: how results name it, None for what the checkpoint itself says.
+    """
+
+    checkpoint: str
+    dense: str
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides the results of a run."""
 
@@ -61,11 +77,18 @@ class RunConfig:
     device: str = "auto"
     protocol: Protocol = Protocol()
     trust_remote_code: bool = False
+    sample_text: Sampling = field(default_factory=Sampling)
+    ready_made: tuple[ReadyMade, ...] = ()
 
     @property
     def hash(self) -> str:
         """SHA-256 of the configuration's content; comments and key order do not count."""
-        return "sha256:" + hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        content = asdict(self)
+        # configurations from before these keys keep their hash
+        for key, default in (("sample_text", asdict(Sampling())), ("ready_made", ())):
+            if content[key] == default:
+                del content[key]
+        return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """The configuration with every default written out."""
@@ -124,7 +147,50 @@ def parse_config(raw: object, where: str) -> RunConfig:
     trust = top.get("trust_remote_code", False)
     if not isinstance(trust, bool):
         raise SuiteError(f"configuration {where}: 'trust_remote_code' must be true or false")
-    return RunConfig(models, choices, variants, dtype, device, _protocol(top.get("protocol", {}), where), trust)
+    return RunConfig(
+        models,
+        choices,
+        variants,
+        dtype,
+        device,
+        _protocol(top.get("protocol", {}), where),
+        trust,
+        _sampling(top.get("sample_text", {}), where),
+        _ready_made(top.get("ready_made", []), models, where),
+    )
+
+
+def _sampling(raw: object, where: str) -> Sampling:
+    fields = _mapping(raw, where, "'sample_text'", Sampling)
+    source = fields.get("source", Sampling().source)
+    if not isinstance(source, str) or not source:
+        raise SuiteError(f"configuration {where}: sample_text source must be a file, or {Sampling().source}")
+    try:
+        return Sampling(**fields)
+    except SuiteError as error:
+        raise SuiteError(f"configuration {where}: {error}") from error
+
+
+def _ready_made(raw: object, models: Sequence[str], where: str) -> tuple[ReadyMade, ...]:
+    if not isinstance(raw, list | tuple):
+        raise SuiteError(f"configuration {where}: 'ready_made' must be a list")
+    found = []
+    for entry in raw:
+        fields = _mapping(entry, where, "a ready-made variant", ReadyMade)
+        for key in ("checkpoint", "dense"):
+            if not isinstance(fields.get(key), str) or not fields[key]:
+                raise SuiteError(f"configuration {where}: a ready-made variant needs a {key!r}")
+        if fields["dense"] not in models:
+            raise SuiteError(
+                f"configuration {where}: ready-made variant {fields['checkpoint']!r}: its 'dense' {fields['dense']!r} "
+                "is not one of 'models'"
+            )
+        if (name := fields.get("variant")) is not None and not isinstance(name, str):
+            raise SuiteError(
+                f"configuration {where}: ready-made variant {fields['checkpoint']!r}: 'variant' is no name"
+            )
+        found.append(ReadyMade(fields["checkpoint"], fields["dense"], name))
+    return tuple(found)
 
 
 def _task(entry: object, where: str) -> TaskChoice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 import struct
@@ -184,6 +185,20 @@ def template_parts(model: Model) -> dict[str, str]:
     """Hash of a chat template that stands in a file of its own; others are part of the tokenizer's files."""
     file = model.path / "chat_template.jinja"
     return {"chat_template": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
+
+
+def tensor_bits(path: Path) -> int:
+    """Stored bits of a checkpoint's tensors, grids included; floating-point numbers wider than 16 bits count as 16.
+
+    For a GGUF file: 8 times its size.
+    """
+    if path.is_file():
+        return 8 * path.stat().st_size
+    total = 0
+    for _, kind, shape, _, start, end in _tensors(path):
+        wide = kind in ("F32", "F64")
+        total += 16 * math.prod(shape) if wide else 8 * (end - start)
+    return total
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, int, int]]:

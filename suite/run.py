@@ -18,32 +18,49 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from suite import __version__
+from suite import __version__, sample_text
 from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model, template_parts
+from suite.sample_text import SampleTokens, Sampling
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
 
 _SUPERSEDED = ".superseded"
-_VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "scipy", "mapie", "netcal", "scikit-learn", "pyarrow")
+_VERSIONED = (
+    "torch",
+    "transformers",
+    "llmcompressor",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "mapie",
+    "netcal",
+    "scikit-learn",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell of a run: what to score and where it goes."""
+    """One cell of a run: what to score and where it goes.
+
+    Attributes:
+        ready: the checkpoint that is the variant, where somebody else has made it.
+    """
 
     model: Model
     variant: Variant
     sheet: Sheet
     path: Path
     key: str
+    ready: Model | None = None
 
     @property
     def label(self) -> str:
@@ -104,18 +121,27 @@ def execute(
 
 def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
     """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
-    from suite.compress import METHODS, check_supported
+    from suite.compress import check_supported, recipe_of
+    from suite.compress.ready_made import variant_of
 
     variants = [parse_variant(name) for name in config.variants]
     for variant in variants:
         check_supported(variant)
     sheets = [_sheet(choice) for choice in config.tasks]
+    sample = sample_recipe(config.sample_text, variants)
     cells: list[PlannedCell] = []
     for name in config.models:
         model = resolve_model(name)
         content = content_parts(model)
-        for variant in variants:
-            recipe = METHODS[variant.method].recipe if variant.method in METHODS else ""
+        wanted: list[tuple[Variant, str, Model | None]] = [
+            (variant, "" if variant.family == "dense" else recipe_of(variant, sample), None) for variant in variants
+        ]
+        for entry in config.ready_made:
+            if entry.dense == name:
+                ready = resolve_model(entry.checkpoint)
+                made = variant_of(ready, entry.variant)
+                wanted.append((made, f"ready-made {json.dumps(content_parts(ready), sort_keys=True)}", ready))
+        for variant, recipe, ready_made in wanted:
             for sheet in sheets:
                 key = content_key(
                     {
@@ -130,7 +156,8 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
                 )
                 style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
                 folder = cell_folder(out, model.name, sheet.task.name, style)
-                cells.append(PlannedCell(model, variant, sheet, folder / f"{slug(variant.file_name)}.parquet", key))
+                path = folder / f"{slug(variant.file_name)}.parquet"
+                cells.append(PlannedCell(model, variant, sheet, path, key, ready_made))
     paths = [cell.path for cell in cells]
     if len(set(paths)) != len(paths):
         raise SuiteError(
@@ -231,8 +258,15 @@ def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {"suite": __version__, **{name: version(name) for name in _VERSIONED}},
+        "versions": {"suite": __version__, **{name: _version(name) for name in _VERSIONED}},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # what only some variants need
+        return None
 
 
 def _read_environment(out: Path) -> dict[str, Any]:
@@ -275,9 +309,8 @@ def _score_all(
                 f"{first.model.name} {first.variant.name} (cell {_position(todo, first)} of {len(todo)})"
             )
             try:
-                checkpoint, info = prepare(
-                    first.model, first.variant, config, environment, log if number == 0 else None
-                )
+                talk = log if number == 0 else None
+                checkpoint, info = prepare(first.model, first.variant, config, environment, talk, ready=first.ready)
             except CellFailure as failure:
                 failures.extend(_fail(cell, str(failure), out, log) for cell in group)
                 continue
@@ -299,26 +332,84 @@ def prepare(
     config: RunConfig,
     environment: dict[str, Any],
     log: Callable[[str], None] | None = None,
+    *,
+    ready: Model | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Load a model and compress it: (checkpoint, the `variant` section of its cells)."""
-    from suite.checkpoint import load
-    from suite.compress import apply
+    """Load a model and compress it, or load what is its compressed self: (checkpoint, the `variant` section of cells).
+
+    Args:
+        ready: a checkpoint that is this variant of the model already.
+    """
+    from suite.checkpoint import Checkpoint, load
+    from suite.compress import apply, reads_text, recipe_of
+    from suite.compress.cache import find, keep
+    from suite.compress.ready_made import load_ready
+
+    dtype, device = environment["dtype"], environment["device"]
+
+    def load_as(what: Model) -> Checkpoint:
+        return load(what, dtype=dtype, device=device, trust_remote_code=config.trust_remote_code)
+
+    def tokens_of(checkpoint: Checkpoint) -> SampleTokens | None:
+        return sample_tokens(checkpoint, config.sample_text, variant)
 
     if log and model.path.is_file():
         log(f"loading {model.id} (a GGUF file is converted once, which takes half a minute or more)")
-    checkpoint = load(
-        model,
-        dtype=environment["dtype"],
-        device=environment["device"],
-        trust_remote_code=config.trust_remote_code,
-    )
+    if ready is not None:
+        with _failing_alone():
+            return load_ready(ready, model, variant.name, load_as=load_as, tokens_of=tokens_of)
+    slow = reads_text(variant)
+    recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
+    key = content_key({"model": content_parts(model), "variant": variant.name, "recipe": recipe, "dtype": dtype})
+    if slow and (kept := find(key, model, dtype=dtype, device=device)):
+        return kept
+    checkpoint = load_as(model)
+    with _failing_alone():
+        info = apply(checkpoint.network, variant, tokens_of(checkpoint))
+    return checkpoint, (keep(key, checkpoint, info) if slow else info).as_metadata()
+
+
+@contextmanager
+def _failing_alone() -> Iterator[None]:
+    """A variant that cannot be made is a failed cell: the other variants may be fine."""
     try:
-        info = apply(checkpoint.network, variant)
+        yield
     except MemoryError as error:
         raise CellFailure("out of memory while compressing") from error
-    except SuiteError as error:  # weights that are not finite, a group that does not fit: other variants may be fine
+    except SuiteError as error:  # weights that are not finite, a group that does not fit
         raise CellFailure(str(error)) from error
-    return checkpoint, info.as_metadata()
+
+
+def sample_recipe(sampling: Sampling, variants: Sequence[Variant]) -> str:
+    """What of the sample text decides weights, where a variant reads any; bad input is found before anything runs."""
+    from suite.compress import reads_text
+
+    if not any(reads_text(variant) for variant in variants):
+        return ""
+    return sample_text.recipe(sample_text.read_sample_text(sampling.source), sampling)
+
+
+def sample_tokens(checkpoint: Any, sampling: Sampling, variant: Variant) -> SampleTokens | None:
+    """Sample text as a model's tokens: what a method reads, and what the output error is measured on.
+
+    Returns:
+        None for ``dense``, and where the default text is not installed and the variant can do without.
+
+    Raises:
+        SuiteError: a text that is missing or too short for a variant that reads it.
+    """
+    from suite.compress import reads_text
+
+    if variant.family == "dense":
+        return None
+    try:
+        text = sample_text.read_sample_text(sampling.source)
+        return sample_text.tokenize(text, sampling, checkpoint.tokenizer, bos=checkpoint.bos)
+    except SuiteError:
+        # the row's relative output error then is empty
+        if reads_text(variant) or sampling != Sampling():
+            raise
+        return None
 
 
 def _score_one(
@@ -422,7 +513,7 @@ def _by_variant(cells: Sequence[PlannedCell]) -> Iterator[list[PlannedCell]]:
     """Consecutive cells that share a loaded, compressed model."""
     group: list[PlannedCell] = []
     for cell in cells:
-        if group and (cell.model, cell.variant) != (group[0].model, group[0].variant):
+        if group and (cell.model, cell.variant, cell.ready) != (group[0].model, group[0].variant, group[0].ready):
             yield group
             group = []
         group.append(cell)

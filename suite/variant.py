@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from suite.errors import SuiteError, unknown_name
 
-QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip")
+# the last two are checkpoints others made: bitsandbytes, and compressed-tensors of a method that is not known
+QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip", "bnb", "ct")
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
 STRUCTURED = ("depth", "width")
 FAMILIES = ("dense", "quantization", "activation quantization", "sparsity", "N:M", "structured", "joint")

@@ -30,6 +30,7 @@ NOUNS = (
     "cache",
     "dtype",
 )
+NOUNS += ("sample_text", "packed")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.
@@ -43,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importers": (),
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
+    "in_memory": ("compress", "score", "tasks"),
     "run": ("compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
 }
 ANYTHING = ("cli", "__main__", "__init__")

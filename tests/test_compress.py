@@ -349,12 +349,9 @@ def test_an_architecture_without_linear_layers_may_stay_dense(gpt2: Any) -> None
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gptq-w4", "unknown compression method 'gptq': Valid: dense, magnitude, rtn"),
-        ("gguf-q4_0", "unknown compression method 'gguf-q4_0'"),
-        ("magnitude-s50+rtn-w4", "unknown compression method 'magnitude+rtn'"),
-        ("magnitude-2:4", "N:M patterns are not built yet; use magnitude-s<percent>"),
-        ("rtn-w4a8", "rtn quantizes weights alone here; drop the a and kv parts"),
-        ("rtn-w4kv8", "rtn quantizes weights alone here; drop the a and kv parts"),
+        ("ct-w4", "unknown compression method 'ct': Valid: awq, dense, depth, gptq, magnitude"),
+        ("gguf-q4_0", "GGUF types are ready-made variants; name the .gguf file as the model"),
+        ("rtn-w4kv4", "key-value caches are quantized to 8 bits here; use kv8"),
     ],
 )
 def test_a_variant_that_no_method_here_makes(name: str, message: str) -> None:

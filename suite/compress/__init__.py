@@ -3,41 +3,148 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from suite.compress import magnitude, rtn
-from suite.compress.layers import STORED_BITS, LayerChange, linear_layers
+from suite.checkpoint import GRID_PARAMETERS
+from suite.compress import (
+    awq,
+    depth,
+    gptq,
+    magnitude,
+    output_error,
+    peak_memory,
+    rotation,
+    rtn,
+    smoothquant,
+    wanda,
+    width,
+)
+from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
+from suite.compress.reference import remember
 from suite.errors import SuiteError, unknown_name
-from suite.variant import Variant
+from suite.sample_text import SampleTokens
+from suite.variant import PRUNERS, Variant, parse_variant
+
+OFF_NOMINAL = 0.02
 
 
 @dataclass(frozen=True)
 class Method:
-    """A compression method as a user sees it."""
+    """A compression method as a user sees it.
 
-    compress: Callable[[Any, Variant], list[LayerChange]]
+    Attributes:
+        compress: (network, variant, sample tokens) -> what it did.
+        levels: the names it goes by.
+        needs: what it needs beyond the model's own memory: sample text, an accelerator, memory.
+        paper: where it comes from.
+        recipe: what exactly it does here; part of the key of every cell.
+        limits: what it cannot do, or when it misleads.
+        reads_text: whether weights depend on sample text.
+    """
+
+    compress: Callable[[Any, Variant, SampleTokens | None], Outcome]
     levels: str
     needs: str
     paper: str
     recipe: str
+    limits: str
+    reads_text: bool = True
 
 
+_TEXT = "sample text, one block's activations"
 METHODS = {
     "rtn": Method(
         compress=rtn.compress,
-        levels="rtn-w{8,6,5,4,3,2}[-g<group>]",
-        needs="nothing",
+        levels="rtn-w{8,6,5,4,3,2}[a{8,4}][kv8][-g<group>]",
+        needs="nothing (kv8: sample text)",
         paper="baseline",
         recipe="symmetric min-max grid, one scale an output row or group; all linear layers of the blocks",
+        limits="one outlier sets the scale of its row or group",
+        reads_text=False,
+    ),
+    "gptq": Method(
+        compress=gptq.compress,
+        levels="gptq-w{8,6,5,4,3,2}[a{8,4}][kv8][-g<group>]",
+        needs=f"{_TEXT} and Hessians",
+        paper="Frantar et al. 2023, arXiv 2210.17323",
+        recipe="rtn's grid; GPTQ of llm-compressor, blocks of 128 columns, static activation order, dampening 0.01",
+        limits="a layer whose Hessian cannot be inverted is rounded to nearest, which the row's notes say",
+    ),
+    "awq": Method(
+        compress=awq.compress,
+        levels="awq-w{8,6,5,4,3,2}[-g<group>]",
+        needs=f"{_TEXT}",
+        paper="Lin et al. 2024, arXiv 2306.00978",
+        recipe="AWQ of llm-compressor, 20 exponents, weights and activations; asymmetric min-max grid",
+        limits="its grid has zero points, rtn's and gptq's has none: compare at equal bits a weight",
+    ),
+    "smoothquant": Method(
+        compress=smoothquant.compress,
+        levels="smoothquant-w8a8, and other w<bits>a<bits>",
+        needs=f"{_TEXT}",
+        paper="Xiao et al. 2023, arXiv 2211.10438",
+        recipe="SmoothQuant of llm-compressor, strength 0.5; then rtn's grid, activations one scale a token",
+        limits="made for 8 bits; at 4 rotations do better",
+    ),
+    "spinquant": Method(
+        compress=rotation.spinquant,
+        levels="spinquant-w{8,...,2}[a{8,4}][-g<group>]",
+        needs=f"{_TEXT} and Hessians; unties the head",
+        paper="Liu et al. 2025, arXiv 2405.16406; fixed rotations as in QuaRot, arXiv 2404.00456",
+        recipe="random Hadamard R1, R2, R4 of llm-compressor, seed 0; then gptq",
+        limits="rotations are not learned; Llama, Mistral and Qwen2 norms only; centres the embeddings",
+    ),
+    "quip": Method(
+        compress=rotation.quip,
+        levels="quip-w{8,...,2}[a{8,4}][-g<group>]",
+        needs=f"{_TEXT} and Hessians",
+        paper="Chee et al. 2023, arXiv 2307.13304",
+        recipe="random Hadamard on inputs and outputs of every layer, of llm-compressor, seed 0; then gptq",
+        limits="rotates while it runs, which makes scoring slower; no lattice codebooks",
     ),
     "magnitude": Method(
         compress=magnitude.compress,
-        levels="magnitude-s{5,10,...,95,98}",
+        levels="magnitude-s{5,10,...,95,98}, magnitude-2:4, magnitude-4:8",
         needs="nothing",
         paper="Han et al. 2015, arXiv 1506.02626",
         recipe="smallest absolute weights of each matrix to zero; all linear layers of the blocks",
+        limits="blind to activations",
+        reads_text=False,
+    ),
+    "wanda": Method(
+        compress=wanda.wanda,
+        levels="wanda-s{5,10,...,95,98}, wanda-2:4, wanda-4:8",
+        needs=f"{_TEXT}",
+        paper="Sun et al. 2024, arXiv 2306.11695",
+        recipe="Wanda of llm-compressor: |weight| times input norm, each output row alike",
+        limits="weights that stay are not adjusted",
+    ),
+    "sparsegpt": Method(
+        compress=wanda.sparsegpt,
+        levels="sparsegpt-s{5,10,...,95,98}, sparsegpt-2:4, sparsegpt-4:8",
+        needs=f"{_TEXT} and Hessians",
+        paper="Frantar & Alistarh 2023, arXiv 2301.00774",
+        recipe="SparseGPT of llm-compressor, blocks of 128 columns, dampening 0.01",
+        limits="slow; every block of 128 columns loses the same fraction",
+    ),
+    "depth": Method(
+        compress=depth.compress,
+        levels="depth-s{5,10,...,95}",
+        needs="sample text",
+        paper="ShortGPT, Men et al. 2024, arXiv 2403.03853",
+        recipe="blocks of least influence removed, one pass, no training",
+        limits="levels are whole blocks: the row has the measured one",
+    ),
+    "width": Method(
+        compress=width.compress,
+        levels="width-s{5,10,...,95}",
+        needs="sample text",
+        paper="Wanda's score over structures, as in FLAP, arXiv 2312.11983",
+        recipe="groups of heads and MLP channels of least |weight| times input norm, alike in every block, no training",
+        limits="heads go in whole groups; the MLP makes up the difference",
     ),
 }
 
@@ -47,12 +154,22 @@ class VariantInfo:
     """What a variant is and what was measured on its weights: the `variant` section of a cell's metadata.
 
     Attributes:
-        bits_per_weight: stored bits of the whole model, embeddings and scales included, over its number of weights.
-            Tensors that no method touches count as 16 bits.
+        recipe: method, settings and sample text, in words.
+        bits_per_weight: stored bits of the whole model, embeddings, scales and zero points included, over the dense
+            model's number of weights. Tensors that no method touches count as 16 bits.
         megabytes: that many bits in units of 10^6 bytes.
-        sparsity: fraction of exact zeros among the weights of the linear layers (of all matrices where there are none).
+        sparsity: fraction of the dense model's linear layers' weights (of all matrices where there are none) that are
+            exactly zero or gone.
         relative_weight_error: Frobenius norm of (dense - compressed) over that of dense, over all linear layers.
-        no_op: no weight differs from the dense model's.
+        no_op: no weight differs from the dense model's, and nothing else is rounded.
+        n_of_m_held: for N:M patterns, whether every M neighbours have M - N zeros at least; None for others.
+        off_nominal: measured sparsity, pattern or bits are not the ones the name promises.
+        relative_output_error: see `suite.compress.output_error`, on sample text no method has read; None without text.
+        layer_errors: relative weight error of each linear layer by name.
+        seconds: wall time of the compression, measuring included.
+        peak_memory_mb: highest memory meanwhile, the loaded model included; see `suite.compress.peak_memory`.
+        notes: what the method warned of.
+        saved_bytes: size of its weight files where it was saved, None otherwise.
     """
 
     name: str
@@ -64,6 +181,14 @@ class VariantInfo:
     sparsity: float
     relative_weight_error: float
     no_op: bool
+    n_of_m_held: bool | None = None
+    off_nominal: bool = False
+    relative_output_error: float | None = None
+    layer_errors: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    saved_bytes: int | None = None
 
     def as_metadata(self) -> dict[str, Any]:
         """As stored in a cell."""
@@ -72,48 +197,131 @@ class VariantInfo:
 
 def check_supported(variant: Variant) -> None:
     """Raise one line when no method here makes this variant."""
-    if variant.family != "dense" and variant.method not in METHODS:
+    if variant.family == "dense":
+        return
+    name = variant.name
+    if variant.method.startswith("gguf-"):
+        raise SuiteError(f"variant {name!r}: GGUF types are ready-made variants; name the .gguf file as the model")
+    if variant.family == "joint":
+        sparse, quantized = _parts(variant)
+        if sparse.method not in PRUNERS:
+            raise SuiteError(
+                f"variant {name!r}: joint variants prune with {', '.join(PRUNERS)}; {sparse.method} stands alone"
+            )
+        if quantized.method not in ("rtn", "gptq"):
+            raise SuiteError(
+                f"variant {name!r}: joint variants quantize with rtn or gptq, which keep zeros; "
+                f"{quantized.method} would move them"
+            )
+        check_supported(quantized)
+        return
+    if variant.method not in METHODS:
         raise unknown_name("compression method", variant.method, ["dense", *METHODS])
-    if variant.method == "magnitude" and variant.n_of_m is not None:
-        raise SuiteError(f"variant {variant.name!r}: N:M patterns are not built yet; use magnitude-s<percent>")
-    if variant.method == "rtn" and (variant.activation_bits or variant.kv_bits):
-        raise SuiteError(f"variant {variant.name!r}: rtn quantizes weights alone here; drop the a and kv parts")
+    if variant.kv_bits and variant.method not in ("rtn", "gptq"):
+        raise SuiteError(f"variant {name!r}: a quantized key-value cache goes with rtn and gptq; drop the kv part")
+    if variant.kv_bits == 4:
+        raise SuiteError(f"variant {name!r}: key-value caches are quantized to 8 bits here; use kv8")
+    if variant.method == "awq" and variant.activation_bits:
+        raise SuiteError(f"variant {name!r}: awq quantizes weights alone; drop the a part, or use smoothquant")
+    if variant.method == "smoothquant" and not variant.activation_bits:
+        raise SuiteError(f"variant {name!r}: smoothquant quantizes activations too; use smoothquant-w8a8")
 
 
-def apply(network: Any, variant: Variant) -> VariantInfo:
+def reads_text(variant: Variant) -> bool:
+    """Whether the variant's weights depend on sample text."""
+    if variant.family == "dense":
+        return False
+    if variant.family == "joint":
+        return any(reads_text(part) for part in _parts(variant))
+    return METHODS[variant.method].reads_text or variant.kv_bits is not None
+
+
+def recipe_of(variant: Variant, sample: str = "") -> str:
+    """What exactly a variant is, in words; part of the key of every cell.
+
+    Args:
+        sample: recipe of the sample text, which counts where the variant reads it.
+    """
+    if variant.family == "dense":
+        return "none"
+    if variant.family == "joint":
+        words = "; then ".join(METHODS[part.method].recipe for part in _parts(variant))
+    else:
+        words = METHODS[variant.method].recipe
+    if variant.activation_bits:
+        words += f"; activations int{variant.activation_bits}, symmetric, one scale a token"
+    if variant.kv_bits:
+        words += "; key-value cache fp8 (e4m3), one scale a layer"
+    return f"{words}; sample text {sample}" if sample and reads_text(variant) else words
+
+
+def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) -> VariantInfo:
     """Compress a loaded network in place.
 
     Args:
         network: a transformers causal language model, dense.
         variant: what to make of it; ``dense`` changes nothing and measures it.
+        tokens: sample text as the model's tokens; None will do for methods that read none, and leaves the output error
+            unmeasured.
 
     Raises:
-        SuiteError: an unknown method, an unsupported architecture, or a group size that does not fit.
+        SuiteError: an unknown method, an unsupported architecture, a group size that does not fit, or no sample text
+            for a method that reads it.
     """
     check_supported(variant)
+    begin = time.perf_counter()
+    peak_memory.reset()
     params = sum(parameter.numel() for parameter in network.parameters())
     if variant.family == "dense":
-        try:
-            matrices = [module.weight for _, module in linear_layers(network)]
-        except SuiteError:  # what no method here can compress can still be scored as it is
-            matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
-        zeros = sum(int((weight == 0).sum()) for weight in matrices)
-        weights = sum(weight.numel() for weight in matrices)
-        return _info(variant, "none", STORED_BITS * params, params, zeros / weights, 0.0, no_op=False)
-    method = METHODS[variant.method]
-    changes = method.compress(network, variant)
-    touched = sum(change.weights for change in changes)
-    bits = sum(change.bits for change in changes) + STORED_BITS * (params - touched)
-    norm = sum(change.squared_norm for change in changes)
-    error = math.sqrt(sum(change.squared_error for change in changes) / norm) if norm else 0.0
-    zeros = sum(change.zeros for change in changes)
-    changed = any(change.changed for change in changes)
-    return _info(variant, method.recipe, bits, params, zeros / touched, error, no_op=not changed)
+        return _dense(network, variant, params)
+    if tokens is None and reads_text(variant):
+        raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
+    before = output_error.sample_logits(network, tokens) if tokens is not None else None
+    outcome = _compress(network, variant, tokens)
+    moved = None
+    if tokens is not None and before is not None:
+        moved = output_error.relative_error(before, output_error.sample_logits(network, tokens))
+    bits = sum(change.bits for change in outcome.changes) + STORED_BITS * _untouched(network)
+    info = describe(
+        network,
+        variant,
+        outcome.changes,
+        bits=bits,
+        params=params,
+        moved=moved,
+        recipe=recipe_of(variant, tokens.recipe if tokens else ""),
+    )
+    return replace(
+        info,
+        seconds=round(time.perf_counter() - begin, 3),
+        peak_memory_mb=peak_memory.megabytes(),
+        notes=[*outcome.notes, *info.notes],
+    )
 
 
-def _info(
-    variant: Variant, recipe: str, bits: float, params: int, sparsity: float, error: float, *, no_op: bool
+def describe(
+    network: Any,
+    variant: Variant,
+    changes: list[LayerChange],
+    *,
+    bits: float,
+    params: int,
+    moved: float | None,
+    recipe: str,
 ) -> VariantInfo:
+    """What was measured on a compressed network, with its gates.
+
+    Args:
+        changes: one record a linear layer of the dense network.
+        bits: stored bits of the whole compressed model.
+        params: weights of the dense model.
+        moved: relative output error, None when not measured.
+    """
+    norm = sum(change.squared_norm for change in changes)
+    sparsity = sum(change.zeros for change in changes) / sum(change.weights for change in changes)
+    held = _pattern_held(network, variant)
+    changed = any(change.changed for change in changes) or variant.activation_bits or variant.kv_bits
+    finite = moved is None or math.isfinite(moved)
     return VariantInfo(
         name=variant.name,
         method=variant.method,
@@ -122,6 +330,127 @@ def _info(
         bits_per_weight=bits / params,
         megabytes=bits / 8e6,
         sparsity=sparsity,
-        relative_weight_error=error,
-        no_op=no_op,
+        relative_weight_error=math.sqrt(sum(change.squared_error for change in changes) / norm) if norm else 0.0,
+        no_op=not changed,
+        n_of_m_held=held,
+        off_nominal=held is False or _off_nominal(network, variant, sparsity),
+        relative_output_error=moved if finite else None,
+        layer_errors={change.name: round(change.relative_error, 6) for change in changes},
+        notes=[] if finite else ["outputs on sample text are not finite"],
+    )
+
+
+def measure_network(network: Any, variant: Variant) -> VariantInfo:
+    """What can be measured on a network that somebody else has compressed, without its dense parent.
+
+    The relative weight error is not among it: it stands as 0, and a note says so. Bits count the grids that
+    llm-compressor left on its modules.
+    """
+    from suite.compress.llm_compressor import stored_bits
+
+    changes = [
+        LayerChange(
+            name,
+            module.weight.numel(),
+            0.0,
+            0.0,
+            int((module.weight == 0).sum()),
+            stored_bits(module),
+            changed=variant.family != "dense",
+        )
+        for name, module in linear_layers(network)
+    ]
+    params = sum(module.weight.numel() for _, module in linear_layers(network)) + _untouched(network)
+    bits = sum(change.bits for change in changes) + STORED_BITS * _untouched(network)
+    info = describe(network, variant, changes, bits=bits, params=params, moved=None, recipe="given in memory")
+    # weights that are rounded in the forward pass are not on their grid in memory
+    off = info.off_nominal and variant.bits is None
+    return replace(
+        info,
+        no_op=False,
+        off_nominal=off,
+        layer_errors={},
+        notes=[*info.notes, "scored in memory: errors against the dense model are not measured"],
+    )
+
+
+def _compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
+    if variant.family != "joint":
+        return METHODS[variant.method].compress(network, variant, tokens)
+    sparse, quantized = _parts(variant)
+    with remember(network) as reference:
+        first = METHODS[sparse.method].compress(network, sparse, tokens)
+        second = METHODS[quantized.method].compress(network, quantized, tokens)
+        from suite.compress.layers import compare
+
+        modules = dict(linear_layers(network))
+        changes = [
+            compare(change.name, reference.weight(change.name).to(weight.device), weight, change.bits)
+            for change in second.changes
+            for weight in (modules[change.name].weight.data,)
+        ]
+    return Outcome(changes, [*first.notes, *second.notes])
+
+
+def _parts(variant: Variant) -> tuple[Variant, Variant]:
+    sparse, _, quantized = variant.name.partition("+")
+    return parse_variant(sparse), parse_variant(quantized)
+
+
+def _untouched(network: Any) -> int:
+    """Stored numbers outside the matrices that methods touch: embeddings, norms, biases, rotations."""
+    matrices = {id(module.weight) for _, module in linear_layers(network)}
+    return sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if id(parameter) not in matrices and not name.endswith(GRID_PARAMETERS)
+    )
+
+
+def _pattern_held(network: Any, variant: Variant) -> bool | None:
+    """Whether every M neighbours of every row have at most N weights that are not zero."""
+    if variant.n_of_m is None:
+        return None
+    n, m = variant.n_of_m
+    return all(int((module.weight.reshape(-1, m) != 0).sum(dim=1).max()) <= n for _, module in linear_layers(network))
+
+
+def _off_nominal(network: Any, variant: Variant, sparsity: float) -> bool:
+    """Whether a level is not what its name says.
+
+    Sparsity: off by more than `OFF_NOMINAL`, for structured levels by more than that and half a block; zeros beyond the
+    nominal ones are no fault where weights are rounded as well. Bits: a row of a layer, or a group, with more distinct
+    values than that many bits can tell apart.
+    """
+    if variant.sparsity is not None:
+        slack = OFF_NOMINAL
+        if variant.family == "structured":
+            slack += 0.5 / max(1, network.config.get_text_config().num_hidden_layers)
+        more = sparsity - variant.sparsity
+        if more < -slack or (more > slack and variant.bits is None):
+            return True
+    if variant.bits is None or variant.method.startswith("gguf-"):
+        return False
+    return any(
+        module.weight.data[0, : variant.group or None].unique().numel() > 2**variant.bits
+        for _, module in linear_layers(network)
+    )
+
+
+def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:
+    try:
+        matrices = [module.weight for _, module in linear_layers(network)]
+    except SuiteError:  # what no method here can compress can still be scored as it is
+        matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    zeros = sum(int((weight == 0).sum()) for weight in matrices)
+    return VariantInfo(
+        name=variant.name,
+        method=variant.method,
+        family=variant.family,
+        recipe="none",
+        bits_per_weight=STORED_BITS,
+        megabytes=STORED_BITS * params / 8e6,
+        sparsity=zeros / sum(weight.numel() for weight in matrices),
+        relative_weight_error=0.0,
+        no_op=False,
     )

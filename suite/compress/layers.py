@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
+from suite.variant import Variant
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,47 @@ class LayerChange:
     zeros: int
     bits: float
     changed: bool
+
+    @property
+    def relative_error(self) -> float:
+        """‖dense - compressed‖ / ‖dense‖, Frobenius; 0 for a matrix of zeros."""
+        return math.sqrt(self.squared_error / self.squared_norm) if self.squared_norm else 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method did.
+
+    Attributes:
+        changes: one record a matrix, in network order.
+        notes: what the method warned of, for example layers it had to treat differently.
+    """
+
+    changes: list[LayerChange]
+    notes: list[str]
+
+
+def compare(name: str, dense: torch.Tensor, stored: torch.Tensor, bits: float) -> LayerChange:
+    """The record of one matrix, from its dense and its compressed weights.
+
+    Raises:
+        SuiteError: compressed weights that are not finite.
+    """
+    import torch
+
+    if not torch.isfinite(stored).all():
+        raise SuiteError(f"layer {name}: compression made weights that are not finite; the checkpoint may be damaged")
+    dense = dense.float()
+    difference = stored.float() - dense
+    return LayerChange(
+        name=name,
+        weights=stored.numel(),
+        squared_error=float(difference.square().sum(dtype=torch.float64)),
+        squared_norm=float(dense.square().sum(dtype=torch.float64)),
+        zeros=int((stored == 0).sum()),
+        bits=bits,
+        changed=bool((difference != 0).any()),
+    )
 
 
 def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
@@ -83,21 +126,19 @@ def rewrite(
             weight = module.weight
             dense = weight.float()
             stored = change(dense, name).to(weight.dtype)
-            if not torch.isfinite(stored).all():
-                raise SuiteError(
-                    f"layer {name}: compression made weights that are not finite; the checkpoint may be damaged"
-                )
-            difference = stored.float() - dense
-            changes.append(
-                LayerChange(
-                    name=name,
-                    weights=weight.numel(),
-                    squared_error=float(difference.square().sum(dtype=torch.float64)),
-                    squared_norm=float(dense.square().sum(dtype=torch.float64)),
-                    zeros=int((stored == 0).sum()),
-                    bits=bits(stored),
-                    changed=bool((difference != 0).any()),
-                )
-            )
+            changes.append(compare(name, dense, stored, bits(stored)))
             weight.data.copy_(stored)
     return changes
+
+
+def check_pattern(network: Any, variant: Variant) -> None:
+    """Raise one line when an N:M pattern does not fit the rows of every layer."""
+    if variant.n_of_m is None:
+        return
+    n, m = variant.n_of_m
+    for name, module in linear_layers(network):
+        if module.weight.shape[1] % m:
+            raise SuiteError(
+                f"variant {variant.name!r}, layer {name}: the pattern {n}:{m} does not fit its "
+                f"{module.weight.shape[1]} inputs, which {m} does not divide; use an unstructured level"
+            )

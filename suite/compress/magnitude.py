@@ -1,21 +1,22 @@
-"""Unstructured magnitude pruning, without data: in every matrix the weights nearest to zero become zero.
+"""Magnitude pruning, without data: in every matrix the weights nearest to zero become zero.
 
 Each matrix loses the same fraction (layer-wise, as in Han et al. 2015 and as the baseline of the Wanda paper,
 arXiv 2306.11695). Exactly ``floor(s · size)`` weights go; of equal magnitudes the earlier in row order goes first, so
-the result does not depend on the machine.
+the result does not depend on the machine. N:M patterns keep the N largest of every M neighbours of a row.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from suite.compress.layers import STORED_BITS, LayerChange, rewrite
-from suite.errors import SuiteError
+from suite.compress.layers import STORED_BITS, Outcome, check_pattern, rewrite
 from suite.variant import Variant
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from suite.sample_text import SampleTokens
 
 
 def prune(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -48,10 +49,31 @@ def prune(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
     return flat.masked_fill(below, 0).reshape(weight.shape)
 
 
-def compress(network: PreTrainedModel, variant: Variant) -> list[LayerChange]:
-    """Prune every linear layer of the decoder blocks in place."""
-    sparsity = variant.sparsity
+def prune_pattern(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """Keep the `n` largest absolute values of every `m` neighbours of a row; of equal ones the later stay.
+
+    Args:
+        weight: shape [outputs, inputs], inputs divisible by m.
+
+    >>> import torch
+    >>> prune_pattern(torch.tensor([[3.0, -1.0, 2.0, 0.5]]), 2, 4).tolist()
+    [[3.0, 0.0, 2.0, 0.0]]
+    """
+    import torch
+
+    groups = weight.reshape(-1, m)
+    order = torch.argsort(groups.abs(), dim=1, stable=True)
+    pruned = torch.scatter(groups, 1, order[:, : m - n], 0.0)
+    return pruned.reshape(weight.shape)
+
+
+def compress(network: PreTrainedModel, variant: Variant, tokens: SampleTokens | None = None) -> Outcome:
+    """Prune every linear layer of the decoder blocks in place; sample text is not read."""
+    sparsity, pattern = variant.sparsity, variant.n_of_m
     assert sparsity is not None
-    if variant.n_of_m is not None:
-        raise SuiteError(f"variant {variant.name!r}: N:M patterns are not built yet; use magnitude-s<percent>")
-    return rewrite(network, lambda weight, _: prune(weight, sparsity), lambda weight: STORED_BITS * weight.numel())
+    check_pattern(network, variant)
+
+    def change(weight: torch.Tensor, _: str) -> torch.Tensor:
+        return prune(weight, sparsity) if pattern is None else prune_pattern(weight, *pattern)
+
+    return Outcome(rewrite(network, change, lambda weight: STORED_BITS * weight.numel()), [])

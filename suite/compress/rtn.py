@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from suite.compress.layers import STORED_BITS, LayerChange, rewrite
+from suite.compress.layers import STORED_BITS, Outcome, rewrite
 from suite.errors import SuiteError
 from suite.variant import Variant
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from suite.sample_text import SampleTokens
 
 
 def quantize(weight: torch.Tensor, bits: int, group: int | None = None) -> torch.Tensor:
@@ -51,12 +53,14 @@ def quantize(weight: torch.Tensor, bits: int, group: int | None = None) -> torch
     return dequantized.reshape(outputs, inputs)
 
 
-def compress(network: PreTrainedModel, variant: Variant) -> list[LayerChange]:
-    """Quantize every linear layer of the decoder blocks in place."""
+def compress(network: PreTrainedModel, variant: Variant, tokens: SampleTokens | None = None) -> Outcome:
+    """Quantize every linear layer of the decoder blocks in place; sample text is read for a key-value cache alone."""
     bits, group = variant.bits, variant.group
     assert bits is not None
     if variant.activation_bits or variant.kv_bits:
-        raise SuiteError(f"variant {variant.name!r}: rtn quantizes weights alone here; drop the a and kv parts")
+        from suite.compress.gptq import round_to_nearest
+
+        return round_to_nearest(network, variant, tokens)
 
     def change(weight: torch.Tensor, name: str) -> torch.Tensor:
         try:
@@ -68,4 +72,4 @@ def compress(network: PreTrainedModel, variant: Variant) -> list[LayerChange]:
         outputs, inputs = weight.shape
         return bits * outputs * inputs + STORED_BITS * outputs * (inputs // (group or inputs))
 
-    return rewrite(network, change, stored_bits)
+    return Outcome(rewrite(network, change, stored_bits), [])

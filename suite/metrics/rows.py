@@ -170,6 +170,8 @@ FLAGS = {
     "variant-at-chance": "this variant is not above chance",
     "no-op": "the variant changed nothing: recorded as such, or scores identical to dense",
     "requantized-parent": "the parent checkpoint was itself quantized",
+    "off-nominal": "measured sparsity, pattern or number of weight levels is not what the variant's name says",
+    "not-finite": "outputs of the compressed model on sample text are not finite",
     "drift": "16-bit arithmetic changed an answer among the items scored again in float32",
     "ties": "more than 1 % of items tie in the most likely option",
     "dense-missing": "there is no dense cell with the same model, task, scoring, prompt and shots",
@@ -436,6 +438,10 @@ def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
         flags.append("no-op")
     if cell.model.get("parent_quantization"):
         flags.append("requantized-parent")
+    if cell.variant.get("off_nominal") is True:
+        flags.append("off-nominal")
+    if any("not finite" in str(note) for note in cell.variant.get("notes") or ()):
+        flags.append("not-finite")
     changed = row.get("drift_changed_answers")
     if isinstance(changed, float) and changed > 0:
         flags.append("drift")

@@ -51,11 +51,20 @@ def in_float32(network: Any) -> Iterator[None]:
     """
     dtype = network.get_input_embeddings().weight.dtype
 
+    widened: set[int] = set()
+
+    # tensors that are wider than the network itself, as rotations are, stay as they are
     def widen(module: Any, *_: Any) -> None:
-        module.float()
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.dtype == dtype:
+                tensor.data = tensor.data.float()
+                widened.add(id(tensor))
 
     def narrow(module: Any, *_: Any) -> None:
-        module.to(dtype)
+        for tensor in (*module.parameters(), *module.buffers()):
+            if id(tensor) in widened:
+                tensor.data = tensor.data.to(dtype)
+                widened.remove(id(tensor))
 
     hooks = []
     for module in network.modules():

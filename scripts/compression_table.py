@@ -1,0 +1,121 @@
+"""Perplexity of the embedded model after every method of a configuration, written into docs/compression.md.
+
+Held-out text: CoQA's stories, which no method reads and no task scores. A variant that is measured already is not
+measured again: one JSON file each under --out, named by variant and recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from suite.checkpoint import load
+from suite.compress import apply, recipe_of
+from suite.config import RunConfig, read_config
+from suite.errors import SuiteError
+from suite.model import resolve_model
+from suite.run import resolve_device, resolve_dtype, sample_recipe, sample_tokens
+from suite.sample_text import SampleText, Sampling, tokenize
+from suite.variant import Variant, parse_variant
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "compression.md"
+START, END = "<!-- perplexity -->", "<!-- /perplexity -->"
+# sequences and tokens of held-out text
+HELD_OUT = Sampling(samples=16, length=512)
+
+
+def perplexity(checkpoint: Any) -> float:
+    """exp of the mean negative log-likelihood, nats a token, of every token but the first of each sequence."""
+    import torch
+
+    from tasks.sample_text import held_out
+
+    text = SampleText("coqa", held_out())
+    ids = tokenize(text, HELD_OUT, checkpoint.tokenizer, bos=checkpoint.bos).ids
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for row in ids:
+            tokens = torch.from_numpy(row)[None].to(checkpoint.device)
+            logits = checkpoint.network(input_ids=tokens, use_cache=False).logits[0, :-1].float()
+            loss = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum")
+            total, count = total + float(loss), count + tokens.shape[1] - 1
+    mean = total / count
+    return math.exp(mean) if math.isfinite(mean) and mean < 700 else math.inf
+
+
+def measure(config: RunConfig, variant: Variant, dtype: str, device: str) -> dict[str, Any]:
+    """Compress the configuration's model and read the held-out text."""
+    checkpoint = load(resolve_model(config.models[0]), dtype=dtype, device=device)
+    info = apply(checkpoint.network, variant, sample_tokens(checkpoint, config.sample_text, variant)).as_metadata()
+    info.pop("layer_errors")
+    return {**info, "dtype": dtype, "perplexity": perplexity(checkpoint)}
+
+
+def row(record: dict[str, Any], dense: float) -> str:
+    """One line of the table."""
+    output = record["relative_output_error"]
+    found = record["perplexity"]
+    return (
+        f"| `{record['name']}` | {found:.2f} | {found / dense:.3f} | {record['bits_per_weight']:.2f} | "
+        f"{record['sparsity']:.3f} | {record['relative_weight_error']:.4f} | "
+        f"{'–' if output is None else f'{output:.3f}'} | {record['seconds']:.0f} | {record['peak_memory_mb']:.0f} |"
+    ).replace(" inf |", " ∞ |")
+
+
+def table(records: list[dict[str, Any]], config: RunConfig) -> str:
+    """The table in Markdown, in the order of the configuration."""
+    dense = next(record["perplexity"] for record in records if record["name"] == "dense")
+    head = (
+        f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
+        f"sample text {sample_recipe(config.sample_text, [parse_variant(record['name']) for record in records])}.\n\n"
+        "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | MB |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    return "\n".join([head, *(row(record, dense) for record in records)])
+
+
+def main() -> None:
+    """Measure what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description="Perplexity after every compression method of a configuration.")
+    parser.add_argument("config", type=Path, nargs="?", default=ROOT / "configs" / "methods.yaml")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "compression_table", metavar="DIR")
+    parser.add_argument("--table-only", action="store_true", help="measure nothing, write what is there")
+    args = parser.parse_args()
+    config = read_config(args.config)
+    device = resolve_device(config.device)
+    dtype, _ = resolve_dtype(config.dtype, device) if not args.table_only else ("", {})
+    args.out.mkdir(parents=True, exist_ok=True)
+    records = []
+    for name in config.variants:
+        variant = parse_variant(name)
+        recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
+        key = hashlib.sha256(f"{config.models[0]}\0{recipe}".encode()).hexdigest()[:12]
+        file = args.out / f"{variant.file_name}-{key}.json"
+        if not file.is_file() and not args.table_only:
+            try:
+                record = measure(config, variant, dtype, device)
+            except SuiteError as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                continue
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            partial.replace(file)
+        if file.is_file():
+            records.append(json.loads(file.read_text(encoding="utf-8")))
+            print(f"{name}: perplexity {records[-1]['perplexity']:.2f}", file=sys.stderr, flush=True)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    after = rest.partition(END)[2]
+    if not after:
+        raise SystemExit(f"{DOCUMENT.name}: no {START} ... {END}")
+    DOCUMENT.write_text(f"{before}{START}\n{table(records, config)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""GPTQ (Frantar et al. 2023, arXiv 2210.17323) and round-to-nearest with quantized activations, by llm-compressor.
+
+GPTQ rounds a layer's columns one after another and moves what each rounding does to the layer's output, as sample text
+sees it, onto the columns that are still free. The grid is that of `suite.compress.rtn` (symmetric, min-max), so that
+the two differ in the rounding alone. Columns with the largest activations go first ("static" activation order), blocks
+of 128 columns, a hundredth of the mean diagonal added to the Hessian. Weights that are zero already stay zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suite.compress import llm_compressor
+from suite.compress.layers import Outcome
+from suite.compress.reference import remember
+from suite.sample_text import SampleTokens
+from suite.variant import Variant
+
+BLOCK, DAMPENING, ORDER = 128, 0.01, "static"
+
+
+def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
+    """Quantize every linear layer of the blocks in place."""
+    llm_compressor.load(variant)
+    from llmcompressor.modifiers.gptq import GPTQModifier
+
+    arguments = llm_compressor.scheme(network, variant)
+    with remember(network) as reference:
+        notes = llm_compressor.run(
+            network,
+            variant,
+            [GPTQModifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **arguments)],
+            tokens,
+        )
+        return Outcome(llm_compressor.settle(network, reference), notes)
+
+
+def round_to_nearest(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
+    """Quantize weights to the nearest grid value, and activations or the key-value cache as they come."""
+    llm_compressor.load(variant)
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    arguments = llm_compressor.scheme(network, variant)
+    with remember(network) as reference:
+        notes = llm_compressor.run(
+            network, variant, [QuantizationModifier(**arguments)], tokens if variant.kv_bits else None
+        )
+        return Outcome(llm_compressor.settle(network, reference), notes)

@@ -1,0 +1,374 @@
+"""llm-compressor, the field's library of compression methods: everything the suite needs of it, in one place.
+
+The library's recipes run on a network in memory and leave their mark on its modules: scales, and a forward pass that
+rounds weights and activations. `settle` turns that into weights that are what they will be when stored, so that they
+are rounded once and not in every forward pass; rounding of activations and of the key-value cache stays, because it
+belongs to the compressed model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from suite.compress.layers import STORED_BITS, LayerChange, compare, linear_layers
+from suite.errors import SuiteError
+from suite.sample_text import SampleTokens
+from suite.variant import Variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from suite.compress.reference import Reference
+
+PACKAGE = "llmcompressor"
+_LOG_LEVEL = "LLM_COMPRESSOR_LOG_LEVEL"
+# said of every run on a processor
+_EXPECTED = "No accelerator available"
+_ROUNDS = 16
+_LAYER = re.compile(r"\((\d+)/(\d+)\): Calibrating")
+
+
+def load(variant: Variant) -> None:
+    """Import the library, which otherwise talks to stdout while it is imported.
+
+    Raises:
+        SuiteError: it is not installed.
+    """
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise SuiteError(
+            f"variant {variant.name!r}: package {PACKAGE} is not installed; run 'make setup' or 'pip install {PACKAGE}'"
+        )
+    if PACKAGE in sys.modules:
+        return
+    given = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "ERROR"
+    try:
+        from llmcompressor.logger import LoggerConfig, configure_logger
+    finally:
+        os.environ.pop(_LOG_LEVEL)
+        if given is not None:
+            os.environ[_LOG_LEVEL] = given
+    # as it would have been
+    configure_logger(LoggerConfig())
+
+
+def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: SampleTokens | None) -> list[str]:
+    """Apply modifiers to a network in place, block after block, each block seeing what the ones before it became.
+
+    Args:
+        modifiers: llm-compressor modifiers, applied together.
+        tokens: sample text; None for recipes that read none.
+
+    Returns:
+        What the library warned of, for example layers whose Hessian could not be inverted.
+
+    Raises:
+        SuiteError: an architecture that the library cannot take apart, with its own first line.
+    """
+    from llmcompressor import oneshot
+
+    warnings: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(_quiet(f"compressing {variant.name}", warnings))
+        stack.enter_context(_without_pinning())
+        stack.enter_context(_named(network))
+        try:
+            oneshot(
+                model=network,
+                # nothing is saved here, so nothing asks this what it is
+                processor=object(),
+                recipe=list(modifiers),
+                dataset=_batches(tokens) if tokens is not None else None,
+                moe_calibrate_all_experts=False,
+            )
+        except (MemoryError, KeyboardInterrupt, SuiteError):
+            raise
+        except Exception as error:  # tracing and the modifiers raise many unrelated types
+            _forget_session()
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise SuiteError(
+                f"variant {variant.name!r}: llm-compressor cannot make it of architecture "
+                f"{network.config.model_type!r} ({type(error).__name__}: {reason}); use another method"
+            ) from error
+    return warnings
+
+
+def scheme(network: Any, variant: Variant, *, symmetric: bool = True) -> dict[str, Any]:
+    """The quantization scheme of a variant, as arguments of the library's quantizing modifiers.
+
+    Weights: integers, one scale an output row or a group. Activations: integers, symmetric, one scale a token, found
+    when the token comes. Key-value cache: 8-bit floating point (e4m3), one scale for a layer's keys and one for its
+    values, from the sample text.
+
+    Raises:
+        SuiteError: the group size does not divide a layer's inputs.
+    """
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    check_groups(network, variant)
+    weights = QuantizationArgs(
+        num_bits=variant.bits,
+        type="int",
+        symmetric=symmetric,
+        strategy="group" if variant.group else "channel",
+        group_size=variant.group,
+    )
+    activations = None
+    if variant.activation_bits:
+        activations = QuantizationArgs(
+            num_bits=variant.activation_bits, type="int", symmetric=True, strategy="token", dynamic=True
+        )
+    arguments: dict[str, Any] = {
+        "config_groups": {
+            "group_0": QuantizationScheme(targets=["Linear"], weights=weights, input_activations=activations)
+        },
+        "ignore": ignored(network),
+    }
+    if variant.kv_bits:
+        arguments["kv_cache_scheme"] = QuantizationArgs(
+            num_bits=8, type="float", symmetric=True, strategy="tensor", dynamic=False
+        )
+    return arguments
+
+
+def ignored(network: Any) -> list[str]:
+    """Linear layers that are no part of the blocks: the output head."""
+    ours = {name for name, _ in linear_layers(network)}
+    import torch
+
+    return [
+        f"re:{re.escape(name)}"
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear) and name not in ours
+    ]
+
+
+def check_groups(network: Any, variant: Variant) -> None:
+    """Raise one line when the variant's groups do not divide the rows of every layer."""
+    if variant.group is None:
+        return
+    for name, module in linear_layers(network):
+        if module.weight.shape[1] % variant.group:
+            raise SuiteError(
+                f"variant {variant.name!r}, layer {name}: group size {variant.group} does not divide the "
+                f"{module.weight.shape[1]} inputs of a layer; use a divisor, such as 32"
+            )
+
+
+def settle(network: Any, reference: Reference | None) -> list[LayerChange]:
+    """Make every layer's weight what it is when stored, and record what became of it.
+
+    Args:
+        reference: dense weights to compare with. None: the library transforms weights before it rounds them (AWQ,
+            SmoothQuant), which changes no output, so the error is that of the rounding alone.
+    """
+    import torch
+    from compressed_tensors.quantization import QuantizationStatus
+
+    changes: list[LayerChange] = []
+    with torch.inference_mode():
+        for name, module in linear_layers(network):
+            weight = module.weight
+            held = getattr(module, "quantization_scheme", None)
+            stored, bits = weight.data, STORED_BITS * float(weight.numel())
+            if held is not None and held.weights is not None:
+                stored = _on_grid(partial(_rounded, module), weight.data)
+                bits = stored_bits(module)
+            dense = weight.data if reference is None else reference.weight(name).to(weight.device)
+            changes.append(compare(name, dense, stored, bits))
+            if stored is not weight.data:
+                # an inference tensor could not be trained or saved with hooks later on
+                weight.data.copy_(stored)
+                # the library's own name for this state: weights are on their grid, the forward pass leaves them alone
+                module.quantization_status = QuantizationStatus.DECOMPRESSED
+    return changes
+
+
+def save_packed(network: Any, folder: Path) -> None:
+    """Write a network that the library has quantized in the compressed-tensors format; it scores the same afterwards.
+
+    Packing takes the dense weights away; they are unpacked again in memory.
+    """
+    from compressed_tensors.compressors import ModelCompressor
+
+    with _quiet("saving", []):
+        network.save_pretrained(folder, save_compressed=True)
+        # the library would unpack in the next forward pass of the whole network; scoring enters below that
+        ModelCompressor.from_pretrained_model(network).decompress_model(network)
+
+
+@contextmanager
+def unrounded(network: Any) -> Iterator[None]:
+    """A network that the library has quantized but that is not settled yet, as it is before rounding."""
+    from compressed_tensors.quantization import disable_quantization, enable_quantization
+
+    network.apply(disable_quantization)
+    try:
+        yield
+    finally:
+        network.apply(enable_quantization)
+
+
+def _rounded(module: Any, weight: torch.Tensor) -> torch.Tensor:
+    from compressed_tensors.quantization import forward_quantize
+
+    rounded: torch.Tensor = forward_quantize(module, weight, "weight", module.quantization_scheme.weights)
+    return rounded.to(weight.dtype)
+
+
+def _on_grid(rounded: Callable[[torch.Tensor], torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    """Round until rounding changes nothing.
+
+    The library divides by the scale in the weights' own dtype. At 8 bits in bfloat16 the quotient is off by up to half
+    a step, so that a rounded weight may be rounded to its neighbour when it is packed: the saved model would not be the
+    one that was scored.
+    """
+    import torch
+
+    stored = rounded(weight)
+    for _ in range(_ROUNDS):
+        again = rounded(stored)
+        if torch.equal(again, stored):
+            break
+        stored = again
+    return stored
+
+
+def stored_bits(module: Any) -> float:
+    """Bits that a linear layer takes when stored: weights, 16-bit scales, and zero points where the grid has any."""
+    held = getattr(module, "quantization_scheme", None)
+    if held is None or held.weights is None:
+        return STORED_BITS * float(module.weight.numel())
+    bits = held.weights.num_bits * module.weight.numel() + STORED_BITS * module.weight_scale.numel()
+    if not held.weights.symmetric:
+        bits += held.weights.num_bits * module.weight_zero_point.numel()
+    return float(bits)
+
+
+def _batches(tokens: SampleTokens) -> Any:
+    import torch
+    from torch.utils.data import DataLoader
+
+    rows = [
+        {"input_ids": torch.from_numpy(row), "attention_mask": torch.ones(len(row), dtype=torch.long)}
+        for row in tokens.ids
+    ]
+    return DataLoader(rows, batch_size=1, shuffle=False)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _named(network: Any) -> Iterator[None]:
+    """The library reads the configuration again from where the network came from; a network may come from nowhere."""
+    given = network.config._name_or_path
+    with tempfile.TemporaryDirectory(prefix="suite-") as folder:
+        network.config.save_pretrained(folder)
+        network.config._name_or_path = folder
+        try:
+            yield
+        finally:
+            network.config._name_or_path = given
+
+
+@contextmanager
+def _without_pinning() -> Iterator[None]:
+    """Skip memory pinning where there is no accelerator.
+
+    llm-compressor 0.14 pins the activations that AWQ keeps, whatever the machine; torch refuses that without an
+    accelerator. Pinning changes the speed of a later copy to one and nothing else.
+    """
+    import torch
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if torch.accelerator.is_available():
+        yield
+        return
+    given = IntermediatesCache.pin_memory
+    IntermediatesCache.pin_memory = lambda self, batch_index, input_names=None: None
+    try:
+        yield
+    finally:
+        IntermediatesCache.pin_memory = given
+
+
+@contextmanager
+def _quiet(what: str, warnings: list[str]) -> Iterator[None]:
+    """One progress bar by layer on stderr in place of the library's many and its log; its warnings are collected."""
+    from llmcompressor.logger import configure_logger
+    from loguru import logger
+    from tqdm import tqdm
+
+    bar = tqdm(desc=what, unit="layer", file=sys.stderr, leave=False, disable=None)
+
+    def by_layer(iterable: Any = None, *args: Any, desc: str = "", **more: Any) -> Any:
+        if found := _LAYER.match(desc):
+            bar.total = int(found[2])
+            bar.update(int(found[1]) - bar.n)
+        return _Silent(iterable)
+
+    patched: list[tuple[Any, Any]] = [
+        (module, module.tqdm)
+        for name, module in list(sys.modules.items())
+        if name.startswith(("llmcompressor.", "compressed_tensors.")) and hasattr(module, "tqdm")
+    ]
+
+    def collect(message: Any) -> None:
+        text = " ".join(message.record["message"].split())
+        # the library has a level of its own above warnings, for losses and times
+        if message.record["level"].name != "METRIC" and text not in warnings and not text.startswith(_EXPECTED):
+            warnings.append(text)
+
+    logger.remove()
+    sink = logger.add(collect, level="WARNING")
+    tracing = logging.getLogger("torch.fx._symbolic_trace")
+    level = tracing.level
+    tracing.setLevel(logging.ERROR)
+    for module, given in patched:
+        # some import the class, some the package
+        module.tqdm = by_layer if isinstance(given, type) else SimpleNamespace(tqdm=by_layer)
+    try:
+        yield
+    finally:
+        for module, given in patched:
+            module.tqdm = given
+        logger.remove(sink)
+        tracing.setLevel(level)
+        # as the library sets it up when it is imported
+        configure_logger()
+        bar.close()
+
+
+class _Silent:
+    """What tqdm returns, without the bar."""
+
+    def __init__(self, iterable: Any) -> None:
+        self._iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._iterable)
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def _forget_session() -> None:
+    """A recipe that failed half-way would otherwise leave its hooks to the next one."""
+    from llmcompressor.core import reset_session
+
+    reset_session()

@@ -1,0 +1,221 @@
+"""Checkpoints that somebody else compressed: what they are is read from them, and measured against their parent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from suite.checkpoint import NOTE, Checkpoint, quantization_of
+from suite.compress import VariantInfo, output_error
+from suite.compress.layers import LayerChange, compare, linear_layers
+from suite.compress.reference import Reference, remember
+from suite.errors import SuiteError
+from suite.model import Model, tensor_bits
+from suite.packed import bits_of
+from suite.sample_text import SampleTokens
+from suite.variant import Variant, parse_variant
+
+_STORED_BITS = 16.0
+# what llm-compressor's recipes call the methods that this suite names
+_RECIPES = {
+    "GPTQModifier": "gptq",
+    "AWQModifier": "awq",
+    "SmoothQuantModifier": "smoothquant",
+    "QuantizationModifier": "rtn",
+}
+
+
+def variant_of(model: Model, named: str | None = None) -> Variant:
+    """The variant that a checkpoint is, by its own account.
+
+    Args:
+        named: what the user calls it, None to read it from the checkpoint.
+
+    Raises:
+        SuiteError: a plain checkpoint, which says nothing of how it was made, without a name.
+    """
+    if named is not None and named != "dense":
+        return parse_variant(named)
+    if model.path.is_file():
+        # Model-Q4_K_M.gguf, as the files are usually called
+        found = re.search(r"(i?q\d[a-z0-9_]*|f16|bf16|f32)$", model.name.lower().replace("-", "."), flags=re.ASCII)
+        if found:
+            return parse_variant(f"gguf-{found[1]}")
+        raise SuiteError(f"model {model.id}: its name does not say its GGUF type; name it with --variant gguf-q4_k_m")
+    note = _note(model)
+    if "variant" in note:
+        return parse_variant(str(note["variant"]["name"]))
+    quantization = quantization_of(model.path)
+    method = quantization.get("quant_method")
+    if method in ("gptq", "awq"):
+        return parse_variant(_quantized(str(method), bits_of(quantization), quantization.get("group_size")))
+    if method == "bitsandbytes":
+        bits = bits_of(quantization)
+        return parse_variant(_quantized("bnb", bits, 64 if bits == 4 else None))
+    if method == "compressed-tensors":
+        return parse_variant(_compressed_tensors(model, quantization))
+    raise SuiteError(
+        f"model {model.id}: a plain checkpoint does not say how it was compressed; name it with --variant, such as "
+        "wanda-s50 (what it measures as is recorded beside that)"
+    )
+
+
+def load_ready(
+    model: Model,
+    dense: Model,
+    named: str | None,
+    *,
+    load_as: Callable[[Model], Checkpoint],
+    tokens_of: Callable[[Checkpoint], SampleTokens | None],
+) -> tuple[Checkpoint, dict[str, Any]]:
+    """Load a checkpoint as a variant of its dense parent, and measure it.
+
+    The parent is loaded first and let go again: its weights wait on disk, so that memory holds one model.
+
+    Args:
+        load_as: loads either of them in the dtype and on the device of the run.
+        tokens_of: sample text for the output error.
+
+    Returns:
+        The compressed model, named as its parent, so that its cells are compared with the parent's; and the
+        `variant` section of its cells.
+
+    Raises:
+        SuiteError: the checkpoint cannot have been made of that parent.
+    """
+    variant = variant_of(model, named)
+    parent = load_as(dense)
+    tokens = tokens_of(parent)
+    logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
+    with remember(parent.network) as reference:
+        shapes = {name: tuple(module.weight.shape) for name, module in linear_layers(parent.network)}
+        embedding = tuple(parent.network.get_input_embeddings().weight.shape)
+        info, vocabulary, bos = parent.info, parent.tokenizer.get_vocab(), parent.bos
+        del parent
+        child = load_as(model)
+        _check_parent(child, model, dense, shapes, embedding, vocabulary, info["architecture"])
+        changes = _changes(child.network, reference, shapes)
+    moved = None
+    if logits is not None and tokens is not None:
+        moved = output_error.relative_error(logits, output_error.sample_logits(child.network, tokens))
+    measured = _measured(child, model, variant, changes, info["params"], moved)
+    note = {"checkpoint": {"id": model.id, "revision": model.revision, "weights_hash": child.info["weights_hash"]}}
+    return replace(child, info=info, bos=bos), {**measured.as_metadata(), **note}
+
+
+def _quantized(method: str, bits: int | None, group: object) -> str:
+    if bits is None:
+        raise SuiteError(f"a {method} checkpoint that does not state its bits; name it with --variant {method}-w4-g128")
+    small = isinstance(group, int) and group > 0
+    return f"{method}-w{bits}-g{group}" if small else f"{method}-w{bits}"
+
+
+def _compressed_tensors(model: Model, quantization: dict[str, Any]) -> str:
+    groups = list((quantization.get("config_groups") or {}).values())
+    weights = [group["weights"] for group in groups if isinstance(group, dict) and group.get("weights")]
+    if not weights:
+        raise SuiteError(f"model {model.id}: its compressed-tensors configuration quantizes no weights; name --variant")
+    recipe = model.path / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
+    method = next((name for modifier, name in _RECIPES.items() if modifier in text), "ct")
+    activations = next((group.get("input_activations") for group in groups if group.get("input_activations")), None)
+    cache = quantization.get("kv_cache_scheme")
+    return (
+        f"{method}-w{weights[0]['num_bits']}"
+        + (f"a{activations['num_bits']}" if activations else "")
+        + (f"kv{cache['num_bits']}" if cache else "")
+        + (f"-g{weights[0]['group_size']}" if (weights[0].get("group_size") or 0) > 0 else "")
+    )
+
+
+def _note(model: Model) -> dict[str, Any]:
+    file = model.path / NOTE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{file}: damaged; make the checkpoint again with 'suite compress'") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _check_parent(
+    child: Checkpoint,
+    model: Model,
+    dense: Model,
+    shapes: dict[str, tuple[int, ...]],
+    embedding: tuple[int, ...],
+    vocabulary: dict[str, int],
+    architecture: str,
+) -> None:
+    start = f"model {model.id} was not made of {dense.id}: "
+    if child.info["architecture"] != architecture:
+        raise SuiteError(f"{start}it is a {child.info['architecture']}, the parent a {architecture}; name its parent")
+    found = tuple(child.network.get_input_embeddings().weight.shape)
+    if found != embedding:
+        raise SuiteError(
+            f"{start}its embeddings are {_sizes(found)}, the parent's {_sizes(embedding)}; name its parent"
+        )
+    for name, module in linear_layers(child.network):
+        size = tuple(module.weight.shape)
+        if name not in shapes:
+            raise SuiteError(f"{start}the parent has no layer {name}; name its parent with --dense")
+        if any(left > right for left, right in zip(size, shapes[name], strict=True)):
+            raise SuiteError(
+                f"{start}layer {name} is {_sizes(size)}, the parent's {_sizes(shapes[name])}; "
+                "name its parent with --dense"
+            )
+    if child.tokenizer.get_vocab() != vocabulary:
+        raise SuiteError(f"{start}their tokenizers differ; name its parent with --dense")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _changes(network: Any, reference: Reference, shapes: dict[str, tuple[int, ...]]) -> list[LayerChange]:
+    """One record a matrix of the parent; one that is gone or smaller counts its missing weights as zeros.
+
+    Blocks that are left are renumbered, so which of a smaller model's matrices was which is not known: there the
+    weight error is not measured.
+    """
+    import torch
+
+    modules = dict(linear_layers(network))
+    whole = all(name in modules and tuple(modules[name].weight.shape) == shape for name, shape in shapes.items())
+    changes = []
+    for name, shape in shapes.items():
+        weights = shape[0] * shape[1]
+        module = modules.get(name)
+        if module is not None and whole:
+            weight = module.weight
+            changes.append(compare(name, reference.weight(name).to(weight.device), weight.data, 0.0))
+            continue
+        left = int((module.weight != 0).sum()) if module is not None else 0
+        if module is not None and not torch.isfinite(module.weight).all():
+            raise SuiteError(f"layer {name}: weights that are not finite; the checkpoint may be damaged")
+        changes.append(LayerChange(name, weights, 0.0, 0.0, weights - left, 0.0, changed=True))
+    return changes
+
+
+def _measured(
+    child: Checkpoint,
+    model: Model,
+    variant: Variant,
+    changes: list[LayerChange],
+    params: int,
+    moved: float | None,
+) -> VariantInfo:
+    from suite.compress import describe
+
+    bits = float(tensor_bits(model.path))
+    return describe(
+        child.network,
+        variant,
+        changes,
+        bits=bits,
+        params=params,
+        moved=moved,
+        recipe=f"ready-made checkpoint, {quantization_of(model.path).get('quant_method', 'plain')}",
+    )

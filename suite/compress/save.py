@@ -1,0 +1,82 @@
+"""Writing a compressed model as a checkpoint that transformers loads and that scores the same.
+
+Methods of llm-compressor write the packed compressed-tensors format, which vLLM serves as well; everything else is a
+plain checkpoint. ``suite.json`` beside the weights says which variant of which model it is and what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from suite.checkpoint import NOTE, Checkpoint
+from suite.compress import VariantInfo
+from suite.errors import SuiteError
+
+
+def check_savable(info_method: str) -> None:
+    """Raise one line for methods whose model no loader puts together again."""
+    if info_method in ("spinquant", "quip"):
+        raise SuiteError(
+            f"{info_method}: rotates activations while it runs, and transformers does not load that back; "
+            "score it with 'suite score --variant' instead of saving it"
+        )
+
+
+def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        checkpoint: the model, compressed in place; it stays as it is.
+        info: what `suite.compress.apply` gave for it.
+        out: a folder that is not there yet, or is empty.
+
+    Returns:
+        Bytes of its weight files.
+
+    Raises:
+        SuiteError: a method that cannot be saved, a folder in the way, or a full disk.
+    """
+    check_savable(info.method)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SuiteError(f"output {out}: is there already; name a new folder")
+    partial = None
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+        _write(checkpoint, partial)
+        note = {
+            "variant": info.as_metadata(),
+            "dense": checkpoint.info,
+            "dtype": checkpoint.dtype,
+            "add_bos": checkpoint.bos is not None,
+        }
+        (partial / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
+        size = sum(file.stat().st_size for file in partial.glob("*.safetensors"))
+        with suppress(FileNotFoundError):
+            out.rmdir()
+        # mkdtemp's folder is for its owner alone
+        partial.chmod(0o755)
+        partial.rename(out)
+    except OSError as error:
+        raise SuiteError(f"output {out}: {error.strerror or error}; free space or name another folder") from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return size
+
+
+def _write(checkpoint: Checkpoint, folder: Path) -> None:
+    network: Any = checkpoint.network
+    if any(hasattr(module, "quantization_scheme") for module in network.modules()):
+        from suite.compress.llm_compressor import save_packed
+
+        save_packed(network, folder)
+    else:
+        # a pruning recipe has wrapped the method; the plain one is the class's
+        type(network).save_pretrained(network, folder)
+    checkpoint.tokenizer.save_pretrained(folder)

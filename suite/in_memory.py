@@ -1,0 +1,89 @@
+"""Scoring a model that is in memory already, such as one that a compression script has just made.
+
+>>> from suite.in_memory import score_network  # doctest: +SKIP
+>>> cell = score_network(model, tokenizer, "arc-easy", name="my-model", variant="gptq-w4-g128")  # doctest: +SKIP
+>>> write_cell(Path("run/cells/my-model.parquet"), cell)  # doctest: +SKIP
+
+The cell is like any other: `suite metrics` and `suite leaderboard` read it, beside one of the dense model under the
+same name that was scored before the compression.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from suite.cell import Cell
+from suite.checkpoint import GRID_PARAMETERS, Checkpoint
+from suite.compress import measure_network
+from suite.score.cells import make_sheet, score
+from suite.variant import parse_variant
+
+
+def score_network(
+    network: Any,
+    tokenizer: Any,
+    task: str,
+    *,
+    name: str,
+    variant: str = "dense",
+    limit: int | None = None,
+    scoring: str | None = None,
+) -> Cell:
+    """Score a transformers causal language model as it is, in three lines of somebody else's script.
+
+    Args:
+        network: on any one device, in evaluation mode or not; it is left as it was. One that llm-compressor has just
+            quantized rounds weights and activations in its forward pass, and is scored like that.
+        tokenizer: its fast tokenizer.
+        task: a built-in task, or a JSONL file.
+        name: how results call the model; the same for the dense model and for what was made of it.
+        variant: what was done to it, such as ``gptq-w4-g128``; ``dense`` for nothing.
+        limit: a fixed subset of this many items.
+        scoring: None for the task's own.
+
+    Returns:
+        The cell, its `variant` section with measured bits a weight and zeros.
+
+    Raises:
+        SuiteError: an unknown task or a malformed variant name.
+        CellFailure: scores that are not finite.
+    """
+    from tasks import get_task
+
+    what = parse_variant(variant)
+    sheet = make_sheet(get_task(task), scoring=scoring, limit=limit)
+    training = network.training
+    network.eval()
+    try:
+        ids = tokenizer("a").input_ids
+        bos = tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
+        dtype = str(network.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        params = sum(
+            parameter.numel() for key, parameter in network.named_parameters() if not key.endswith(GRID_PARAMETERS)
+        )
+        info = {
+            "name": name,
+            "id": name,
+            "source": "memory",
+            "revision": None,
+            "weights_hash": _hash(network),
+            "params": params,
+            "architecture": network.config.model_type,
+            "parent_quantization": None,
+        }
+        checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
+        return score(checkpoint, measure_network(network, what).as_metadata(), sheet)
+    finally:
+        network.train(training)
+
+
+def _hash(network: Any) -> str:
+    """SHA-256 over names and bytes of every parameter, in order of names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for key, parameter in sorted(network.named_parameters()):
+        digest.update(key.encode() + b"\0")
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return "sha256:" + digest.hexdigest()
