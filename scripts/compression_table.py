@@ -71,8 +71,10 @@ def row(record: dict[str, Any], dense: float) -> str:
 def table(records: list[dict[str, Any]], config: RunConfig) -> str:
     """The table in Markdown, in the order of the configuration."""
     dense = next(record["perplexity"] for record in records if record["name"] == "dense")
+    left = len(config.variants) - len(records)
     head = (
-        f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
+        (f"{left} of {len(config.variants)} variants are not measured yet. " if left else "")
+        + f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
         f"sample text {sample_recipe(config.sample_text, [parse_variant(record['name']) for record in records])}.\n\n"
         "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | MB |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|"

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -375,7 +376,10 @@ def _quiet() -> Iterator[None]:
     # this bar is tqdm's own and ignores transformers' switch
     gguf_utils.tqdm = functools.partial(bar, disable=True)
     try:
-        yield
+        with warnings.catch_warnings():
+            # that packed weights are made dense on loading is what is wanted
+            warnings.filterwarnings("ignore", message="You passed .quantization_config")
+            yield
     finally:
         gguf_utils.tqdm = bar
         logging.set_verbosity(verbosity)

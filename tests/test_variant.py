@@ -75,7 +75,7 @@ def test_a_name_means_one_recipe(name: str, expected: Variant) -> None:
         ("rtm-w4", "did you mean rtn?"),
         ("magnitud-s50", "did you mean magnitude?"),
         ("", "unknown compression method ''"),
-        ("4", "Valid: awq, dense, depth, gguf"),
+        ("4", "Valid: awq, bnb, ct, dense, depth, gguf"),
         ("rtn", "expected rtn-w<bits>"),
         ("rtn-", "expected rtn-w<bits>"),
         ("rtn-s50", "expected rtn-w<bits>"),

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -78,9 +79,9 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
     """
     from llmcompressor import oneshot
 
-    warnings: list[str] = []
+    said: list[str] = []
     with ExitStack() as stack:
-        stack.enter_context(_quiet(f"compressing {variant.name}", warnings))
+        stack.enter_context(_quiet(f"compressing {variant.name}", said))
         stack.enter_context(_without_pinning())
         stack.enter_context(_named(network))
         try:
@@ -101,7 +102,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
                 f"variant {variant.name!r}: llm-compressor cannot make it of architecture "
                 f"{network.config.model_type!r} ({type(error).__name__}: {reason}); use another method"
             ) from error
-    return warnings
+    return said
 
 
 def scheme(network: Any, variant: Variant, *, symmetric: bool = True) -> dict[str, Any]:
@@ -202,7 +203,8 @@ def save_packed(network: Any, folder: Path) -> None:
     """
     from compressed_tensors.compressors import ModelCompressor
 
-    with _quiet("saving", []):
+    with _quiet("saving", []), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Attempting to save a model with offloaded modules")
         network.save_pretrained(folder, save_compressed=True)
         # the library would unpack in the next forward pass of the whole network; scoring enters below that
         ModelCompressor.from_pretrained_model(network).decompress_model(network)
@@ -302,7 +304,7 @@ def _without_pinning() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(what: str, warnings: list[str]) -> Iterator[None]:
+def _quiet(what: str, said: list[str]) -> Iterator[None]:
     """One progress bar by layer on stderr in place of the library's many and its log; its warnings are collected."""
     from llmcompressor.logger import configure_logger
     from loguru import logger
@@ -325,8 +327,8 @@ def _quiet(what: str, warnings: list[str]) -> Iterator[None]:
     def collect(message: Any) -> None:
         text = " ".join(message.record["message"].split())
         # the library has a level of its own above warnings, for losses and times
-        if message.record["level"].name != "METRIC" and text not in warnings and not text.startswith(_EXPECTED):
-            warnings.append(text)
+        if message.record["level"].name != "METRIC" and text not in said and not text.startswith(_EXPECTED):
+            said.append(text)
 
     logger.remove()
     sink = logger.add(collect, level="WARNING")
