@@ -70,7 +70,7 @@ class Setting:
 
     def repetitions(self, asked: int) -> int:
         """Fewer for large samples, which take longer."""
-        return max(20, min(asked, int(asked * 1500 / self.n)))
+        return max(min(60, asked), min(asked, int(asked * 1500 / self.n)))
 
 
 NULLS = [shape for shape in SHAPES if shape not in THRESHOLDS]
@@ -82,7 +82,8 @@ def settings() -> list[Setting]:
     found = [Setting(shape) for shape in SHAPES]
     for shape in MAIN_NULLS:
         found += [Setting(shape, n=n) for n in (100, 300, 3000, 10_000)]
-        found += [Setting(shape, rise=0.9), Setting(shape, jitter=0.03), Setting(shape, n=3000, jitter=0.03)]
+        found += [Setting(shape, rise=0.9), Setting(shape, jitter=0.03)]
+        found += [Setting(shape, n=3000, jitter=0.03), Setting(shape, n=3000, jitter=0.06)]
         found += [Setting(shape, levels=4), Setting(shape, levels=5), Setting(shape, levels=8)]
         found += [Setting(shape, options=2), Setting(shape, options=6), Setting(shape, strength=1.0)]
         found += [Setting(shape, strength=4.0), Setting(shape, uneven=0.5), Setting(shape, group=4)]

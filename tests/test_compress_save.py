@@ -239,4 +239,5 @@ def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
     assert not np.allclose(cell.scores, dense.scores, atol=1e-3)
     assert cell.variant["bits_per_weight"] == pytest.approx(read_cell(out).variant["bits_per_weight"], rel=1e-9)
     assert cell.model["weights_hash"] != dense.model["weights_hash"] or cell.variant["name"] != dense.variant["name"]
+    assert cell.variant["relative_weight_error"] is None
     assert cell.model["params"] == dense.model["params"]

@@ -160,7 +160,8 @@ class VariantInfo:
         megabytes: that many bits in units of 10^6 bytes.
         sparsity: fraction of the dense model's linear layers' weights (of all matrices where there are none) that are
             exactly zero or gone.
-        relative_weight_error: Frobenius norm of (dense - compressed) over that of dense, over all linear layers.
+        relative_weight_error: Frobenius norm of (dense - compressed) over that of dense, over all linear layers; None
+            where the dense weights are not at hand.
         no_op: no weight differs from the dense model's, and nothing else is rounded.
         n_of_m_held: for N:M patterns, whether every M neighbours have M - N zeros at least; None for others.
         off_nominal: measured sparsity, pattern or bits are not the ones the name promises.
@@ -179,7 +180,7 @@ class VariantInfo:
     bits_per_weight: float
     megabytes: float
     sparsity: float
-    relative_weight_error: float
+    relative_weight_error: float | None
     no_op: bool
     n_of_m_held: bool | None = None
     off_nominal: bool = False
@@ -343,8 +344,8 @@ def describe(
 def measure_network(network: Any, variant: Variant) -> VariantInfo:
     """What can be measured on a network that somebody else has compressed, without its dense parent.
 
-    The relative weight error is not among it: it stands as 0, and a note says so. Bits count the grids that
-    llm-compressor left on its modules.
+    The relative weight error is not among it: it is None, and a note says so. Bits count the grids that llm-compressor
+    left on its modules.
     """
     from suite.compress.llm_compressor import stored_bits
 
@@ -369,6 +370,7 @@ def measure_network(network: Any, variant: Variant) -> VariantInfo:
         info,
         no_op=False,
         off_nominal=off,
+        relative_weight_error=None if variant.family != "dense" else 0.0,
         layer_errors={},
         notes=[*info.notes, "scored in memory: errors against the dense model are not measured"],
     )
