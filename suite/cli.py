@@ -120,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("second", type=Path, metavar="B")
     compared.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    exported = add("export", _export, "write a snapshot in another format")
+    exported.add_argument("format", metavar="FORMAT", help="eee (Every Eval Ever), lm-eval or model-card")
+    exported.add_argument("snapshot", type=Path, metavar="SNAPSHOT")
+    exported.add_argument("--out", required=True, type=Path, metavar="DIR")
+
     imported = add("import", _import, "turn scores made elsewhere into cells of a run directory")
     imported.add_argument("format", metavar="FORMAT", help="jsonl, npz, lm-eval or ye2024")
     imported.add_argument("source", type=Path, metavar="SRC")
@@ -277,6 +282,14 @@ def _diff(args: argparse.Namespace) -> int:
         print(json.dumps(comparison.records(), indent=1, allow_nan=False))
     else:
         print("\n".join(comparison.lines()))
+    return DONE
+
+
+def _export(args: argparse.Namespace) -> int:
+    from suite.exporters import export_snapshot
+
+    for path in export_snapshot(args.format, args.snapshot, args.out):
+        print(path)
     return DONE
 
 
