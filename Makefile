@@ -6,7 +6,7 @@ PY := .venv/bin/python
 SUITE := .venv/bin/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published clean distclean
+.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ benchmark: setup
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
 	$(PY) scripts/reproduce_published.py
+
+validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) scripts/validate_detector.py
 
 clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

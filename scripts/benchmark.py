@@ -95,11 +95,14 @@ class LmEval:
         self._answer()
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Seconds inside lm-eval's loglikelihood call, tokens it forwarded, and its accuracy."""
+        """Seconds inside lm-eval's loglikelihood call, tokens it forwarded, its accuracy under the case's scoring."""
         assert self.process.stdin is not None
         self.process.stdin.write(case.name + "\n")
         self.process.stdin.flush()
-        return self._answer()
+        answer = self._answer()
+        if case.sheet.scoring == "cloze-norm":
+            answer["accuracy"] = answer["accuracy_norm"]
+        return answer
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -145,7 +148,8 @@ for line in sys.stdin:
     clock.update(seconds=0.0, tokens=0)
     name = "suite_" + line.strip().replace("-", "_")
     result = simple_evaluate(model=lm, tasks=[name], task_manager=manager, bootstrap_iters=0, log_samples=False)
-    print("@" + json.dumps({**clock, "accuracy": result["results"][name]["acc,none"]}), flush=True)
+    print("@" + json.dumps({**clock, "accuracy": result["results"][name]["acc,none"],
+           "accuracy_norm": result["results"][name]["acc_norm,none"]}), flush=True)
 """
 
 
@@ -160,7 +164,7 @@ def _write_task(folder: Path, case: Case) -> None:
     (folder / f"{name}.yaml").write_text(
         f"task: {name}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {data}\ntest_split: test\n"
         "output_type: multiple_choice\ndoc_to_text: '{{context}}'\ndoc_to_choice: '{{options}}'\n"
-        "doc_to_target: answer\ntarget_delimiter: ' '\nmetric_list:\n  - metric: acc\n",
+        "doc_to_target: answer\ntarget_delimiter: ' '\nmetric_list:\n  - metric: acc\n  - metric: acc_norm\n",
         encoding="utf-8",
     )
 

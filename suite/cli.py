@@ -108,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("--alpha", type=float, default=0.1, help="allowed miscoverage, default 0.1")
     metrics.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
+    collapse.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    collapse.add_argument("--json", action="store_true", help="one JSON array of verdicts on stdout and nothing else")
+
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     board.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR")
@@ -248,6 +252,25 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def _collapse(args: argparse.Namespace) -> int:
+    from suite.cell import load_cells
+    from suite.config import read_config
+    from suite.metrics.rows import measure_cells
+    from suite.metrics.sample import settings_of
+    from suite.verdicts.assess import assess
+    from suite.verdicts.curves import KEPT
+
+    file = args.run_dir / "config.yaml"
+    config = read_config(file) if file.is_file() else None
+    settings = settings_of(config)
+    assessment = assess(measure_cells(load_cells([args.run_dir]), settings, keep=KEPT), settings, config=config)
+    if args.json:
+        print(json.dumps(assessment.records, indent=1, allow_nan=False))
+    else:
+        print("\n".join(assessment.lines()))
+    return DONE
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

@@ -25,6 +25,9 @@ from test_store import small_disk
 import suite.cli
 from suite.cell import cell_path, make_cell, read_cell, write_cell
 from suite.cli import main
+from suite.config import parse_config
+from suite.verdicts.synthetic import Population, draw_cells, plan_curve
+from suite.verdicts.verdict import VERDICT_KEYS
 
 QUESTIONS = [
     {
@@ -425,14 +428,14 @@ def test_metrics_prints_one_json_array_and_nothing_else(tmp_path: Path, capfd: p
     assert line.split()[:4] == ["m", "t", "dense", "60"]
 
 
-@pytest.mark.parametrize("command", ["metrics", "leaderboard"])
+@pytest.mark.parametrize("command", ["metrics", "leaderboard", "collapse"])
 def test_a_damaged_or_foreign_cell(refused: Callable[..., str], tmp_path: Path, command: str) -> None:
     path = cell_path(tmp_path / "run", small_cell())
     write_cell(path, small_cell())
     raw = bytearray(path.read_bytes())
     raw[300] ^= 0xFF
     path.write_bytes(raw)
-    target = tmp_path / "run" if command == "leaderboard" else path
+    target = path if command == "metrics" else tmp_path / "run"
     assert f"cell file {path}: " in refused(command, target)
     path.write_bytes(raw[:100])
     assert "not a readable Parquet file" in refused(command, target)
@@ -442,7 +445,7 @@ def test_a_damaged_or_foreign_cell(refused: Callable[..., str], tmp_path: Path, 
 
 def test_a_folder_without_cells(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for command in ("metrics", "leaderboard"):
+    for command in ("metrics", "leaderboard", "collapse"):
         assert "no cells in it" in refused(command, tmp_path / "empty")
 
 
@@ -452,6 +455,44 @@ def test_leaderboard_is_rewritten_from_cells(tmp_path: Path, capfd: pytest.Captu
     page = tmp_path / "page" / "LEADERBOARD.md"
     assert capfd.readouterr().out == f"{page}\n"
     assert "| m | 1B | `dense` |" in page.read_text(encoding="utf-8")
+
+
+def test_collapse_prints_the_agreed_keys_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = plan_curve(Population(), "step", levels=5, rise=0.7)
+    for cell in draw_cells(Population(), plan, n=300, seed=2):
+        write_cell(cell_path(tmp_path / "run", cell), cell)
+    assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
+    captured = capfd.readouterr()
+    records = json.loads(captured.out)
+    assert {record["metric"] for record in records} >= {"set_size", "nll", "accuracy", "lac_transfer_coverage"}
+    assert all(tuple(record) == VERDICT_KEYS for record in records)
+    (primary,) = [record for record in records if record["metric"] == "set_size"]
+    assert (primary["verdict"], primary["level"]) == ("threshold", "magnitude-s30")
+    assert main(["collapse", str(tmp_path / "run")]) == 0
+    assert "threshold at magnitude-s30" in capfd.readouterr().out
+    # the leaderboard stores the same
+    assert main(["leaderboard", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "verdicts.json").read_text(encoding="utf-8")) == records
+    assert json.loads((tmp_path / "run" / "decoupling.json").read_text(encoding="utf-8"))
+
+
+def test_collapse_counts_what_the_configuration_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = plan_curve(Population(), "step", levels=5, rise=0.7)
+    for cell in draw_cells(Population(), plan, n=300, seed=2):
+        write_cell(cell_path(tmp_path / "run", cell), cell)
+    config = parse_config(
+        {
+            "models": ["synthetic"],
+            "tasks": ["arc_easy", "sciq", "mmlu"],
+            "variants": ["dense", "magnitude-s30", "rtn-w4", "rtn-w3", "gptq-w4-g128", "gptq-w4"],
+        },
+        "here",
+    )
+    (tmp_path / "run" / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
+    (primary,) = [one for one in json.loads(capfd.readouterr().out) if one["metric"] == "set_size"]
+    # four methods (two group sizes of one count twice) on three tasks and on their average
+    assert primary["p_value"] == pytest.approx(min(1.0, 16 * primary["p_value_raw"]))
 
 
 # what works

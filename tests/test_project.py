@@ -26,7 +26,7 @@ from suite.doctor import EMBEDDED
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark"]
-TARGETS += ["clean", "distclean", "help"]
+TARGETS += ["reproduce-published", "validate-detector", "clean", "distclean", "help"]
 
 
 def text(name: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -343,6 +344,7 @@ def coverage_band(
     return float(counts[0] / n_test), float(counts[1] / n_test)
 
 
+@lru_cache(maxsize=1 << 16)
 def undercoverage_p(covered: int, n_test: int, *, n_calibration: int, alpha: float, protocol: str = "exact") -> float:
     """Exact one-sided p-value that the covered count is as low as seen, were the test items exchangeable with the
     calibration ones.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -379,13 +380,13 @@ def _temperature_replicates(
         tables[g, 0], tables[g, 1] = losses[g], point.brier
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
     totals = {key: np.zeros(sample.settings.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
+    sum_over = _fold_sums(tables.reshape(-1, len(sample)), sample.weights, several=len(usable) > 1)
     for index, deviation in zip(usable, deviations, strict=True):
         fold, rest = folds.temperature[index], folds.rescaled[index]
         place = _lowest(losses[:, fold] @ sample.weights[fold])
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
-        weights = sample.weights[rest]
-        mass = weights.sum(axis=0, dtype=np.float64)
-        sums = (tables[:, :, rest].reshape(-1, len(rest)) @ weights).reshape(len(grid), -1, len(mass))
+        mass = sample.weights[rest].sum(axis=0, dtype=np.float64)
+        sums = sum_over(rest).reshape(len(grid), -1, len(mass))
         left = np.clip(np.floor(place).astype(np.intp), 0, len(grid) - 2)
         share = place - left
         columns = np.arange(len(mass))
@@ -396,6 +397,25 @@ def _temperature_replicates(
     means = {key: total / len(usable) for key, total in totals.items()}
     means["temperature"] = np.exp(means.pop("log_temperature"))
     return means
+
+
+def _fold_sums(
+    tables: NDArray[np.float32], weights: bootstrap.Weights, *, several: bool
+) -> Callable[[NDArray[np.intp]], NDArray[np.float32]]:
+    """A function from items to the weighted sums of each table over them, shape [tables, replicates].
+
+    With several large folds of the same items, one product over all items less one over the few left out is cheaper.
+    """
+    if not several:
+        return lambda items: tables[:, items] @ weights[items]
+    whole = tables @ weights
+    everything = np.arange(tables.shape[1])
+
+    def over(items: NDArray[np.intp]) -> NDArray[np.float32]:
+        left_out = np.setdiff1d(everything, items)
+        return np.asarray(whole - tables[:, left_out] @ weights[left_out])
+
+    return over
 
 
 def _temperature_grid(scored: Scored, fold: NDArray[np.intp], fitted: Floats) -> Floats:

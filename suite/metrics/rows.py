@@ -6,7 +6,8 @@ Figures are fractions, never percent. What cannot be computed is None, with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,7 +190,6 @@ def compute_rows(
     splits: int = 100,
     replicates: int = 1000,
     seed: int = 0,
-    observe: Callable[[Scored], None] | None = None,
 ) -> list[dict[str, object]]:
     """All figures of all cells.
 
@@ -200,7 +200,6 @@ def compute_rows(
         splits: number of random splits that conformal figures are averaged over; ``ye2024`` has one.
         replicates: bootstrap replicates; 0 leaves all intervals None.
         seed: of splits, draws and bootstrap.
-        observe: called once a cell with everything that its row was made from, while that is in memory.
 
     Returns:
         One dictionary a cell with the keys `ROW_KEYS`, ordered by model, task, scoring, prompt, shots and severity.
@@ -209,16 +208,48 @@ def compute_rows(
         SuiteError: a parameter out of range.
         RuntimeError: the kernel and mapie or netcal disagree where both are defined, which is a defect.
     """
-    settings = Settings(protocol, alpha, splits, replicates, seed)
+    return [measured.row for measured in measure_cells(cells, Settings(protocol, alpha, splits, replicates, seed))]
+
+
+def measure_cells(
+    cells: Sequence[Cell],
+    settings: Settings,
+    *,
+    keep: Collection[str] = (),
+    observe: Callable[[Scored], None] | None = None,
+) -> list[Measured]:
+    """The rows of `compute_rows` with the numbers behind them.
+
+    Args:
+        keep: keys whose values and bootstrap replicates are wanted.
+        observe: called once a cell with everything that its row was made from, while that is in memory.
+    """
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
     samples = _Samples(settings)
-    rows: dict[tuple[str, str, str, str, int], list[dict[str, object]]] = {}
+    measured: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     # Curves over the same items follow one another, so that their bootstrap weights are drawn once.
     for key in sorted(curves, key=lambda key: (key[1], len(curves[key][0]), key)):
-        rows[key] = _curve_rows(sorted(curves[key], key=_severity), samples, observe)
-    return [row for key in sorted(rows) for row in rows[key]]
+        measured[key] = _measure_curve(sorted(curves[key], key=_severity), samples, keep, observe)
+    return [one for key in sorted(measured) for one in measured[key]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell's row, and for some keys the numbers behind its intervals.
+
+    Attributes:
+        cell, row: the cell and its row.
+        values: point value by key; the debiased one where intervals are based on that.
+        replicates: bootstrap values by key, shape [replicates]; cells of one curve with the same items share the
+            resampled items, so differences are paired.
+    """
+
+    cell: Cell
+    row: dict[str, object]
+    values: dict[str, float]
+    replicates: dict[str, Floats]
 
 
 def score_cell(cell: Cell, settings: Settings) -> Scored:
@@ -253,17 +284,18 @@ class _Samples:
         return Scored(cell, rows, sample)
 
 
-def _curve_rows(
-    cells: list[Cell], samples: _Samples, observe: Callable[[Scored], None] | None
-) -> list[dict[str, object]]:
+def _measure_curve(
+    cells: list[Cell], samples: _Samples, keep: Collection[str], observe: Callable[[Scored], None] | None
+) -> list[Measured]:
     dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
     dense_scored = None if dense is None else samples.scored(dense)
     at_chance = False
-    rows = []
+    result = []
     for cell in cells:
         scored = dense_scored if cell is dense and dense_scored is not None else samples.scored(cell)
         check_against_libraries(scored)
         row = _row(cell, scored)
+        figures = [scored.figures]
         flags = _flags(cell, scored, row)
         if cell is not dense and _at_chance(row):
             flags.append("variant-at-chance")
@@ -275,7 +307,9 @@ def _curve_rows(
             _leave_out(row, PAIRED_KEYS, "there is no dense cell with the same model, task, scoring, prompt and shots")
             row["n_paired"] = 0
         else:
-            flags += _compare(row, scored, dense_scored, samples)
+            more, paired_figures = _compare(row, scored, dense_scored, samples)
+            flags += more
+            figures.append(paired_figures)
         if at_chance:
             flags.append("at-chance")
         row["flags"] = [flag for flag in FLAGS if flag in flags]
@@ -283,10 +317,20 @@ def _curve_rows(
             if key not in row:
                 row[key] = None
                 _note(row, key, "no items are left to evaluate")
-        rows.append({key: row.get(key) for key in ROW_KEYS})
+        result.append(_measured(cell, {key: row.get(key) for key in ROW_KEYS}, figures, keep))
         if observe is not None:
             observe(scored)
-    return rows
+    return result
+
+
+def _measured(cell: Cell, row: dict[str, object], figures: Sequence[Figures], keep: Collection[str]) -> Measured:
+    values, replicates = {}, {}
+    for part in figures:
+        for key in keep:
+            if key in part.points and key in part.replicates:
+                values[key] = part.centres.get(key, part.points[key])
+                replicates[key] = part.replicates[key]
+    return Measured(cell, row, values, replicates)
 
 
 def _row(cell: Cell, scored: Scored) -> dict[str, object]:
@@ -411,15 +455,15 @@ def _at_chance(row: dict[str, object]) -> bool:
     return isinstance(bound, float) and bound <= chance
 
 
-def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Samples) -> list[str]:
-    """Fill in the figures against dense; returns flags."""
+def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Samples) -> tuple[list[str], Figures]:
+    """Fill in the figures against dense; returns flags and figures."""
     cell, parent = scored.cell, dense.cell
     shared = _shared_items(cell, parent)
     row["n_paired"] = len(shared)
     flags = [] if len(shared) == len(cell) == len(parent) else ["unpaired-items"]
     if len(shared) == 0:
         _leave_out(row, PAIRED_KEYS, "no item is shared with dense with equal answer and number of options")
-        return flags
+        return flags, Figures()
     if flags or dense.sample.ids != scored.sample.ids or dense.sample.units != scored.sample.units:
         scored = samples.scored(cell, shared)
         dense = Scored(parent, _rows_of(parent, scored.sample.ids), scored.sample)
@@ -430,7 +474,7 @@ def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Sa
     _changes(figures, scored, dense)
     _transfer(figures, scored, dense)
     _fill(row, figures)
-    return flags
+    return flags, figures
 
 
 def _shared_items(cell: Cell, dense: Cell) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError, unknown_name
 from suite.metrics.bootstrap import Weights, unit_weights
 from suite.metrics.folds import (
@@ -49,6 +50,12 @@ class Settings:
             raise SuiteError(f"replicates {self.replicates}: out of range, use 0 for no intervals, or 1000")
         if self.seed < 0:
             raise SuiteError(f"seed {self.seed}: out of range, use 0 or more")
+
+
+def settings_of(config: RunConfig | None) -> Settings:
+    """What the rows of a run are computed under; the defaults where there is no configuration."""
+    protocol = config.protocol if config else Protocol()
+    return Settings(protocol.name, protocol.alpha, protocol.splits, protocol.replicates, protocol.seed)
 
 
 class Sample:

@@ -1,7 +1,7 @@
 """A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
 
     manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
-    verdicts.json  LEADERBOARD.md  index.html  figures/
+    verdicts.json  decoupling.json  scale.json  LEADERBOARD.md  index.html  figures/
 
 `suite verify` makes the tables again from the cells and compares.
 """
@@ -20,7 +20,8 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
-from suite.metrics.rows import compute_rows
+from suite.metrics.rows import measure_cells
+from suite.metrics.sample import settings_of
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, Picture, draw_figures
 from suite.publish.files import write_file
@@ -33,8 +34,8 @@ from suite.publish.order import in_order
 from suite.publish.page import leaderboard_html
 from suite.publish.records import parquet_bytes
 from suite.publish.standings import Collected, Standings, standings
-from suite.publish.verdict_file import NAME as VERDICTS
-from suite.publish.verdict_file import read_verdicts, recompute_verdicts, verdict_bytes
+from suite.verdicts.assess import FILES, assess
+from suite.verdicts.curves import KEPT
 
 TAKEN = ("config.yaml", "environment.json")
 """Files of a run directory that a snapshot keeps as they are, besides the cells."""
@@ -47,62 +48,63 @@ class Computed:
     Attributes:
         rows: rounded and sorted, as published.
         standings: groups and pairs of equal size.
-        verdicts: made again from the cells, or those kept beside them; None where there are none.
-        verdicts_recomputed: whether they were made again.
+        assessed: contents of verdicts.json, decoupling.json and scale.json by name, as published.
     """
 
     cells: list[Cell]
     rows: list[dict[str, object]]
     standings: Standings
     failures: list[dict[str, Any]]
-    verdicts: list[dict[str, Any]] | None
-    verdicts_recomputed: bool
+    assessed: dict[str, list[Any]]
 
 
-def compute(folder: Path, protocol: Protocol) -> Computed:
+def compute(folder: Path, config: RunConfig | None) -> Computed:
     """Rows, standings and verdicts of the cells in a run directory or a snapshot.
+
+    Args:
+        config: as run; None for the default protocol (imported cells).
 
     Raises:
         SuiteError: no cells, or a damaged one.
     """
     cells = load_cells([folder])
     collected = Collected()
-    rows = compute_rows(
-        cells,
-        protocol=protocol.name,
-        alpha=protocol.alpha,
-        splits=protocol.splits,
-        replicates=protocol.replicates,
-        seed=protocol.seed,
-        observe=collected,
-    )
-    ordered = in_order([rounded(row) for row in rows])
-    again = recompute_verdicts(cells, ordered)
+    settings = settings_of(config)
+    measured = measure_cells(cells, settings, keep=KEPT, observe=collected)
+    ordered = in_order([rounded(one.row) for one in measured])
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],
         standings=standings(ordered, collected),
         failures=read_failures(folder),
-        verdicts=read_verdicts(folder) if again is None else again,
-        verdicts_recomputed=again is not None,
+        assessed=assess(measured, settings, config=config).files(),
     )
 
 
 def snapshot_texts(
-    computed: Computed, rows: Sequence[Mapping[str, object]], pictures: Sequence[Picture]
+    computed: Computed,
+    rows: Sequence[Mapping[str, object]],
+    pictures: Sequence[Picture],
+    *,
+    assessed: Mapping[str, list[Any]] | None = None,
 ) -> dict[str, bytes]:
     """Every text file that is made from the cells, by name: the same input gives the same bytes.
 
     Args:
-        computed: standings, failures and verdicts.
+        computed: standings, failures, and verdicts unless given.
         rows: the rows to publish; a verifier passes those of the snapshot.
         pictures: names and captions of the figures.
+        assessed: contents of the verdict files; a verifier passes those of the snapshot.
     """
+    said = computed.assessed if assessed is None else assessed
     texts = leaderboard_texts(rows, pictures, failures=computed.failures, standings=computed.standings)
-    texts["index.html"] = leaderboard_html(rows, computed.cells, computed.standings, computed.verdicts)
-    if computed.verdicts is not None:
-        texts[VERDICTS] = verdict_bytes(computed.verdicts)
-    return texts
+    texts["index.html"] = leaderboard_html(rows, computed.cells, computed.standings, said[FILES["verdicts"]])
+    return texts | {name: json_bytes(content) for name, content in said.items()}
+
+
+def json_bytes(content: object) -> bytes:
+    """JSON as it is published: the same content gives the same bytes."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
 def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[Path, list[str]]:
@@ -123,11 +125,10 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
     Raises:
         SuiteError: no cells, a damaged one, a folder that holds something else, or a full disk.
     """
-    protocol = config.protocol if config else Protocol()
     in_place = out.resolve() == run_dir.resolve()
     if not in_place:
         _check_free(out)
-    computed = compute(run_dir, protocol)
+    computed = compute(run_dir, config)
     pictures = draw_figures(computed.rows, computed.cells)
     made = snapshot_texts(computed, computed.rows, pictures)
     made["rows.parquet"] = parquet_bytes(computed.rows)
@@ -135,7 +136,12 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
     taken = taken_files(run_dir)
     checksums = {name: file_digest(run_dir / name) for name in taken}
     checksums |= {name: bytes_digest(content) for name, content in made.items()}
-    description = describe(computed.cells, protocol=protocol, config=config, environment=read_environment(run_dir))
+    description = describe(
+        computed.cells,
+        protocol=config.protocol if config else Protocol(),
+        config=config,
+        environment=read_environment(run_dir),
+    )
     made[MANIFEST] = manifest_bytes(description, checksums, code_origin())
     if in_place:
         _replace_files(out, made)

@@ -1,0 +1,1 @@
+"""Verdicts from cells: collapse, decoupling, size. Needs NumPy and SciPy; no LLM."""

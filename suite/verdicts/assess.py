@@ -1,0 +1,123 @@
+"""Everything that is said about the cells of a run beyond their rows: collapse, decoupling, size. And its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from suite.config import RunConfig
+from suite.errors import SuiteError
+from suite.metrics.rows import Measured
+from suite.metrics.sample import Settings
+from suite.variant import parse_variant
+from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.decoupling import find_couplings
+from suite.verdicts.scale import find_scale
+from suite.verdicts.verdict import Verdict, family_size, find_verdicts
+
+FILES = {"verdicts": "verdicts.json", "couplings": "decoupling.json", "scale": "scale.json"}
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Verdicts of every curve, the coupling of every variant, the size comparisons."""
+
+    verdicts: tuple[Verdict, ...]
+    couplings: tuple[dict[str, object], ...]
+    scale: tuple[dict[str, object], ...]
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        """The verdicts with their agreed keys."""
+        return [verdict.record() for verdict in self.verdicts]
+
+    def files(self) -> dict[str, list[Any]]:
+        """Contents of the three JSON files by name, numbers with four significant digits."""
+        contents = {"verdicts": self.records, "couplings": list(self.couplings), "scale": list(self.scale)}
+        return {name: _rounded(contents[key]) for key, name in FILES.items()}
+
+    def lines(self) -> list[str]:
+        """A plain summary for a terminal: primary verdicts, variants that fail silently, size comparisons."""
+        primary = [record for record in self.records if record["metric"] == PRIMARY]
+        lines = ["set size along rising compression:"]
+        lines += [f"  {_said(record)}" for record in primary] or ["  no curve: no dense cell with a variant beside it"]
+        silent = [record for record in self.couplings if record["verdict"] == "silent uncertainty loss"]
+        lines.append("accuracy alone would have passed, uncertainty does not:")
+        lines += [f"  {_coupled(record)}" for record in silent] or ["  none shown"]
+        slopes = [record for record in self.scale if record["slope"] is not None and record["task"] == MACRO]
+        slopes = slopes or [record for record in self.scale if record["slope"] is not None]
+        if self.scale:
+            lines.append("size, slope a tenfold of parameters (below zero: larger models lose less):")
+            lines += [f"  {_sloped(record)}" for record in slopes] or ["  fewer than three sizes: no slope"]
+        return lines
+
+
+def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None) -> Assessment:
+    """Judge measured cells.
+
+    Args:
+        measured: with the replicates of `suite.verdicts.curves.KEPT`.
+        config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
+    """
+    sizes = None if config is None else planned_families(config)
+    names = {str(one.cell.model["name"]) for one in measured}
+    family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(names, sizes)
+    return Assessment(
+        tuple(find_verdicts(measured, settings, family_sizes=family_sizes)),
+        tuple(find_couplings(measured, settings)),
+        tuple(find_scale(measured, protocol=settings.protocol)),
+    )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def planned_families(config: RunConfig) -> int:
+    """Primary curves of each model that a configuration plans."""
+    methods = set()
+    for name in config.variants:
+        try:
+            variant = parse_variant(name)
+        except SuiteError:
+            continue
+        if variant.family != "dense":
+            methods.add((variant.family, "gguf" if variant.method.startswith("gguf-") else variant.curve))
+    return family_size(len({task.name for task in config.tasks}), len(methods))
+
+
+def _said(record: Mapping[str, object]) -> str:
+    where = f"{record['model']} {record['method']} on {record['task']}: {record['verdict']}"
+    if record["level"] is not None:
+        where += f" at {record['level']}"
+        if (record["level_low"], record["level_high"]) != (record["level"], record["level"]):
+            where += f" ({record['level_low']} to {record['level_high']})"
+    if isinstance(record["jump"], float):
+        where += f", largest jump {record['jump']:.2f} [{record['jump_low']:.2f}, {record['jump_high']:.2f}]"
+    if isinstance(record["p_value"], float):
+        where += f", p = {record['p_value']:.2g}"
+    notes = record["notes"]
+    assert isinstance(notes, list)
+    return where + (f"; {notes[0]}" if notes and record["verdict"] != "threshold" else "")
+
+
+def _coupled(record: Mapping[str, object]) -> str:
+    return (
+        f"{record['model']} {record['variant']} on {record['task']}: accuracy {record['accuracy_change']:+.3f}, "
+        f"set size {record['set_size_change']:+.2f} "
+        f"[{record['set_size_change_low']:+.2f}, {record['set_size_change_high']:+.2f}]"
+    )
+
+
+def _sloped(record: Mapping[str, object]) -> str:
+    return (
+        f"{record['group']} {record['variant']} on {record['task']}: {record['figure']} {record['slope']:+.3f} "
+        f"[{record['slope_low']:+.3f}, {record['slope_high']:+.3f}]" + (" (confounded)" if record["confounded"] else "")
+    )

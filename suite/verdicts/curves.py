@@ -1,0 +1,262 @@
+"""From measured cells to degradation curves: one for each model, method, task and metric, and averages over tasks."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell
+from suite.errors import SuiteError
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.sample import Settings
+from suite.variant import parse_variant
+from suite.verdicts.collapse import Curve
+
+Floats = NDArray[np.float64]
+_Value = TypeVar("_Value")
+
+MACRO = "macro"
+"""Stands for the task in averages over tasks."""
+
+PRIMARY = "set_size"
+"""The metric whose verdicts count; those of the others describe."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is read along a curve.
+
+    Attributes:
+        sign: +1 where higher is worse, -1 where lower is.
+        minimum: the smallest change that matters, whatever the headroom.
+        chance: the value of an uninformative model as (row, cell) gives it; None where there is no such value.
+        bounded: whether a dense value at chance leaves nothing to lose.
+    """
+
+    sign: int
+    minimum: float
+    chance: Callable[[Mapping[str, object], Cell], float] | None = None
+    bounded: bool = False
+
+
+def _set_size_chance(row: Mapping[str, object], _: Cell) -> float:
+    return float(str(row["set_size_chance"]))
+
+
+METRICS: dict[str, Metric] = {
+    "set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
+    "lac_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
+    "aps_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
+    "nll": Metric(+1, 0.05, lambda _, cell: float(np.log(cell.n_options).mean())),
+    "ece_ts": Metric(+1, 0.02),
+    "lac_transfer_coverage": Metric(-1, 0.02),
+    "error_auroc": Metric(-1, 0.03, lambda *_: 0.5),
+    "accuracy": Metric(-1, 0.02, lambda row, _: float(str(row["chance_accuracy"]))),
+}
+"""Metrics that get a verdict; the first is the primary one."""
+
+KEPT = (*METRICS, "lac_coverage")
+"""Keys whose replicates verdicts need."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a curve belongs: everything equal but the level.
+
+    Attributes:
+        setting: scoring, prompt and shots; several are averaged in a macro-average, where it is empty.
+    """
+
+    model: str
+    family: str
+    method: str
+    task: str
+    setting: tuple[str, str, int] | tuple[()] = ()
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The cells of one curve, dense first, rising severity, no-ops left out, all on the same items."""
+
+    place: Place
+    points: tuple[Measured, ...]
+    no_ops: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Variant of each level."""
+        return tuple(str(point.cell.variant["name"]) for point in self.points)
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether dense is not clearly above chance on this task."""
+        return "at-chance" in _flags(self.points[0])
+
+    def curve(self, metric: str) -> Curve | None:
+        """One metric along the levels, higher is worse; None where a level has no value or no replicates."""
+        how = METRICS[metric]
+        values, replicates = [], []
+        for index, point in enumerate(self.points):
+            key = metric
+            if metric == "lac_transfer_coverage" and index == 0:
+                key = "lac_coverage"
+            if key not in point.values:
+                return None
+            values.append(how.sign * point.values[key])
+            replicates.append(how.sign * point.replicates[key])
+        dense = self.points[0]
+        chance = None if how.chance is None else how.sign * how.chance(dense.row, dense.cell)
+        exhausted = ""
+        if self.at_chance:
+            exhausted = "dense is not above chance on this task: nothing is left to lose"
+        elif how.bounded and chance is not None and chance - values[0] <= how.minimum:
+            exhausted = f"dense is within {how.minimum:g} of the value at chance: nothing is left to lose"
+        return Curve(
+            names=self.names,
+            values=np.array(values),
+            replicates=np.stack(replicates),
+            minimum=how.minimum,
+            chance=chance,
+            items=len(set(dense.cell.units)),
+            exhausted=exhausted,
+            dose=self._dose(),
+        )
+
+    def _dose(self) -> Floats | None:
+        known = [point.row.get("relative_weight_error") for point in self.points[1:]]
+        if not all(isinstance(error, float) for error in known):
+            return None
+        return np.array([0.0, *(float(str(error)) for error in known)])
+
+
+def collect_levels(measured: Sequence[Measured], settings: Settings) -> list[Levels]:
+    """Every curve among measured cells, in a stable order; variants with names outside the scheme belong to none.
+
+    A curve whose cells do not all have the same items is measured again on the items they share.
+    """
+    by_setting: dict[tuple[str, str, str, str, int], list[Measured]] = {}
+    for one in measured:
+        by_setting.setdefault(one.cell.curve_key, []).append(one)
+    result = []
+    for (model, task, *style), members in by_setting.items():
+        dense = next((one for one in members if one.cell.variant["name"] == "dense"), None)
+        if dense is None:
+            continue
+        for (family, method), points in _by_method(members).items():
+            no_ops = tuple(str(one.cell.variant["name"]) for one in points if "no-op" in _flags(one))
+            kept = [one for one in points if "no-op" not in _flags(one)]
+            place = Place(model, family, method, task, (str(style[0]), str(style[1]), int(str(style[2]))))
+            result.append(Levels(place, tuple(_on_shared_items([dense, *kept], settings)), no_ops))
+    return sorted(result, key=lambda levels: levels.place)
+
+
+def average(levels: Sequence[Levels], metric: str) -> Curve | None:
+    """The macro-average over tasks of one model and method: mean of task means, over the levels that every task has.
+
+    Tasks on which dense is at chance are left out, as in the leaderboard. Settings of one task are averaged first.
+    Bootstrap replicates are shuffled task by task, alike on every level, because tasks share no items: without that,
+    two tasks with equally many items would seem to move together.
+    """
+    if not levels:
+        return None
+    usable = [one for one in levels if not one.at_chance]
+    if not usable:
+        first = levels[0].curve(metric)
+        return None if first is None else replace(first, exhausted="dense is not above chance on any task")
+    names = [name for name in usable[0].names if all(name in one.names for one in usable)]
+    by_task: dict[str, list[Curve]] = {}
+    for one in usable:
+        curve = one.curve(metric)
+        if curve is None:
+            return None
+        by_task.setdefault(one.place.task, []).append(_reduced(curve, names))
+    means = [_mean(curves) for curves in by_task.values()]
+    shuffled = [_shuffled(curve, task) for curve, task in zip(means, by_task, strict=True)]
+    return _mean(shuffled)
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    chances = [curve.chance for curve in curves if curve.chance is not None]
+    whole = len(chances) == len(curves)
+    spent = [curve.exhausted for curve in curves if curve.exhausted]
+    return replace(
+        curves[0],
+        values=np.mean([curve.values for curve in curves], axis=0),
+        replicates=np.mean([curve.replicates for curve in curves], axis=0),
+        chance=float(np.mean(chances)) if whole else None,
+        items=min(curve.items for curve in curves),
+        exhausted=spent[0] if len(spent) == len(curves) else "",
+    )
+
+
+def _shuffled(curve: Curve, task: str) -> Curve:
+    order = np.random.default_rng(zlib.crc32(task.encode())).permutation(curve.replicates.shape[1])
+    return replace(curve, replicates=curve.replicates[:, order])
+
+
+def _reduced(curve: Curve, names: Sequence[str]) -> Curve:
+    rows = [curve.names.index(name) for name in names]
+    return replace(
+        curve,
+        names=tuple(names),
+        values=curve.values[rows],
+        replicates=curve.replicates[rows],
+        dose=None if curve.dose is None else curve.dose[rows],
+    )
+
+
+def _by_method(members: Sequence[Measured]) -> dict[tuple[str, str], list[Measured]]:
+    found: dict[tuple[str, str], list[tuple[tuple[float, float, float], str, Measured]]] = {}
+    for one in members:
+        name = str(one.cell.variant["name"])
+        try:
+            variant = parse_variant(name)
+        except SuiteError:
+            continue
+        if variant.family != "dense":
+            method = "gguf" if variant.method.startswith("gguf-") else variant.curve
+            found.setdefault((variant.family, method), []).append((variant.severity, name, one))
+    return {key: [one for *_, one in sorted(points, key=lambda point: point[:2])] for key, points in found.items()}
+
+
+def _on_shared_items(points: list[Measured], settings: Settings) -> list[Measured]:
+    first = points[0].cell
+    signature = dict(zip(first.ids, zip(first.answers.tolist(), first.n_options.tolist(), strict=True), strict=True))
+    shared = set(signature)
+    for point in points[1:]:
+        cell = point.cell
+        theirs = zip(cell.ids, zip(cell.answers.tolist(), cell.n_options.tolist(), strict=True), strict=True)
+        shared &= {item for item, what in theirs if signature.get(item) == what}
+    if all(len(point.cell) == len(shared) for point in points):
+        return points
+    if not shared:
+        return points[:1]
+    return measure_cells([_subset(point.cell, shared) for point in points], settings, keep=KEPT)
+
+
+def _subset(cell: Cell, ids: set[str]) -> Cell:
+    rows = np.array([row for row, item in enumerate(cell.ids) if item in ids], dtype=np.intp)
+
+    def pick(column: tuple[_Value, ...] | None) -> tuple[_Value, ...] | None:
+        return None if column is None else tuple(column[row] for row in rows)
+
+    return replace(
+        cell,
+        ids=tuple(cell.ids[row] for row in rows),
+        answers=cell.answers[rows],
+        n_options=cell.n_options[rows],
+        scores=cell.scores[rows],
+        subjects=pick(cell.subjects),
+        slices=pick(cell.slices),
+        groups=pick(cell.groups),
+    )
+
+
+def _flags(point: Measured) -> Sequence[str]:
+    flags = point.row["flags"]
+    return flags if isinstance(flags, list) else ()

@@ -1,0 +1,231 @@
+"""Does size protect? Loss of uncertainty against the number of parameters, model families first.
+
+The loss of a variant is its *inflation*: change of set size against dense as a fraction of the headroom from dense to
+chance, so that strong and weak models are on one scale. Variants are compared at equal method and equal whole-model
+bits (or equal sparsity). The slope is per tenfold parameters; below zero means that larger models lose less.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.metrics import bootstrap
+from suite.metrics.rows import Measured
+from suite.verdicts.curves import MACRO, PRIMARY
+
+Floats = NDArray[np.float64]
+
+LEAST_SIZES = 3
+BITS_ALIKE = 0.15
+"""Measured whole-model bits a weight that differ by less count as equal."""
+
+_SIZE = re.compile(r"(?<![A-Za-z0-9])(\d+(?:[._]\d+)?)\s*([bBmM])(?![A-Za-z])")
+
+
+def model_family(name: str) -> str:
+    """What models of several sizes have in common in their names: everything but the size.
+
+    >>> model_family("Llama-2-7b-hf"), model_family("meta/Llama-2-70b-hf"), model_family("Qwen-1_8B")
+    ('Llama-2-hf', 'Llama-2-hf', 'Qwen')
+    """
+    stem = name.rsplit("/", 1)[-1].split("@")[0]
+    return re.sub(r"[-_. ]{2,}", "-", _SIZE.sub("", stem)).strip("-_. ")
+
+
+@dataclass(frozen=True)
+class Sized:
+    """One model at one compression: its size, what was measured, and bootstrap values.
+
+    Attributes:
+        params_b: parameters in billions.
+        value: shape [].
+        replicates: shape [replicates]; models on the same items share resampled items.
+        bits: measured bits a weight of the whole model; None where unknown.
+    """
+
+    model: str
+    params_b: float
+    value: float
+    replicates: Floats
+    bits: float | None = None
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Least-squares slope on log10 parameters.
+
+    Attributes:
+        value: per tenfold parameters.
+        low, high: 95 % percentile interval when items and models are resampled.
+        items_low, items_high: when items alone are resampled: for these very models, not for models like them.
+    """
+
+    value: float
+    low: float
+    high: float
+    items_low: float
+    items_high: float
+
+
+def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
+    """The slope over models of at least three different sizes; None with fewer.
+
+    Each replicate draws models with replacement, and of each its value in the same bootstrap replicate of the items;
+    draws with fewer than two different sizes have no slope and are drawn again.
+
+    >>> noise = np.zeros(200)
+    >>> slope = slope_on_size([Sized(str(b), b, v, v + noise) for b, v in ((1.0, 0.5), (10.0, 0.3), (100.0, 0.1))])
+    >>> round(slope.value, 3)
+    -0.2
+    """
+    size = np.log10([one.params_b for one in models])
+    if len(np.unique(size.round(6))) < LEAST_SIZES:
+        return None
+    replicates = np.stack([one.replicates for one in models])
+    count = replicates.shape[1]
+    generator = np.random.default_rng([seed, len(models)])
+    chosen = generator.integers(0, len(models), (count, len(models)))
+    for _ in range(1000):
+        flat = np.ptp(size[chosen], axis=1) < 1e-6
+        if not flat.any():
+            break
+        chosen[flat] = generator.integers(0, len(models), (int(flat.sum()), len(models)))
+    picked = replicates[chosen, np.arange(count)[:, None]]
+    both = bootstrap.percentile_interval(_slopes(size[chosen], picked))
+    items = bootstrap.percentile_interval(_slopes(np.broadcast_to(size, (count, len(size))), replicates.T))
+    value = float(_slopes(size[None], np.array([[one.value for one in models]]))[0])
+    return Slope(value, *both, *items)
+
+
+def _slopes(size: Floats, values: Floats) -> Floats:
+    centred = size - size.mean(axis=1, keepdims=True)
+    return np.asarray((centred * values).sum(axis=1) / (centred**2).sum(axis=1))
+
+
+def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str, object]]:
+    """Size comparisons among measured cells: dense set size by size, and inflation of each variant by size.
+
+    Returns:
+        One record a task (and the mean over tasks that all models have), variant and group of models: a model family
+        with several sizes, or ``all`` families together, which is marked as confounded. `models` lists sizes, values
+        and intervals; `slope` and its intervals are None, with the reason under `notes`, for fewer than three sizes.
+    """
+    by_variant: dict[tuple[str, str], list[Sized]] = {}
+    parts: dict[tuple[str, str], dict[str, list[Sized]]] = {}
+    for task, variant, sized in _measurements(measured):
+        by_variant.setdefault((task, variant), []).append(sized)
+        parts.setdefault((variant, sized.model), {}).setdefault(task, []).append(sized)
+    _add_macro(by_variant, parts)
+    records = []
+    for (task, variant), models in sorted(by_variant.items(), key=lambda item: (item[0][0] == MACRO, item[0])):
+        models = sorted(models, key=lambda one: (one.params_b, one.model))
+        families: dict[str, list[Sized]] = {}
+        for one in models:
+            families.setdefault(model_family(one.model), []).append(one)
+        for family, members in sorted(families.items()):
+            if len({one.params_b for one in members}) > 1:
+                records.append(_record(task, variant, family, members, protocol, confounded=False))
+        if len(families) > 1:
+            records.append(_record(task, variant, "all", models, protocol, confounded=True))
+    return records
+
+
+def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, Sized]]:
+    dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
+    grouped: dict[tuple[str, str, str], list[tuple[float, Floats, float, float | None]]] = {}
+    for one in measured:
+        params = one.row["params_b"]
+        dense = dense_of.get(one.cell.curve_key)
+        if not isinstance(params, float) or dense is None or PRIMARY not in one.values or PRIMARY not in dense.values:
+            continue
+        flags = one.row["flags"]
+        assert isinstance(flags, list)
+        if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(flags):
+            continue
+        value, replicates = one.values[PRIMARY], one.replicates[PRIMARY]
+        if one is not dense:
+            chance = float(str(dense.row["set_size_chance"]))
+            room = chance - dense.values[PRIMARY]
+            if room <= 0:
+                continue
+            rooms = np.where(chance > dense.replicates[PRIMARY], chance - dense.replicates[PRIMARY], np.nan)
+            value = (value - dense.values[PRIMARY]) / room
+            replicates = (replicates - dense.replicates[PRIMARY]) / rooms
+        bits = one.row["bits_per_weight"]
+        key = (str(one.cell.task["name"]), str(one.cell.variant["name"]), str(one.cell.model["name"]))
+        grouped.setdefault(key, []).append((value, replicates, params, bits if isinstance(bits, float) else None))
+    result = []
+    for (task, variant, model), parts in grouped.items():
+        # Settings of one task (prompts) are averaged; they share items, so replicate by replicate.
+        value = float(np.mean([part[0] for part in parts]))
+        replicates = np.mean([part[1] for part in parts], axis=0)
+        result.append((task, variant, Sized(model, parts[0][2], value, replicates, parts[0][3])))
+    return result
+
+
+def _add_macro(
+    by_variant: dict[tuple[str, str], list[Sized]], parts: Mapping[tuple[str, str], Mapping[str, list[Sized]]]
+) -> None:
+    tasks = sorted({task for tasks in parts.values() for task in tasks})
+    if len(tasks) < 2:
+        return
+    for (variant, _), mine in parts.items():
+        if set(mine) != set(tasks):
+            continue
+        members = [mine[task][0] for task in tasks]
+        shuffled = []
+        for index, one in enumerate(members):
+            # Tasks share no items: shuffled task by task, alike for all models.
+            order = np.random.default_rng([index, 77]).permutation(len(one.replicates))
+            shuffled.append(one.replicates[order])
+        by_variant.setdefault((MACRO, variant), []).append(
+            Sized(
+                members[0].model,
+                members[0].params_b,
+                float(np.mean([one.value for one in members])),
+                np.mean(shuffled, axis=0),
+                members[0].bits,
+            )
+        )
+
+
+def _record(
+    task: str, variant: str, family: str, models: Sequence[Sized], protocol: str, *, confounded: bool
+) -> dict[str, object]:
+    slope = slope_on_size(models)
+    notes = []
+    if slope is None:
+        count = len({one.params_b for one in models})
+        notes.append(f"{count} sizes: no slope is drawn through fewer than {LEAST_SIZES}")
+    if confounded:
+        notes.append("across families: training data and recipe change with size, so the slope is confounded")
+    known = [one.bits for one in models if one.bits is not None]
+    if variant != "dense" and known and max(known) - min(known) > BITS_ALIKE:
+        notes.append(f"measured bits a weight differ between models ({min(known):.2f} to {max(known):.2f})")
+    listed = []
+    for one in models:
+        low, high = bootstrap.percentile_interval(one.replicates)
+        ends = (low, high) if np.isfinite(low) else (None, None)
+        listed.append(
+            {"model": one.model, "params_b": one.params_b, "value": one.value, "low": ends[0], "high": ends[1]}
+        )
+    return {
+        "task": task,
+        "variant": variant,
+        "figure": "set_size" if variant == "dense" else "inflation",
+        "group": family,
+        "confounded": confounded,
+        "protocol": protocol,
+        "models": listed,
+        "slope": None if slope is None else slope.value,
+        "slope_low": None if slope is None else slope.low,
+        "slope_high": None if slope is None else slope.high,
+        "slope_items_low": None if slope is None else slope.items_low,
+        "slope_items_high": None if slope is None else slope.items_high,
+        "notes": notes,
+    }

@@ -1,0 +1,177 @@
+"""Verdicts of a whole set of cells: every curve judged, corrected for its family, as records with the agreed keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from suite.metrics.rows import Measured
+from suite.metrics.sample import Settings
+from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
+from suite.verdicts.curves import MACRO, METRICS, PRIMARY, Levels, Place, average, collect_levels
+
+VERDICT_KEYS = (
+    "model",
+    "method",
+    "family",
+    "task",
+    "metric",
+    "verdict",
+    "level",
+    "level_low",
+    "level_high",
+    "end_of_curve",
+    "jump",
+    "jump_low",
+    "jump_high",
+    "jump_of_headroom",
+    "p_value",
+    "p_value_raw",
+    "minimum_detectable",
+    "notes",
+)
+"""Every key of a verdict record, in order."""
+
+LEAST_SIMULATIONS = 1999
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding with where it belongs and the curve it is about."""
+
+    place: Place
+    metric: str
+    finding: Finding
+    curve: Curve | None
+
+    def record(self) -> dict[str, object]:
+        """The verdict with the keys `VERDICT_KEYS`, JSON-safe; levels by the name of their variant.
+
+        `jump` is in units of the metric and positive when the metric gets worse.
+        """
+        finding, curve = self.finding, self.curve
+
+        def name(level: int | None) -> str | None:
+            return None if level is None or curve is None else curve.names[level]
+
+        headroom = None if curve is None else curve.headroom
+        return {
+            "model": self.place.model,
+            "method": self.place.method,
+            "family": self.place.family,
+            "task": self.place.task,
+            "metric": self.metric,
+            "verdict": finding.verdict,
+            "level": name(finding.level),
+            "level_low": name(finding.level_low),
+            "level_high": name(finding.level_high),
+            "end_of_curve": finding.end_of_curve,
+            "jump": finding.jump,
+            "jump_low": finding.jump_low,
+            "jump_high": finding.jump_high,
+            "jump_of_headroom": None if finding.jump is None or headroom is None else finding.jump / headroom,
+            "p_value": finding.p,
+            "p_value_raw": finding.p_raw,
+            "minimum_detectable": finding.minimum_detectable,
+            "notes": list(finding.notes),
+        }
+
+
+def find_verdicts(
+    measured: Sequence[Measured],
+    settings: Settings,
+    *,
+    family_sizes: Mapping[str, int] | None = None,
+    rule: Rule = RULE,
+) -> list[Verdict]:
+    """A verdict for each curve and metric, task by task and on the average over tasks.
+
+    Args:
+        measured: cells of `suite.metrics.rows.measure_cells` with the replicates of `suite.verdicts.curves.KEPT`.
+        family_sizes: primary curves of each model in the configuration, when more were planned than are here.
+
+    Returns:
+        In the order of model, family, method, task (averages last) and metric. Settings of one task (prompts, shots,
+        option orders) share one verdict; where they disagree it is undetermined.
+    """
+    curves = collect_levels(measured, settings)
+    members: dict[Place, list[Levels]] = {}
+    for levels in curves:
+        members.setdefault(replace(levels.place, setting=()), []).append(levels)
+    macros: dict[Place, list[Levels]] = {}
+    for levels in curves:
+        macros.setdefault(replace(levels.place, setting=(), task=MACRO), []).append(levels)
+    several = {place: group for place, group in macros.items() if len({one.place.task for one in group}) > 1}
+    models = sorted({place.model for place in members})
+    result = []
+    for model in models:
+        tasks = [place for place in members if place.model == model]
+        averages = [place for place in several if place.model == model]
+        size = max((family_sizes or {}).get(model, 0), len(tasks) + len(averages))
+        simulations = max(LEAST_SIMULATIONS, 100 * size - 1)
+        found = []
+        for place in tasks:
+            found += _of_task(place, members[place], rule, simulations)
+        for place in averages:
+            found += [
+                Verdict(place, metric, *_judged(average(several[place], metric), rule, simulations))
+                for metric in METRICS
+            ]
+        primary = [verdict for verdict in found if verdict.metric == PRIMARY]
+        corrected = correct_family([verdict.finding for verdict in primary], size=size, rule=rule)
+        replaced = {id(old): replace(old, finding=new) for old, new in zip(primary, corrected, strict=True)}
+        result += [replaced.get(id(verdict), verdict) for verdict in found]
+    order = {metric: index for index, metric in enumerate(METRICS)}
+    return sorted(
+        result,
+        key=lambda one: (
+            one.place.model,
+            one.place.family,
+            one.place.method,
+            one.place.task == MACRO,
+            one.place.task,
+            order[one.metric],
+        ),
+    )
+
+
+def family_size(tasks: int, methods: int) -> int:
+    """Primary curves of one model: each method on each task, and on their average where there are several tasks."""
+    return methods * (tasks + (1 if tasks > 1 else 0))
+
+
+def _judged(curve: Curve | None, rule: Rule, simulations: int) -> tuple[Finding, Curve | None]:
+    if curve is None:
+        return Finding("undetermined", 0.0, notes=("some level has no value",)), None
+    return judge(curve, rule=rule, simulations=simulations), curve
+
+
+def _of_task(place: Place, settings: Sequence[Levels], rule: Rule, simulations: int) -> list[Verdict]:
+    result = []
+    for metric in METRICS:
+        judged = [_judged(levels.curve(metric), rule, simulations) for levels in settings]
+        no_ops = sorted({name for levels in settings for name in levels.no_ops})
+        finding, curve = _agreed(judged, settings)
+        if no_ops:
+            finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
+        result.append(Verdict(place, metric, finding, curve))
+    return result
+
+
+def _agreed(judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]) -> tuple[Finding, Curve | None]:
+    """The verdict of several settings of one task: theirs where they agree, with the largest p; else undetermined."""
+    if len(judged) == 1:
+        return judged[0]
+    kinds = {
+        (finding.verdict, None if finding.level is None or curve is None else curve.names[finding.level])
+        for finding, curve in judged
+    }
+    finding, curve = max(judged, key=lambda one: 1.0 if one[0].p_raw is None else one[0].p_raw)
+    if len({verdict for verdict, _ in kinds}) == 1 and (finding.verdict != "threshold" or len(kinds) == 1):
+        return replace(finding, notes=(*finding.notes, f"{len(judged)} settings agree")), curve
+    said = "; ".join(
+        f"{'/'.join(str(part) for part in levels.place.setting)}: {one.verdict}"
+        for levels, (one, _) in zip(settings, judged, strict=True)
+    )
+    note = f"settings of the task disagree ({said})"
+    return Finding("undetermined", finding.practical_minimum, p_raw=finding.p_raw, p=finding.p, notes=(note,)), curve

@@ -1,0 +1,104 @@
+"""Size comparisons: the slope against scipy, model families by name, and what is not said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from suite.cell import Cell
+from suite.metrics.rows import measure_cells
+from suite.metrics.sample import Settings
+from suite.verdicts.curves import KEPT
+from suite.verdicts.scale import Sized, find_scale, model_family, slope_on_size
+from suite.verdicts.synthetic import Plan, Population, draw_cells
+
+FAST = Settings(splits=5, replicates=150)
+
+
+def test_slope_is_least_squares_on_log_parameters() -> None:
+    generator = np.random.default_rng(0)
+    sizes, values = np.array([1.2, 3.0, 8.0, 70.0]), np.array([0.4, 0.35, 0.1, 0.05])
+    noise = generator.normal(0, 0.02, (4, 1000))
+    slope = slope_on_size([Sized(f"m-{b}b", b, v, v + e) for b, v, e in zip(sizes, values, noise, strict=True)])
+    assert slope is not None
+    expected = stats.linregress(np.log10(sizes), values)
+    assert slope.value == pytest.approx(expected.slope)
+    centred = np.log10(sizes) - np.log10(sizes).mean()
+    error = 0.02 / np.sqrt((centred**2).sum())
+    assert slope.items_high - slope.items_low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    # resampling models as well can only say less
+    assert slope.high - slope.low > slope.items_high - slope.items_low
+
+
+def test_items_that_models_share_do_not_blur_the_slope() -> None:
+    common = np.random.default_rng(0).normal(0, 0.3, 500)
+    models = [Sized(f"m-{b}b", b, 0.5, 0.5 + common) for b in (1.0, 10.0, 100.0)]
+    slope = slope_on_size(models)
+    assert slope is not None
+    assert (slope.items_low, slope.items_high) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_two_sizes_have_no_slope() -> None:
+    noise = np.zeros(100)
+    assert slope_on_size([Sized("a-1b", 1.0, 0.1, noise), Sized("a-7b", 7.0, 0.2, noise)]) is None
+    assert slope_on_size([Sized("a-1b", 1.0, 0.1, noise)] * 3) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("Llama-2-13b-hf", "Llama-2-hf"),
+        ("meta-llama/Llama-2-70b-hf@abc", "Llama-2-hf"),
+        ("Qwen-1_8B", "Qwen"),
+        ("Qwen-72B", "Qwen"),
+        ("smollm2-135m", "smollm2"),
+        ("Llama-3.2-1B", "Llama-3.2"),
+        ("gemma-3-270m", "gemma-3"),
+        ("mpt-7b", "mpt"),
+    ],
+)
+def test_family_is_the_name_without_its_size(name: str, family: str) -> None:
+    assert model_family(name) == family
+
+
+def models_of_sizes(sizes: dict[str, float], variant_noise: dict[str, float]) -> list[Cell]:
+    cells = []
+    for name, params in sizes.items():
+        levels = np.array([0.5, variant_noise[name]])
+        for cell in draw_cells(Population(), Plan(levels, np.zeros(2)), n=400, seed=1):
+            cells.append(replace(cell, model={"name": name, "params": params * 1e9}))
+    return cells
+
+
+def test_records_of_a_run_with_three_sizes() -> None:
+    sizes = {"a-1b": 1.0, "a-7b": 7.0, "a-70b": 70.0, "other-7b": 7.0}
+    noise = {"a-1b": 4.0, "a-7b": 2.5, "a-70b": 1.2, "other-7b": 3.0}
+    measured = measure_cells(models_of_sizes(sizes, noise), FAST, keep=KEPT)
+    records = find_scale(measured, protocol="exact")
+    by = {(record["variant"], record["group"]): record for record in records}
+    assert set(by) == {("dense", "a"), ("dense", "all"), ("magnitude-s10", "a"), ("magnitude-s10", "all")}
+    within = by["magnitude-s10", "a"]
+    assert within["figure"] == "inflation"
+    assert within["confounded"] is False
+    assert [m["model"] for m in within["models"]] == ["a-1b", "a-7b", "a-70b"]  # type: ignore[attr-defined]
+    assert float(str(within["slope"])) < -0.1
+    assert by["magnitude-s10", "all"]["confounded"] is True
+    assert by["dense", "a"]["figure"] == "set_size"
+    # inflation is the change as a fraction of the way to chance
+    rows = {(one.row["model"], one.row["variant"]): one.row for one in measured}
+    dense, worse = rows["a-1b", "dense"], rows["a-1b", "magnitude-s10"]
+    expected = (float(str(worse["set_size"])) - float(str(dense["set_size"]))) / (
+        float(str(dense["set_size_chance"])) - float(str(dense["set_size"]))
+    )
+    assert within["models"][0]["value"] == pytest.approx(expected)  # type: ignore[index]
+
+
+def test_two_sizes_are_shown_without_a_slope() -> None:
+    measured = measure_cells(models_of_sizes({"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}), FAST, keep=KEPT)
+    records = find_scale(measured, protocol="exact")
+    assert records
+    assert all(record["slope"] is None for record in records)
+    assert all("no slope" in str(record["notes"]) for record in records)
