@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, metavar="RUN_DIR", help="default: runs/<name of the configuration>")
     run.add_argument("--limit", type=int, metavar="N", help="items a task, overriding the configuration")
     run.add_argument("--only", metavar="GLOB", help="cells whose model/task/variant, or any of the three, match")
-    run.add_argument("--dry-run", action="store_true", help="list the cells and stop")
+    run.add_argument("--dry-run", action="store_true", help="list cells, tokens, memory, hours and stop")
+    run.add_argument("--dense-from", type=Path, metavar="SNAPSHOT", help="take dense cells from a published snapshot")
 
     score = add("score", _score, "score one model, variant and task into a cell file")
     score.add_argument("--model", required=True, metavar="M", help="embedded name, hub id org/name@rev, folder, .gguf")
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from suite.config import read_config
-    from suite.run import execute, plan, resolve_device
+    from suite.run import execute, resolve_device
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
@@ -168,12 +169,15 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         if args.limit is not None:
             config = replace(config, tasks=tuple(replace(task, limit=args.limit) for task in config.tasks))
-        cells = plan(config, out, dtype=config.dtype, device=resolve_device(config.device), only=args.only)
-        for cell in cells:
-            print(f"{cell.label}\t{cell.sheet.scoring}\t{len(cell.sheet.questions)} items")
-        print(f"{len(cells)} cells, {sum(len(cell.sheet.questions) for cell in cells)} items", file=sys.stderr)
+        from suite.dtype import measure_dtypes
+        from suite.estimate import estimate, measured_gflops
+
+        found = estimate(config, only=args.only)
+        print("\n".join(found.lines()))
+        speed = measured_gflops(config.dtype, measure_dtypes(resolve_device(config.device)))
+        print("\n".join(found.summary(speed)), file=sys.stderr)
         return DONE
-    result = execute(config, out, limit=args.limit, only=args.only)
+    result = execute(config, out, limit=args.limit, only=args.only, dense_from=args.dense_from)
     print(f"\nleaderboard: {result.leaderboard}")
     print(f"figures:     {result.leaderboard.parent / 'figures'}")
     if result.highlights:

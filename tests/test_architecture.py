@@ -31,7 +31,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importers": (),
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
-    "run": ("compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
+    "estimate": ("compress", "score", "metrics", "tasks"),
+    "dense_from": ("run", "publish", "metrics"),
+    "run": ("dense_from", "compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
 }
 ANYTHING = ("cli", "__main__", "__init__")
 

@@ -102,20 +102,10 @@ def test_publishing_in_place_gives_the_same_bytes_and_removes_old_pictures(made:
     assert contents(copy) == contents(made)
 
 
-def test_verdicts_beside_the_cells_are_part_of_it(made: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(made, tmp_path / "run"))
-    verdict = {"model": "small-100m", "method": "rtn", "task": "macro", "metric": "accuracy", "verdict": "threshold"}
-    (run / "verdicts.json").write_text(json.dumps([verdict]))
-    out = publish(run, tmp_path / "out")
-    assert json.loads((out / "verdicts.json").read_text()) == [verdict]
-    assert "Where it breaks" in (out / "index.html").read_text(encoding="utf-8")
-    report = verify(out)
-    assert report.problems == []
-    assert any("verdicts.json" in remark for remark in report.remarks)
-    for damaged in ("{}", "[3]", "[{}]", "no"):
-        (run / "verdicts.json").write_text(damaged)
-        with pytest.raises(SuiteError, match=r"verdicts\.json"):
-            publish(run, tmp_path / "other")
+def test_verdicts_are_part_of_it_and_on_the_page(made: Path) -> None:
+    verdicts = json.loads((made / "verdicts.json").read_text(encoding="utf-8"))
+    assert {(v["model"], v["method"]) for v in verdicts} >= {(model, "rtn") for model in MODELS}
+    assert "Where it breaks" in (made / "index.html").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- whole or absent

@@ -248,9 +248,13 @@ def test_a_note_of_the_publisher_is_a_remark(copy: Path) -> None:
     assert (report.problems, report.remarks) == ([], ["README.md: not part of the snapshot"])
 
 
-def test_verdicts_beside_the_cells_are_held_against_their_checksum(copy: Path) -> None:
-    (copy / "verdicts.json").write_text("[]\n")
-    assert "verdicts.json: foreign file, the manifest does not list it" in problems(copy)
+def test_a_forged_verdict_under_a_forged_manifest_is_named(copy: Path) -> None:
+    file = copy / "verdicts.json"
+    verdicts = json.loads(file.read_text(encoding="utf-8"))
+    verdicts[0]["verdict"] = "none" if verdicts[0]["verdict"] != "none" else "threshold"
+    file.write_text(json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sign(copy)
+    assert any(problem.startswith("verdicts.json: line ") for problem in problems(copy))
 
 
 @pytest.mark.parametrize("what", ["absent", "empty", "file"])

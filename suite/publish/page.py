@@ -271,5 +271,7 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]] | None) -> list[str]:
         "<h2>Where it breaks</h2>",
         "<p>One line a curve and metric: whether it falls off at a threshold, gradually, or not at all. The p-value is "
         "adjusted for the number of curves; every figure is in verdicts.json.</p>",
+        f"<details><summary>{len(body)} verdicts</summary>",
         *_table((*keys, "jump", "p"), body, left=(0, 1, 2, 3, 4)),
+        "</details>",
     ]
