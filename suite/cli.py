@@ -172,9 +172,10 @@ def _run(args: argparse.Namespace) -> int:
         from suite.dtype import measure_dtypes
         from suite.estimate import estimate, measured_gflops
 
+        device = resolve_device(config.device)
         found = estimate(config, only=args.only)
         print("\n".join(found.lines()))
-        speed = measured_gflops(config.dtype, measure_dtypes(resolve_device(config.device)))
+        speed = measured_gflops(config.dtype, measure_dtypes(device))
         print("\n".join(found.summary(speed)), file=sys.stderr)
         return DONE
     result = execute(config, out, limit=args.limit, only=args.only, dense_from=args.dense_from)

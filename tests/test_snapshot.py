@@ -20,7 +20,6 @@ from test_leaderboard_synthetic import synthetic_cells
 from suite.cell import load_cells
 from suite.cli import main
 from suite.errors import SuiteError
-from suite.metrics.rows import compute_rows
 from suite.publish import snapshot as snapshot_module
 from suite.publish.verify import verify
 
@@ -275,11 +274,3 @@ def test_one_cell_alone_is_a_snapshot_too(tmp_path: Path) -> None:
     assert lines(out / "ranking.csv") == []
     assert (out / "ranking.csv").read_text().startswith("task,")
     assert verify(out).problems == []
-
-
-def test_observing_rows_changes_nothing() -> None:
-    cells = synthetic_cells(variants=("dense", "rtn-w4"), tasks={"sciq": 4}, n=30)
-    seen: list[object] = []
-    plain = compute_rows(cells, splits=3, replicates=10)
-    assert compute_rows(cells, splits=3, replicates=10, observe=seen.append) == plain
-    assert len(seen) == 2
