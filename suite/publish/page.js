@@ -13,7 +13,7 @@
       document.getElementById(id),
     ]),
   );
-  const PAGE = 200;
+  const PAGE = 100;
   let state = { sort: null, down: false, shown: PAGE };
 
   const element = (name, text, className) => {
