@@ -2,8 +2,9 @@
 
     .venv/bin/python scripts/leaderboard_speed.py [--items 100] [--out DIR]
 
-Prints seconds of each stage, by the clock and of the processor (rows and verdicts from cells; figures; tables and page), the size of the page and, where
-Chromium is installed, milliseconds of sorting it. Published in docs/leaderboard.md.
+Prints seconds of each stage, by the clock and of the processor (rows and verdicts from cells; figures; tables and
+page), the size of the page and, where Chromium is installed, milliseconds of sorting it. Some of it is in
+docs/leaderboard.md.
 """
 
 from __future__ import annotations
