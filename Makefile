@@ -52,6 +52,9 @@ reproduce-published: setup ## compare with the published tables of arXiv 2401.12
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) scripts/validate_detector.py
 
+reproduce-paper: setup ## the 12-model run of configs/paper.yaml (needs accelerators and days; see 'suite run --dry-run')
+	$(SUITE) run configs/paper.yaml --out runs/paper
+
 clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, metavar="RUN_DIR", help="default: runs/<name of the configuration>")
     run.add_argument("--limit", type=int, metavar="N", help="items a task, overriding the configuration")
     run.add_argument("--only", metavar="GLOB", help="cells whose model/task/variant, or any of the three, match")
-    run.add_argument("--dry-run", action="store_true", help="list the cells and stop")
+    run.add_argument("--dry-run", action="store_true", help="list cells, tokens, memory, hours and stop")
+    run.add_argument("--dense-from", type=Path, metavar="SNAPSHOT", help="take dense cells from a published snapshot")
 
     score = add("score", _score, "score one model, variant and task into a cell file")
     score.add_argument("--model", required=True, metavar="M", help="embedded name, hub id org/name@rev, folder, .gguf")
@@ -149,6 +150,11 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("second", type=Path, metavar="B")
     compared.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    exported = add("export", _export, "write a snapshot in another format")
+    exported.add_argument("format", metavar="FORMAT", help="eee (Every Eval Ever), lm-eval or model-card")
+    exported.add_argument("snapshot", type=Path, metavar="SNAPSHOT")
+    exported.add_argument("--out", required=True, type=Path, metavar="DIR")
+
     imported = add("import", _import, "turn scores made elsewhere into cells of a run directory")
     imported.add_argument("format", metavar="FORMAT", help="jsonl, npz, lm-eval or ye2024")
     imported.add_argument("source", type=Path, metavar="SRC")
@@ -180,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from suite.config import read_config
-    from suite.run import execute, plan, resolve_device
+    from suite.run import execute, resolve_device
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
@@ -188,12 +194,16 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         if args.limit is not None:
             config = replace(config, tasks=tuple(replace(task, limit=args.limit) for task in config.tasks))
-        cells = plan(config, out, dtype=config.dtype, device=resolve_device(config.device), only=args.only)
-        for cell in cells:
-            print(f"{cell.label}\t{cell.sheet.scoring}\t{len(cell.sheet.questions)} items")
-        print(f"{len(cells)} cells, {sum(len(cell.sheet.questions) for cell in cells)} items", file=sys.stderr)
+        from suite.dtype import measure_dtypes
+        from suite.estimate import estimate, measured_gflops
+
+        device = resolve_device(config.device)
+        found = estimate(config, only=args.only)
+        print("\n".join(found.lines()))
+        speed = measured_gflops(config.dtype, measure_dtypes(device))
+        print("\n".join(found.summary(speed)), file=sys.stderr)
         return DONE
-    result = execute(config, out, limit=args.limit, only=args.only)
+    result = execute(config, out, limit=args.limit, only=args.only, dense_from=args.dense_from)
     print(f"\nleaderboard: {result.leaderboard}")
     print(f"figures:     {result.leaderboard.parent / 'figures'}")
     if result.highlights:
@@ -419,6 +429,14 @@ def _diff(args: argparse.Namespace) -> int:
         print(json.dumps(comparison.records(), indent=1, allow_nan=False))
     else:
         print("\n".join(comparison.lines()))
+    return DONE
+
+
+def _export(args: argparse.Namespace) -> int:
+    from suite.exporters import export_snapshot
+
+    for path in export_snapshot(args.format, args.snapshot, args.out):
+        print(path)
     return DONE
 
 

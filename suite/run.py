@@ -92,6 +92,7 @@ def execute(
     *,
     limit: int | None = None,
     only: str | None = None,
+    dense_from: Path | None = None,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RunResult:
     """Score what is missing, then compute and publish.
@@ -100,6 +101,7 @@ def execute(
         out: the run directory, made when it is not there.
         limit: overrides every task's own limit (a quick trial).
         only: a glob over ``model/task/variant`` or over any one of the three; other cells are left as they are.
+        dense_from: a snapshot whose dense cells are taken instead of scored, where they are of the same content.
 
     Raises:
         SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
@@ -113,6 +115,10 @@ def execute(
         _remove_unfinished(out)
         _keep_environment(environment, out)
         _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
+        if dense_from is not None:
+            from suite.dense_from import take_dense
+
+            log(f"{take_dense(dense_from, planned, log)} dense cells from {dense_from}")
         scored, reused, failures = _score_all(planned, out, config, environment, log)
         shutil.rmtree(out / ".partial", ignore_errors=True)
         leaderboard, highlights = publish(out, config)

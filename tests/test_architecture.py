@@ -45,7 +45,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
     "in_memory": ("compress", "score", "tasks"),
-    "run": ("compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
+    "estimate": ("compress", "score", "metrics", "tasks"),
+    "dense_from": ("run", "publish", "metrics"),
+    "run": ("dense_from", "compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
 }
 ANYTHING = ("cli", "__main__", "__init__")
 

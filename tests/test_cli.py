@@ -537,8 +537,13 @@ def test_dry_run_lists_the_cells(config: Path, capfd: pytest.CaptureFixture[str]
     args = ["run", str(config), "--dry-run", "--out", str(config.parent / "run")]
     assert main(args) == 0
     out, err = capfd.readouterr()
-    assert out == "tiny-llama/quiz/dense\tcloze-sum\t4 items\n"
-    assert err == "1 cells, 4 items\n"
+    label, scoring, items, tokens, memory = out.removesuffix("\n").split("\t")
+    assert (label, scoring, items) == ("tiny-llama/quiz/dense", "cloze-sum", "4 items")
+    assert tokens.endswith(" tokens")
+    assert memory == "0.0 GB"
+    assert err.splitlines()[0] == "1 cells, 4 items"
+    assert "hours of scoring here" in err
+    assert "n = 4: accuracy 0.626, set size 2.80" in err
     assert main([*args, "--limit", "7"]) == 0
     assert "7 items" in capfd.readouterr().out
     assert listing(config.parent) == before

@@ -25,7 +25,7 @@ import suite
 from suite.doctor import EMBEDDED
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark"]
+TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark", "reproduce-paper"]
 TARGETS += ["reproduce-published", "validate-detector", "clean", "distclean", "help"]
 
 

@@ -13,7 +13,7 @@
       document.getElementById(id),
     ]),
   );
-  const PAGE = 200;
+  const PAGE = 100;
   let state = { sort: null, down: false, shown: PAGE };
 
   const element = (name, text, className) => {
@@ -72,21 +72,21 @@
       const key = head.dataset.key;
       let cell;
       if (key === "variant") {
-        cell = element("td", undefined, "left wide");
+        cell = element("td", undefined, "left wide variant");
         const open = element("button", get(row, "variant"));
         open.type = "button";
         open.dataset.row = row.index;
         open.setAttribute("aria-haspopup", "dialog");
         cell.append(open);
+        const flags = element("div");
+        for (const [flag, words] of get(row, "flags")) {
+          const chip = element("span", words, "flag");
+          chip.title = data.flags[flag] || "";
+          flags.append(chip);
+        }
+        if (flags.childNodes.length) cell.append(flags);
       } else if (key === "model") {
         cell = element("td", data.models[get(row, "model")], "left wide");
-      } else if (key === "flags") {
-        cell = element("td", undefined, "left wide flags");
-        for (const [flag, words] of get(row, "flags")) {
-          const mark = element("span", words, "flag");
-          mark.title = data.flags[flag] || "";
-          cell.append(mark);
-        }
       } else if (key === "accuracy_group" || key === "set_size_group") {
         const group = get(row, key);
         cell = element("td", undefined);
@@ -258,7 +258,6 @@
     for (const [flag, words] of get(row, "flags")) {
       facts.append(element("dt", words), element("dd", data.flags[flag] || ""));
     }
-    content.append(facts);
     const bins = data.bins[row.index];
     if (bins) {
       const charts = element("div", undefined, "charts");
@@ -272,6 +271,7 @@
       charts.append(curve(points, "accuracy", "Accuracy", row), curve(points, "set_size", "Set size (options)", row));
       content.append(element("h3", `Rising compression: ${name}`), charts);
     }
+    content.append(element("h3", "In numbers"), facts);
     document.getElementById("detail-title").textContent =
       `${data.models[get(row, "model")]} · ${get(row, "variant")} · ${data.views[get(row, "view")]}`;
     document.getElementById("detail-body").replaceChildren(content);

@@ -30,7 +30,7 @@ SHOWN_PAIRS = 200
 # key, heading, what a click sorts first, explanation
 HEADS = (
     ("model", "model", "lower", "the language model"),
-    ("variant", "variant", "lower", "how it was compressed; opens curves and reliability"),
+    ("variant", "variant and flags", "lower", "how it was compressed; opens curves and reliability"),
     ("params", "parameters", "lower", "weights of the model, embeddings included"),
     ("bits", "bits", "lower", "measured bits a weight, embeddings included"),
     ("megabytes", "MB", "lower", "measured size of the weights in millions of bytes"),
@@ -49,9 +49,8 @@ HEADS = (
     ),
     ("ece", "ECE", "lower", "calibration error; after temperature scaling for cloze scores"),
     ("nll", "NLL", "lower", "negative log-likelihood in nats; after temperature scaling for cloze scores"),
-    ("flags", "flags", "", "what a reader must know"),
 )
-LEFT = ("model", "variant", "flags")
+LEFT = ("model", "variant")
 
 
 def leaderboard_html(
@@ -88,7 +87,8 @@ def leaderboard_html(
         "<body>",
         "<main>",
         f"<h1>{html.escape(TITLE)}</h1>",
-        f"<p>{html.escape(HOW_TO_READ.replace('*', '').replace('`', ''))}</p>",
+        "<details><summary>How to read this</summary>",
+        f"<p>{html.escape(HOW_TO_READ.replace('*', '').replace('`', ''))}</p></details>",
         f'<p class="quiet">{html.escape(_protocol(rows))} {html.escape(MARGINAL)}</p>',
         *_highlights(rows),
         *_controls(rows, data),
@@ -153,9 +153,8 @@ def _controls(rows: Sequence[Row], data: Mapping[str, Any]) -> list[str]:
     models = [("", "all models"), *((str(index), name) for index, name in enumerate(data["models"]))]
     ways = [("", "size and severity")]
     for key, heading, better, _ in HEADS:
-        if better:
-            both = [(f"{key} down", f"{heading}, high first"), (f"{key} up", f"{heading}, low first")]
-            ways += both if better == "higher" else both[::-1]
+        both = [(f"{key} down", f"{heading}, high first"), (f"{key} up", f"{heading}, low first")]
+        ways += both if better == "higher" else both[::-1]
     return [
         '<h2 id="board-title">Leaderboard</h2>',
         '<div class="controls" role="group" aria-label="Filters">',
@@ -180,8 +179,8 @@ def _board() -> list[str]:
     heads = []
     for key, heading, better, words in HEADS:
         side = ' class="left"' if key in LEFT else ""
-        sortable = f' data-sortable="1" data-better="{better}" aria-sort="none"' if better else ""
-        inside = f'<button type="button">{heading}</button>' if better else heading
+        sortable = f' data-sortable="1" data-better="{better}" aria-sort="none"'
+        inside = f'<button type="button">{heading}</button>'
         heads.append(
             f'<th scope="col"{side} data-key="{key}" data-label="{heading}"{sortable} title="{html.escape(words)}">'
             f"{inside}</th>"
@@ -272,5 +271,7 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]] | None) -> list[str]:
         "<h2>Where it breaks</h2>",
         "<p>One line a curve and metric: whether it falls off at a threshold, gradually, or not at all. The p-value is "
         "adjusted for the number of curves; every figure is in verdicts.json.</p>",
+        f"<details><summary>{len(body)} verdicts</summary>",
         *_table((*keys, "jump", "p"), body, left=(0, 1, 2, 3, 4)),
+        "</details>",
     ]

@@ -141,7 +141,8 @@ def _average_line(
         key = _source(name, after=after)
         average = macro.average(key)
         signed = name.endswith("_change")
-        ends = interval(average.low, average.high, places(key), signed=signed)
+        # calibration errors have no interval, see `suite.publish.definitions.ROUNDING`
+        ends = "" if name == "ece" else interval(average.low, average.high, places(key), signed=signed)
         found[name] = None if average.value is None else significant(average.value)
         found[f"{name}_shown"] = f"{fixed(average.value, places(key), signed=signed)} {ends}".strip()
         if name in METRICS:

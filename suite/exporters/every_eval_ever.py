@@ -1,0 +1,118 @@
+"""Every Eval Ever: one JSON record a model and variant, schema version 0.2.1 (github.com/evaleval/every_eval_ever).
+
+The schema wants a moment of retrieval; a snapshot holds no date on purpose, so the record says "0" (the beginning of
+Unix time) unless the caller knows better, and the manifest's checksum identifies the record instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suite.cell import slug
+from suite.exporters.source import METRICS, Metric, Source, json_bytes, strings
+from suite.publish.fields import Row, flags, number, text, whole
+
+SCHEMA_VERSION = "0.2.1"
+UNDATED = "0"
+
+
+def export(source: Source) -> dict[str, bytes]:
+    """Records by path: ``<model>/<variant>.json``."""
+    files: dict[str, bytes] = {}
+    for (model, variant), rows in source.by_model().items():
+        name = f"{slug(model)}/{slug(variant.replace(':', 'of'))}.json"
+        while name.lower() in {taken.lower() for taken in files}:
+            name = name.removesuffix(".json") + "_.json"
+        files[name] = json_bytes(record(source, model, variant, rows))
+    return files
+
+
+def record(source: Source, model: str, variant: str, rows: list[Row]) -> dict[str, Any]:
+    """One record."""
+    known, checksum = source.model(model), str(source.manifest["checksum"]).removeprefix("sha256:")
+    suite = source.manifest.get("suite", {})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "evaluation_id": f"compressed-llm-uncertainty/{known.get('id') or model}/{variant}/{checksum[:16]}",
+        "retrieved_timestamp": UNDATED,
+        "dedupe_identity": {
+            "content_hash": checksum,
+            "hash_algorithm": "sha256",
+            "additional_details": {"of": "manifest.json of the snapshot, without its own checksum"},
+        },
+        "source_metadata": {
+            "source_name": "compressed-llm-uncertainty",
+            "source_type": "evaluation_run",
+            "source_organization_name": "unknown",
+            "evaluator_relationship": "other",
+        },
+        "eval_library": {
+            "name": "compressed-llm-uncertainty",
+            "version": str(suite.get("version") or "unknown"),
+            "additional_details": strings({"git_commit": suite.get("git_commit")}),
+        },
+        "model_info": {
+            "name": f"{model} {variant}" if variant != "dense" else model,
+            "id": str(known.get("id") or model),
+            "additional_details": strings(
+                {
+                    **{key: known.get(key) for key in ("revision", "weights_hash", "params", "parent_quantization")},
+                    "variant": variant,
+                    "recipe": source.variant(variant).get("recipe"),
+                    **{key: rows[0].get(key) for key in ("bits_per_weight", "megabytes", "sparsity")},
+                }
+            ),
+        },
+        "evaluation_results": [result(source, row, metric) for row in rows for metric in METRICS if _has(row, metric)],
+    }
+
+
+def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
+    """One metric on one task; lower and upper ends only where the row has both."""
+    task = source.task(row)
+    value = number(row, metric.key)
+    assert value is not None
+    low, high = number(row, f"{metric.key}_low"), number(row, f"{metric.key}_high")
+    # a set is never larger than the number of options; (1 - alpha) of that is what the row knows of it
+    bound = metric.high
+    if metric.key == "set_size":
+        chance, alpha = number(row, "set_size_chance"), number(row, "alpha") or 0.0
+        bound = None if chance is None else chance / (1 - alpha)
+    config: dict[str, Any] = {
+        "evaluation_description": metric.words,
+        # the schema wants an answer; coverage has a target instead, and says so above
+        "lower_is_better": bool(metric.lower_is_better),
+    }
+    if bound is not None:
+        config |= {"score_type": "continuous", "min_score": metric.low, "max_score": max(bound, value)}
+    else:
+        config["additional_details"] = {"range": "0 and above, without an upper bound"}
+    uncertainty: dict[str, Any] = {"num_samples": whole(row, "n_evaluated") or whole(row, "n")}
+    # the interval of a calibration error belongs to its debiased estimate
+    if low is not None and high is not None and not metric.key.startswith("ece"):
+        ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": "item bootstrap"}
+        uncertainty["confidence_interval"] = ends
+        replicates = source.manifest.get("protocol", {}).get("replicates")
+        if isinstance(replicates, int):
+            uncertainty["num_bootstrap_samples"] = replicates
+    asked = {key: row.get(key) for key in ("scoring", "prompt", "shots", "protocol", "alpha")}
+    return {
+        "evaluation_name": f"{text(row, 'task')} {metric.key}",
+        "source_data": {
+            "dataset_name": text(row, "task"),
+            "source_type": "other",
+            "additional_details": strings(
+                {**{key: task.get(key) for key in ("revision", "licence", "items", "items_hash")}, **asked}
+            ),
+        },
+        "metric_config": config,
+        "score_details": {
+            "score": value,
+            "details": strings({"flags": "; ".join(flags(row)) or None}),
+            "uncertainty": uncertainty,
+        },
+    }
+
+
+def _has(row: Row, metric: Metric) -> bool:
+    return number(row, metric.key) is not None

@@ -1,0 +1,65 @@
+"""A model card fragment for the hub: YAML front matter with a `model-index`, one file a model and variant.
+
+Paste it into README.md of the checkpoint. The hub reads one value a metric; the interval stands in its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from suite.cell import slug
+from suite.exporters.source import Source
+from suite.publish.fields import Row, flags, is_cloze, number, text, whole
+from suite.publish.numerals import interval, places
+
+SHOWN = (("accuracy", "accuracy"), ("set_size", "conformal set size"), ("lac_coverage", "LAC coverage"))
+
+
+def export(source: Source) -> dict[str, bytes]:
+    """Fragments by path: ``<model>/<variant>.md``."""
+    files: dict[str, bytes] = {}
+    for (model, variant), rows in source.by_model().items():
+        name = f"{slug(model)}/{slug(variant.replace(':', 'of'))}.md"
+        while name.lower() in {taken.lower() for taken in files}:
+            name = name.removesuffix(".md") + "_.md"
+        index = [{"name": f"{model} {variant}" if variant != "dense" else model, "results": results(source, rows)}]
+        text_ = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
+        files[name] = f"---\n{text_}---\n".encode("utf-8", errors="replace")
+    return files
+
+
+def results(source: Source, rows: list[Row]) -> list[dict[str, Any]]:
+    """One result a task."""
+    found = []
+    for row in rows:
+        after = is_cloze(row)
+        ece = ("ece_ts", "ECE after temperature scaling") if after else ("ece", "ECE")
+        how = ", ".join(f"{key} {row.get(key)}" for key in ("scoring", "prompt", "shots"))
+        marks = f"; flags: {', '.join(flags(row))}" if flags(row) else ""
+        found.append(
+            {
+                "task": {"type": "multiple-choice", "name": "Multiple choice"},
+                "dataset": {
+                    "name": f"{text(row, 'task')} ({how}, {whole(row, 'n')} items{marks})",
+                    "type": text(row, "task"),
+                    "revision": str(source.task(row).get("revision") or "unknown"),
+                    # the hub asks for an address beside a source's name, and a checksum has none
+                    "args": {"snapshot": str(source.manifest["checksum"])},
+                },
+                "metrics": [
+                    {"type": key, "name": f"{name}{_ends(row, key)}", "value": number(row, key)}
+                    for key, name in (*SHOWN, ece)
+                    if number(row, key) is not None
+                ],
+            }
+        )
+    return found
+
+
+def _ends(row: Row, key: str) -> str:
+    if key.startswith("ece"):
+        return ""
+    ends = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), places(key))
+    return f", 95 % {ends}" if ends else ""

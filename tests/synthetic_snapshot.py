@@ -1,0 +1,50 @@
+"""Run directories made of invented scores, small enough to publish and verify in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from test_leaderboard_synthetic import synthetic_cells
+
+from suite.cell import Cell, cell_path, write_cell
+from suite.config import Protocol, RunConfig, TaskChoice, read_config
+from suite.publish.order import parsed
+from suite.publish.snapshot import write_snapshot
+
+PROTOCOL = Protocol(splits=4, replicates=30)
+
+
+def write_run(folder: Path, cells: Sequence[Cell], *, protocol: Protocol = PROTOCOL) -> Path:
+    """A run directory that holds these cells, with its configuration."""
+    for cell in cells:
+        write_cell(cell_path(folder, cell), cell)
+    names = {str(cell.variant["name"]) for cell in cells}
+    config = RunConfig(
+        models=tuple(sorted({str(cell.model["name"]) for cell in cells})),
+        tasks=tuple(TaskChoice(name) for name in sorted({str(cell.task["name"]) for cell in cells})),
+        variants=("dense", *sorted(name for name in names - {"dense"} if parsed(name) is not None)),
+        protocol=protocol,
+    )
+    (folder / "config.yaml").write_text(f"# {config.hash}\n{config.to_yaml()}", encoding="utf-8")
+    (folder / "environment.json").write_text('{"cores": 2, "machine": "x86_64", "versions": {"suite": "0.1.0"}}\n')
+    return folder
+
+
+def publish(run: Path, out: Path) -> Path:
+    """The snapshot of a run directory, in another folder."""
+    write_snapshot(run, read_config(run / "config.yaml"), out)
+    return out
+
+
+def small_snapshot(
+    folder: Path,
+    *,
+    models: Mapping[str, float] | None = None,
+    variants: Sequence[str] = ("dense", "rtn-w4", "rtn-w2"),
+    tasks: Mapping[str, int] | None = None,
+    n: int = 40,
+) -> Path:
+    """A snapshot under `folder`, which also keeps the run directory it was made from."""
+    cells = synthetic_cells(models=models, variants=variants, tasks=tasks or {"sciq": 4}, n=n)
+    return publish(write_run(folder / "run", cells), folder / "snapshot")

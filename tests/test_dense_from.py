@@ -1,0 +1,113 @@
+"""A team scores its own variants alone, and adds the result as CONTRIBUTING says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from suite.cell import load_cells
+from suite.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+QUIZ = "\n".join(
+    json.dumps(
+        {"id": f"q{i}", "question": f"What is {i} and {i}?", "choices": ["one", "two", "six"], "answer_index": i % 3}
+    )
+    for i in range(24)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Path:
+    """A checkpoint, a task and a configuration."""
+    folder = tmp_path_factory.mktemp("team")
+    (folder / "quiz.jsonl").write_text(QUIZ)
+    shutil.copytree(tiny_models["llama"], folder / "ours")
+    return folder
+
+
+def config(folder: Path, *variants: str, limit: int = 24) -> Path:
+    text = json.dumps(
+        {
+            "models": [str(folder / "ours")],
+            "tasks": [{"name": str(folder / "quiz.jsonl"), "limit": limit}],
+            "variants": list(variants),
+            "dtype": "float32",
+            "device": "cpu",
+            "protocol": {"splits": 3, "replicates": 20},
+        }
+    )
+    (folder / "team.yaml").write_text(text)
+    return folder / "team.yaml"
+
+
+@pytest.fixture(scope="module")
+def published(folder: Path) -> Path:
+    out = folder / "published"
+    assert main(["run", str(config(folder, "dense", "rtn-w3")), "--out", str(out)]) == 0
+    return out
+
+
+def test_adding_a_result_works_as_contributing_says(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = (
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### To add a result")[2].partition("\n## ")[0]
+    )
+    commands = [line.partition("#")[0].split() for line in re.findall(r"^\s*(suite .*)$", section, re.MULTILINE)]
+    assert [words[1] for words in commands] == ["run", "verify"]
+    # the run wrote the folder that is to be committed
+    assert commands[0][-1] == commands[1][-1] == "results/NAME"
+    assert main(["verify", str(published)]) == 0
+    # a clone has no working files: what git takes is the snapshot
+    clone = tmp_path / "results" / "NAME"
+    shutil.copytree(published, clone, ignore=shutil.ignore_patterns(".*"))
+    assert main(["verify", str(clone)]) == 0
+    capsys.readouterr()
+    assert main(["diff", str(published), str(clone)]) == 0
+    assert "2 with the same scores, 0 that differ" in capsys.readouterr().out
+
+
+def test_dense_cells_are_taken_from_a_snapshot(
+    folder: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["run", str(config(folder, "dense", "rtn-w2")), "--out", str(tmp_path / "mine")]
+    assert main([*args, "--dense-from", str(published)]) == 0
+    err = capsys.readouterr().err
+    assert "1 dense cells from" in err
+    assert "2 cells: 1 are there already, 1 to score" in err
+    cells = {cell.variant["name"]: cell for cell in load_cells([tmp_path / "mine"])}
+    theirs = {cell.variant["name"]: cell for cell in load_cells([published])}
+    assert set(cells) == {"dense", "rtn-w2"}
+    assert (cells["dense"].scores == theirs["dense"].scores).all()
+    checksum = json.loads((published / "manifest.json").read_text())["checksum"]
+    assert cells["dense"].run["taken_from"] == checksum
+    assert "taken_from" not in cells["rtn-w2"].run
+    assert main(["verify", str(tmp_path / "mine")]) == 0
+
+
+@pytest.mark.parametrize("what", ["items", "weights", "edited"])
+def test_dense_cells_of_something_else_are_refused(
+    folder: Path, published: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(folder, "dense", "rtn-w2", limit=20 if what == "items" else 24)
+    snapshot = published
+    if what == "weights":
+        other = tmp_path / "ours"
+        shutil.copytree(folder / "ours", other)
+        weights = other / "model.safetensors"
+        raw = bytearray(weights.read_bytes())
+        raw[-1] ^= 1
+        weights.write_bytes(raw)
+        file.write_text(file.read_text().replace(str(folder / "ours"), str(other)))
+    if what == "edited":
+        snapshot = tmp_path / "edited"
+        shutil.copytree(published, snapshot)
+        (snapshot / "rows.csv").write_text((snapshot / "rows.csv").read_text().replace("0", "1", 1))
+    assert main(["run", str(file), "--out", str(tmp_path / "mine"), "--dense-from", str(snapshot)]) == 2
+    words = {"items": "other items or another prompt", "weights": "other weights", "edited": "does not verify"}[what]
+    assert words in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,110 @@
+"""What a run will take: committed configurations are valid, and the arithmetic is that of the stated formulas."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from suite.compress import METHODS
+from suite.config import RunConfig, TaskChoice, read_config
+from suite.errors import SuiteError
+from suite.estimate import estimate, measured_gflops, smallest_changes
+from suite.variant import parse_variant
+from tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+QUIZ = "\n".join(
+    f'{{"id": "q{i}", "question": "What is {i}?", "choices": ["one", "two"], "answer_index": 0}}' for i in range(20)
+)
+
+
+@pytest.fixture
+def quiz(tmp_path: Path) -> str:
+    (tmp_path / "quiz.jsonl").write_text(QUIZ)
+    return str(tmp_path / "quiz.jsonl")
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_committed_configurations_can_be_estimated(file: Path) -> None:
+    config = read_config(file)
+    assert config.variants[0] == "dense"
+    methods = {parse_variant(name).method for name in config.variants} - {"dense"}
+    absent = sorted(methods - set(METHODS)) + sorted({task.name for task in config.tasks} - set(TASKS))
+    absent += [name for name in config.models if name.endswith(".gguf") and not (ROOT / name).is_file()]
+    if absent:
+        pytest.skip(f"not here: {', '.join(absent)}")
+    found = estimate(config)
+    assert len(found.cells) == len(config.models) * len(config.variants) * len(config.tasks)
+    assert all(cell.gigabytes for cell in found.cells)
+    assert any("smallest change" in line for line in found.summary(100.0))
+
+
+def test_the_paper_s_models_and_tasks_are_the_twelve_and_the_five() -> None:
+    config = read_config(ROOT / "configs" / "paper.yaml")
+    assert len(config.models) == 12
+    assert len(config.tasks) == 5
+    assert {name.partition("/")[0] for name in config.models} == {"meta-llama", "Qwen", "google"}
+
+
+def test_hub_models_are_sized_by_name_and_not_fetched(quiz: str) -> None:
+    config = RunConfig(
+        ("org/Llama-3.1-70B", "org/Qwen2.5-1.5B-Instruct@main", "org/tiny-135m", "org/nameless"),
+        (TaskChoice(quiz),),
+        ("dense", "rtn-w4"),
+        dtype="bfloat16",
+    )
+    found = estimate(config)
+    sizes = {cell.label.partition("/")[0]: cell.gigabytes for cell in found.cells}
+    assert sizes == {
+        "Llama-3.1-70B": pytest.approx(70e9 * 2 * 1.25 / 1e9),
+        "Qwen2.5-1.5B-Instruct": pytest.approx(1.5e9 * 2 * 1.25 / 1e9),
+        "tiny-135m": pytest.approx(0.135e9 * 2 * 1.25 / 1e9),
+        "nameless": None,
+    }
+    assert len(found.cells) == 8
+    assert "? GB" in found.lines()[-1]
+    assert any("nameless" in remark for remark in found.remarks)
+    # tokens: characters of context and options over four; hours: 2 P T over half the measured speed
+    characters = sum(len(f"\nQuestion: What is {i}?\nAnswer:") + len(" one") + len(" two") for i in range(20))
+    assert found.cells[0].tokens == pytest.approx(characters / 4, rel=0.05)
+    flops = sum(2 * p * found.cells[0].tokens * 2 for p in (70e9, 1.5e9, 0.135e9))
+    hours = flops / (1000e9 * 0.5) / 3600
+    assert f"about {hours:.2g} hours" in "\n".join(found.summary(1000.0))
+
+
+def test_a_checkpoint_is_counted(tiny_models: dict[str, Path], quiz: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_models["llama"]
+    params = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(folder).parameters())
+    (cell,) = estimate(RunConfig((str(folder),), (TaskChoice(quiz),), ("dense",), dtype="float32")).cells
+    assert cell.gigabytes == pytest.approx(params * 4 * 1.25 / 1e9)
+
+
+def test_the_smallest_change_is_found_in_80_of_100_runs() -> None:
+    n, random = 400, np.random.default_rng(0)
+    accuracy, size = smallest_changes(n)
+    # flips: 20 % of items, those to wrong more frequent by the change
+    wrong, right = (0.2 + accuracy) / 2, (0.2 - accuracy) / 2
+    draws = random.choice([-1, 1, 0], size=(2000, n), p=[wrong, right, 1 - wrong - right])
+    z = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / math.sqrt(n))
+    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.8, abs=0.06)
+    draws = random.normal(size, 2.0, size=(2000, n))
+    z = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / math.sqrt(n))
+    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_only_and_the_speed(quiz: str) -> None:
+    config = RunConfig(("org/a-1b", "org/b-2b"), (TaskChoice(quiz),), ("dense", "rtn-w4"))
+    assert [cell.label for cell in estimate(config, only="a-1b").cells] == ["a-1b/quiz/dense", "a-1b/quiz/rtn-w4"]
+    with pytest.raises(SuiteError, match="matches no cell"):
+        estimate(config, only="x")
+    speeds = {"float32": 10.0, "bfloat16": 30.0}
+    assert measured_gflops("auto", speeds) == 30.0
+    assert measured_gflops("float32", speeds) == 10.0
+    assert measured_gflops("float16", speeds) is None

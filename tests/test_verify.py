@@ -1,0 +1,276 @@
+"""A snapshot verifies as written, and any digit, byte or line that was changed is found and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic_snapshot import small_snapshot
+
+from suite.cell import read_cell, write_cell
+from suite.cli import main
+from suite.publish.verify import verify
+
+FEW = settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+CELL = "cells/tiny-135m/sciq/cloze-sum-plain-0/rtn-w4.parquet"
+TEXTS = ("rows.csv", "ranking.csv", "LEADERBOARD.md", "index.html", "manifest.json", "config.yaml", "environment.json")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_snapshot(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def copy(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+def sign(folder: Path) -> None:
+    """Write the manifest's checksums anew, as a forger would."""
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    del content["checksum"]
+    content["files"] = {
+        path.relative_to(folder).as_posix(): "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != file
+    }
+
+    def text(value: object) -> str:
+        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    content["checksum"] = "sha256:" + hashlib.sha256(text(content).encode()).hexdigest()
+    file.write_text(text(content))
+
+
+def problems(folder: Path) -> list[str]:
+    return verify(folder).problems
+
+
+def test_a_snapshot_verifies_as_written(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(original)]) == 0
+    out = capsys.readouterr().out
+    assert "3 cells" in out
+    assert "everything is what the cells give" in out
+
+
+def test_signing_anew_changes_nothing(copy: Path) -> None:
+    before = (copy / "manifest.json").read_bytes()
+    sign(copy)
+    assert (copy / "manifest.json").read_bytes() == before
+
+
+def test_a_failed_verification_exits_with_1(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / CELL).unlink()
+    assert main(["verify", str(copy)]) == 1
+    assert f"{CELL}: missing cell" in capsys.readouterr().out
+
+
+@FEW
+@given(data=st.data())
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_changed_digit_is_named(original: Path, name: str, data: st.DataObject) -> None:
+    file = original / name
+    raw = file.read_bytes()
+    places = [match.start() for match in re.finditer(rb"\d", raw)]
+    place = data.draw(st.sampled_from(places))
+    digit = data.draw(st.sampled_from([d for d in b"0123456789" if d != raw[place]]))
+    try:
+        file.write_bytes(raw[:place] + bytes([digit]) + raw[place + 1 :])
+        assert any(problem.startswith(f"{name}: ") for problem in problems(original))
+    finally:
+        file.write_bytes(raw)
+
+
+@FEW
+@given(data=st.data())
+def test_any_changed_byte_of_a_cell_is_named(original: Path, data: st.DataObject) -> None:
+    file = original / CELL
+    raw = file.read_bytes()
+    place = data.draw(st.integers(0, len(raw) - 1))
+    flip = data.draw(st.integers(1, 255))
+    try:
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ flip]) + raw[place + 1 :])
+        assert any(problem.startswith(f"{CELL}: ") for problem in problems(original))
+    finally:
+        file.write_bytes(raw)
+
+
+@FEW
+@given(data=st.data(), how=st.sampled_from(["drop", "double", "swap", "blank"]))
+def test_any_changed_line_of_the_manifest_is_found(original: Path, data: st.DataObject, how: str) -> None:
+    file = original / "manifest.json"
+    raw = file.read_bytes()
+    lines = raw.splitlines(keepends=True)
+    at = data.draw(st.integers(0, len(lines) - 2))
+    changed = {
+        "drop": [*lines[:at], *lines[at + 1 :]],
+        "double": [*lines[:at], lines[at], *lines[at:]],
+        "swap": [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],
+        "blank": [*lines[:at], b" " + lines[at], *lines[at + 1 :]],
+    }[how]
+    try:
+        file.write_bytes(b"".join(changed))
+        if b"".join(changed) != raw:
+            assert any(problem.startswith("manifest.json: ") for problem in problems(original))
+    finally:
+        file.write_bytes(raw)
+
+
+@pytest.mark.parametrize(("name", "column"), [("rows.csv", "nll"), ("ranking.csv", "behind_best_low")])
+def test_a_forged_digit_under_a_forged_manifest_is_named_with_its_row(copy: Path, name: str, column: str) -> None:
+    file = copy / name
+    lines = file.read_text(encoding="utf-8").split("\n")
+    at = lines[0].split(",").index(column)
+    fields = lines[2].split(",")
+    fields[at] = "0.123456"
+    lines[2] = ",".join(fields)
+    file.write_text("\n".join(lines), encoding="utf-8")
+    sign(copy)
+    (problem, *_) = [problem for problem in problems(copy) if problem.startswith(f"{name}: ")]
+    assert f", {column}: 0.123456 stored, " in problem
+    assert "line 3 (tiny-135m/" in problem
+
+
+def test_another_processor_s_last_digit_is_a_remark(copy: Path) -> None:
+    """The sixth digit may differ where the tables were made elsewhere; the other files follow the published digits."""
+    file = copy / "rows.csv"
+    header, line, *rest = file.read_text(encoding="utf-8").split("\n")
+    at = header.split(",").index("error_auroc")
+    fields = line.split(",")
+    digits = fields[at]
+    fields[at] = digits[:-1] + ("5" if digits[-1] != "5" else "4")
+    assert abs(float(fields[at]) / float(digits) - 1) < 2e-5
+    file.write_text("\n".join([header, ",".join(fields), *rest]), encoding="utf-8")
+    assert any(", error_auroc: " in problem for problem in problems(copy))  # not under a checksum that differs
+    table = pq.read_table(copy / "rows.parquet").to_pydict()
+    table["error_auroc"][0] = float(fields[at])
+    schema = pq.read_schema(copy / "rows.parquet")
+    pq.write_table(pa.table(table, schema=schema), copy / "rows.parquet")
+    sign(copy)
+    report = verify(copy)
+    assert report.problems == []
+    assert any("1 values differ in the last digit" in remark for remark in report.remarks)
+
+
+def test_a_forged_value_in_parquet_is_named(copy: Path) -> None:
+    table = pq.read_table(copy / "rows.parquet")
+    values = table.to_pydict()
+    values["accuracy"][1] += 0.01
+    pq.write_table(pa.table(values, schema=table.schema), copy / "rows.parquet")
+    sign(copy)
+    assert any(problem.startswith("rows.parquet: line 3 (") and ", accuracy: " in problem for problem in problems(copy))
+
+
+def test_forged_words_under_a_forged_manifest_are_named(copy: Path) -> None:
+    for name, old, new in (
+        ("LEADERBOARD.md", "What to look at first", "What to look at last"),
+        ("index.html", "What to look at first", "What to look at last"),
+    ):
+        file = copy / name
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new), encoding="utf-8")
+    sign(copy)
+    found = problems(copy)
+    assert [problem.partition(":")[0] for problem in found] == ["LEADERBOARD.md", "index.html"]
+    assert all("line " in problem for problem in found)
+
+
+def test_a_forged_description_is_named(copy: Path) -> None:
+    file = copy / "manifest.json"
+    content = json.loads(file.read_text())
+    content["models"][0]["weights_hash"] = "sha256:other"
+    content["protocol"]["seed"] = 7
+    file.write_text(json.dumps(content))
+    sign(copy)
+    found = problems(copy)
+    assert [problem for problem in found if "'models'" in problem]
+    assert [problem for problem in found if "'protocol'" in problem]
+
+
+def missing(folder: Path) -> None:
+    (folder / CELL).unlink()
+
+
+def foreign(folder: Path) -> None:
+    cell = read_cell(folder / CELL)
+    write_cell(folder / CELL.replace("rtn-w4", "rtn-w3"), cell)
+
+
+def exchanged(folder: Path) -> None:
+    """The cell of another variant under this one's name."""
+    other = folder / CELL.replace("rtn-w4", "rtn-w2")
+    (folder / CELL).write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("change", [missing, foreign, exchanged])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_missing_foreign_or_exchanged_cell(copy: Path, change: Callable[[Path], None], signed: bool) -> None:
+    change(copy)
+    if signed:
+        sign(copy)
+        assert problems(copy)
+        return
+    name = CELL.replace("rtn-w4", "rtn-w3") if change is foreign else CELL
+    words = {missing: "missing cell", foreign: "foreign cell", exchanged: "changed"}[change]
+    assert any(problem.startswith(f"{name}: {words}") for problem in problems(copy))
+
+
+def test_figures_are_held_against_the_manifest(copy: Path) -> None:
+    (picture, *_) = sorted((copy / "figures").glob("*.png"))
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    (copy / "figures" / "mine.png").write_bytes(b"")
+    found = problems(copy)
+    assert f"figures/{picture.name}: changed since the snapshot was written" in found
+    assert "figures/mine.png: foreign file, the manifest does not list it" in found
+    picture.unlink()
+    (copy / "figures" / "mine.png").unlink()
+    sign(copy)
+    assert f"figures/{picture.name}: missing, and not in the manifest either" in problems(copy)
+
+
+def test_a_note_of_the_publisher_is_a_remark(copy: Path) -> None:
+    (copy / "README.md").write_text("who made this")
+    report = verify(copy)
+    assert (report.problems, report.remarks) == ([], ["README.md: not part of the snapshot"])
+
+
+def test_a_forged_verdict_under_a_forged_manifest_is_named(copy: Path) -> None:
+    file = copy / "verdicts.json"
+    verdicts = json.loads(file.read_text(encoding="utf-8"))
+    verdicts[0]["verdict"] = "none" if verdicts[0]["verdict"] != "none" else "threshold"
+    file.write_text(json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sign(copy)
+    assert any(problem.startswith("verdicts.json: line ") for problem in problems(copy))
+
+
+@pytest.mark.parametrize("what", ["absent", "empty", "file"])
+def test_a_folder_that_is_no_snapshot_is_bad_input(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "snapshot"
+    if what == "empty":
+        folder.mkdir()
+    elif what == "file":
+        folder.touch()
+    assert main(["verify", str(folder)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 9, "files": {}}', '{"files": 3}', "\x00"])
+def test_a_manifest_that_is_none(copy: Path, content: str) -> None:
+    (copy / "manifest.json").write_text(content)
+    assert any(problem.startswith("manifest.json: ") for problem in problems(copy))
