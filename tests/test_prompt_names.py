@@ -425,3 +425,16 @@ class TestLettersInEveryFamily:
         marks = {"gemma": "<start_of_turn>", "qwen": "<|im_start|>"}
         if family in marks:
             assert prefix.count(marks[family]) == 2
+
+
+def test_a_perturbed_prompt_stays_out_of_averages_where_the_original_is_there() -> None:
+    from suite.publish.macro import macro_averages
+
+    def row(prompt: str, accuracy: float) -> dict[str, object]:
+        key = {"model": "m", "variant": "dense", "task": "t", "scoring": "letter", "shots": 0, "protocol": "exact"}
+        return {**key, "alpha": 0.1, "prompt": prompt, "accuracy": accuracy, "chance_accuracy": 0.25, "flags": []}
+
+    (both,) = macro_averages([row("base", 0.6), row("base+typos", 0.4), row("plain", 0.5)])
+    assert both.average("accuracy").value == pytest.approx(0.55)
+    (alone,) = macro_averages([row("base+typos", 0.4)])
+    assert alone.average("accuracy").value == pytest.approx(0.4)

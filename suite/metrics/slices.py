@@ -21,7 +21,7 @@ from suite.metrics import bootstrap, conformal
 from suite.metrics.folds import Folds
 from suite.metrics.measure import Scored, recentring
 from suite.metrics.sample import Sample, Settings
-from suite.prompt_name import parse_prompt
+from suite.prompt_name import original_of, parse_prompt
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -244,11 +244,8 @@ def _on(cell: Cell, sample: Sample) -> Scored:
 def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, int] | None:
     """The curve that a perturbed prompt's cells are paired with; None for a prompt that is not perturbed."""
     model, task, scoring, prompt, shots = key
-    try:
-        name = parse_prompt(prompt)
-    except SuiteError:  # scores made elsewhere call their prompts what they like
-        return None
-    return (model, task, scoring, name.original, shots) if name.perturbation else None
+    original = original_of(prompt)
+    return None if original is None else (model, task, scoring, original, shots)
 
 
 def _names(cell: Cell, row: int) -> list[str]:
