@@ -4,8 +4,8 @@
 
 Scores the embedded model, keeps the cells under ``--out`` (a second call scores what is missing) and writes the table
 between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its
-accuracy under its default scoring is above both chance (the mean of 1/options) and the best constant guess (the share
-of the option place that is right most often; BoolQ has 62 % yes).
+accuracy under its default scoring is above both chance (the mean of 1/options) and, for letters and for options that are
+the same in every item, the best constant guess (the share of the place that is right most often; BoolQ has 62 % yes).
 """
 
 from __future__ import annotations
@@ -45,16 +45,22 @@ class Signal:
         return self.low > self.guess
 
 
-def signal(cell: Cell) -> Signal:
-    """The accuracy of a cell against the better of chance and the best constant guess."""
+def signal(cell: Cell, answers: Sequence[int]) -> Signal:
+    """The accuracy of a cell against the better of chance and the best constant guess.
+
+    Args:
+        answers: those of the whole task, since the most frequent place among a hundred items is above its share by luck;
+            empty where no constant guess is possible.
+    """
     (row,) = compute_rows([cell], splits=1)
-    counts = Counter(cell.answers.tolist())
-    guess = max(float((1 / cell.n_options).mean()), max(counts.values()) / len(cell))
+    guess = float((1 / cell.n_options).mean())
+    if answers:
+        guess = max(guess, max(Counter(answers).values()) / len(answers))
     accuracy, low, high = (float(str(row[key])) for key in ("accuracy", "accuracy_low", "accuracy_high"))
     return Signal(accuracy, low, high, guess)
 
 
-def per_character(cell: Cell, characters: Sequence[Sequence[int]]) -> Cell:
+def per_character(cell: Cell, characters: Sequence[Sequence[float]]) -> Cell:
     """What ``cloze-norm`` would have given: the same log-likelihoods, divided by the options' characters."""
     lengths = np.full(cell.scores.shape, np.nan, dtype=np.float32)
     for index, row in enumerate(characters):
@@ -73,6 +79,8 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
     if path.is_file():
         return read_cell(path)
+    if scoring == "cloze-sum" and (committed := _committed(name, limit)) is not None:
+        return committed
     if not _LOADED:
         device = resolve_device("auto")
         _LOADED.append(load(resolve_model(MODEL), dtype=resolve_dtype("auto", device)[0], device=device))
@@ -95,6 +103,21 @@ def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
     texts = {item.id: item.choices for item in get_task(name).load()}
     lengths = [[len(choice) for choice in texts[item]] for item in found["cloze-sum"].ids]
     return {**found, "cloze-norm": per_character(found["cloze-sum"], lengths)}
+
+
+def _committed(name: str, limit: int) -> Cell | None:
+    """The dense cell of results/embedded where it was asked in the same way with at least as many items."""
+    from tasks import get_task
+
+    folder = ROOT / "results" / "embedded" / "cells" / MODEL / name
+    for scoring in ("cloze-sum", "cloze-norm"):
+        path = folder / f"{scoring}-base-0" / "dense.parquet"
+        if path.is_file() and len(cell := read_cell(path)) >= limit:
+            if scoring == "cloze-sum":
+                return cell
+            texts = {item.id: item.choices for item in get_task(name).load()}
+            return per_character(cell, [[1 / len(choice) for choice in texts[item]] for item in cell.ids])
+    return None
 
 
 _LOADED: list[Any] = []
@@ -121,7 +144,12 @@ def table(limit: int, out: Path) -> str:
             cell_of(name, scoring, limit, out)
     for name, task in embedded.items():
         cells = cells_of(name, limit, out)
-        signals = {scoring: signal(cells[scoring]) for scoring in SCORINGS}
+        answers = [item.answer for item in task.load()]
+        # a cloze text shows no places to prefer, but options that are the same for every item can be preferred
+        constant = len({item.choices for item in task.load()}) == 1
+        signals = {
+            scoring: signal(cells[scoring], answers if constant or scoring == "letter" else ()) for scoring in SCORINGS
+        }
         shown = [
             f"{'**' * s.present}{s.accuracy:.3f}{'**' * s.present} [{s.low:.3f}, {s.high:.3f}]"
             for s in signals.values()

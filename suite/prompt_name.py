@@ -58,6 +58,19 @@ class PromptName:
         return "+".join(parts)
 
 
+def original_of(name: str) -> str | None:
+    """The prompt that a perturbed one is paired with; None for one that is not perturbed, or was named elsewhere.
+
+    >>> original_of("base+chat+typos"), original_of("base+chat"), original_of("my prompt")
+    ('base+chat', None, None)
+    """
+    try:
+        prompt = parse_prompt(name)
+    except SuiteError:  # scores made elsewhere call their prompts what they like
+        return None
+    return prompt.original if prompt.perturbation else None
+
+
 def parse_prompt(name: str) -> PromptName:
     """Take a prompt's name apart.
 

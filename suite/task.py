@@ -198,8 +198,8 @@ def check_unique(questions: Iterable[Question], where: str) -> None:
 def jsonl_task(path: Path) -> Task:
     """A task from a JSONL file: one object a line.
 
-    Keys ``id, question, choices, answer_index`` are required; ``context, subject, group`` are optional. The file's
-    content hash is its revision; the task's name is the file's stem.
+    Keys ``id, question, choices, answer_index`` are required; ``context, subject, group, slices`` are optional. The
+    file's content hash is its revision; the task's name is the file's stem.
 
     Raises:
         SuiteError: with the file's name and the line's number.
@@ -292,6 +292,9 @@ def _from_record(record: dict[str, Any], where: str) -> Question:
     for key, value in {"question": record["question"], **optional}.items():
         if value is not None and not isinstance(value, str):
             raise SuiteError(f"{where}: {key!r} must be text")
+    slices = record.get("slices") or []
+    if not isinstance(slices, list) or not all(isinstance(name, str) and name for name in slices):
+        raise SuiteError(f"{where}: 'slices' must be a list of names")
     return Question(
         id=str(identifier),
         question=record["question"] or "",
@@ -300,4 +303,5 @@ def _from_record(record: dict[str, Any], where: str) -> Question:
         context=optional["context"] or "",
         subject=optional["subject"],
         group=optional["group"],
+        slices=tuple(slices),
     )

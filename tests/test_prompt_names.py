@@ -425,3 +425,35 @@ class TestLettersInEveryFamily:
         marks = {"gemma": "<start_of_turn>", "qwen": "<|im_start|>"}
         if family in marks:
             assert prefix.count(marks[family]) == 2
+
+
+def test_a_perturbed_prompt_stays_out_of_averages_where_the_original_is_there() -> None:
+    from suite.publish.macro import macro_averages
+
+    def row(prompt: str, accuracy: float) -> dict[str, object]:
+        key = {"model": "m", "variant": "dense", "task": "t", "scoring": "letter", "shots": 0, "protocol": "exact"}
+        return {**key, "alpha": 0.1, "prompt": prompt, "accuracy": accuracy, "chance_accuracy": 0.25, "flags": []}
+
+    (both,) = macro_averages([row("base", 0.6), row("base+typos", 0.4), row("plain", 0.5)])
+    assert both.average("accuracy").value == pytest.approx(0.55)
+    (alone,) = macro_averages([row("base+typos", 0.4)])
+    assert alone.average("accuracy").value == pytest.approx(0.4)
+
+
+def test_the_command_line_says_where_data_is_and_what_a_rotated_prompt_looks_like(
+    capfd: pytest.CaptureFixture[str], tiny_models: dict[str, Path]
+) -> None:
+    from suite.cli import main
+
+    assert main(["list", "tasks"]) == 0
+    lines = {line.split("\t")[0]: line for line in capfd.readouterr().out.splitlines()}
+    assert set(TASKS) <= set(lines)
+    assert lines["sciq"].endswith("\tembedded")
+    assert "\t9,997 items\t6 options\tletter\tMIT" in lines["ye2024-drs"]
+    assert "\tfetch halu_dialogue.json from the data set ErikYip/LLM-Uncertainty-Bench on" in lines["ye2024-drs"]
+    model = str(tiny_models["llama"])
+    assert main(["show", "sciq", "--scoring", "letter", "--prompt", "plain+rotations", "--model", model]) == 0
+    out = capfd.readouterr().out
+    assert "--- context 4 of 4\n" in out
+    assert out.count("--- tokens of the options") == 4
+    assert "prompt: plain+rotations, 0 shots, chat template raw" in out

@@ -33,11 +33,11 @@ def cell(right: int, n: int, *, first: int) -> Cell:
 
 
 def test_signal_is_measured_against_the_better_guess() -> None:
-    found = signal(cell(130, 200, first=100))
+    found = signal(cell(130, 200, first=100), [0, 1])
     assert (found.accuracy, found.guess) == (0.65, 0.5)
     assert found.low < 0.65 < found.high
     assert found.present
-    lopsided = signal(cell(130, 200, first=124))
+    lopsided = signal(cell(130, 200, first=124), [0] * 62 + [1] * 38)
     assert lopsided.guess == 0.62
     assert not lopsided.present, "always naming the first option would do nearly as well"
 

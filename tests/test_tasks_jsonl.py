@@ -34,11 +34,13 @@ def refusal(path: Path) -> str:
 
 
 def test_a_full_record(tmp_path: Path) -> None:
-    record = GOOD | {"id": 7, "context": "C", "subject": "s", "group": "g", "note": "ignored"}
+    record = GOOD | {"id": 7, "context": "C", "subject": "s", "group": "g", "slices": ["x", "y"], "note": "ignored"}
     path = write(tmp_path, record, "", GOOD)
     task = jsonl_task(path)
     first, second = task.load()
-    assert first == Question(id="7", question="Why?", choices=("x", "y"), answer=1, context="C", subject="s", group="g")
+    assert first == Question(
+        id="7", question="Why?", choices=("x", "y"), answer=1, context="C", subject="s", group="g", slices=("x", "y")
+    )
     assert second.id == "a"
     assert (second.context, second.subject, second.group) == ("", None, None)
 
@@ -69,6 +71,8 @@ def test_a_missing_field(tmp_path: Path, field: str) -> None:
 
 
 CASES: list[tuple[dict[str, Any], str]] = [
+    ({"slices": "x"}, "'slices' must be a list of names"),
+    ({"slices": [""]}, "'slices' must be a list of names"),
     ({"answer_index": 2}, "item 'a': answer_index 2 is outside its 2 choices"),
     ({"answer_index": -1}, "item 'a': answer_index -1 is outside its 2 choices"),
     ({"answer_index": "1"}, "'answer_index' must be a whole number"),

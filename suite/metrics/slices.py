@@ -21,7 +21,7 @@ from suite.metrics import bootstrap, conformal
 from suite.metrics.folds import Folds
 from suite.metrics.measure import Scored, recentring
 from suite.metrics.sample import Sample, Settings
-from suite.prompt_name import parse_prompt
+from suite.prompt_name import original_of, parse_prompt
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -244,11 +244,8 @@ def _on(cell: Cell, sample: Sample) -> Scored:
 def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, int] | None:
     """The curve that a perturbed prompt's cells are paired with; None for a prompt that is not perturbed."""
     model, task, scoring, prompt, shots = key
-    try:
-        name = parse_prompt(prompt)
-    except SuiteError:  # scores made elsewhere call their prompts what they like
-        return None
-    return (model, task, scoring, name.original, shots) if name.perturbation else None
+    original = original_of(prompt)
+    return None if original is None else (model, task, scoring, original, shots)
 
 
 def _names(cell: Cell, row: int) -> list[str]:
@@ -415,7 +412,11 @@ def _fill(row: dict[str, object], figures: Mapping[str, _Figure], scored: Scored
     for key, figure in figures.items():
         known = math.isfinite(figure.value)
         row[key] = figure.value if known else None
-        row[f"{key}_low"], row[f"{key}_high"] = figure.interval() if known else (None, None)
+        low, high = figure.interval() if known else (None, None)
+        if not key.endswith(("_change", "_excess")) and low is not None and high is not None:
+            # replicates are shifted onto the mean over all splits, which can carry an end past what is possible
+            low, high = max(low, 0.0), high if key == "lac_set_size" else min(high, 1.0)
+        row[f"{key}_low"], row[f"{key}_high"] = low, high
         if key in STATEMENTS and known:
             row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.settings.alpha, units=int(str(row["units"])))
 
@@ -435,9 +436,8 @@ def _p_value(key: str, figure: _Figure, alpha: float, *, units: int) -> float | 
     if not math.isfinite(deviation):
         return None
     if key.endswith("coverage"):
-        # resampling sees no spread where every item is covered or none is; the binomial one is the least there can be
-        least = math.sqrt(alpha * (1 - alpha) / units)
-        return float(ndtr((figure.value - (1 - alpha)) / max(deviation, least)))
+        # resampling sees no spread where every item is covered or none is
+        return float(ndtr((figure.value - (1 - alpha)) / max(deviation, 1 / units)))
     if abs(figure.value) < 1e-12:
         return 1.0
     return float(2 * ndtr(-abs(figure.value) / max(deviation, 1 / units)))

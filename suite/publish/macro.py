@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from suite.prompt_name import original_of
 from suite.publish.fields import Row, flags, number, text
 from suite.publish.order import Scope, Setting, dense_of, grouped, scope_of, setting_of, severity_key
 
@@ -83,12 +84,26 @@ def above_chance(dense: Row | None) -> bool:
 
 
 def averaged_settings(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:
-    """For each scope, the settings whose dense row is above chance."""
+    """For each scope, the settings whose dense row is above chance.
+
+    A prompt with noise or rotated options is left out where the same task was asked without: it shows what the noise
+    does, and would pull the task's mean.
+    """
     result: dict[Scope, list[Setting]] = {}
     for scope, members in grouped(rows, scope_of).items():
         by_setting = grouped(members, setting_of)
-        result[scope] = [setting for setting, group in by_setting.items() if above_chance(dense_of(group))]
+        result[scope] = [
+            setting
+            for setting, group in by_setting.items()
+            if above_chance(dense_of(group)) and _unperturbed(setting) not in by_setting
+        ]
     return result
+
+
+def _unperturbed(setting: Setting) -> Setting | None:
+    """The same setting without noise and rotation, None where it has none."""
+    original = original_of(setting.prompt or "")
+    return None if original is None else replace(setting, prompt=original)
 
 
 def macro_averages(rows: Sequence[Row]) -> list[Macro]:

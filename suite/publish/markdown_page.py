@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from suite.metrics.rows import FLAGS
+from suite.prompt_name import original_of
 from suite.publish.definitions import COLUMNS, HOW_TO_READ, MARGINAL, ROUNDING
 from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
@@ -114,8 +115,11 @@ def _went_in(rows: Sequence[Row], scopes: Mapping[Scope, str]) -> list[str]:
     for scope, settings in averaged_settings(rows).items():
         left_out = sorted({setting_of(row) for row in rows if scope_of(row) == scope} - set(settings))
         line = f"- {escape(scopes[scope])}: {_tasks(settings) or 'no task'}"
-        if left_out:
-            line += f"; left out, dense at chance or absent: {_tasks(left_out)}"
+        perturbed = [setting for setting in left_out if original_of(setting.prompt or "") is not None]
+        if unfit := [setting for setting in left_out if setting not in perturbed]:
+            line += f"; left out, dense at chance or absent: {_tasks(unfit)}"
+        if perturbed:
+            line += f"; kept apart, noise or rotated options: {_tasks(perturbed)}"
         lines.append(line)
     return lines
 
