@@ -4,8 +4,8 @@
 
 Scores the embedded model, keeps the cells under ``--out`` (a second call scores what is missing) and writes the table
 between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its
-accuracy under its default scoring is above both chance (the mean of 1/options) and, for letters and for options that are
-the same in every item, the best constant guess (the share of the place that is right most often; BoolQ has 62 % yes).
+accuracy under its default scoring is above both chance (the mean of 1/options) and, for letters and for options that
+are the same in every item, the best constant guess (the share of the place most often right; BoolQ has 62 % yes).
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def signal(cell: Cell, answers: Sequence[int]) -> Signal:
     """The accuracy of a cell against the better of chance and the best constant guess.
 
     Args:
-        answers: those of the whole task, since the most frequent place among a hundred items is above its share by luck;
-            empty where no constant guess is possible.
+        answers: those of the whole task, since the most frequent place among a hundred items is above its share by
+            luck; empty where no constant guess is possible.
     """
     (row,) = compute_rows([cell], splits=1)
     guess = float((1 / cell.n_options).mean())

@@ -44,7 +44,7 @@ def test_signal_is_measured_against_the_better_guess() -> None:
 
 def test_per_character() -> None:
     found = per_character(cell(1, 2, first=1), [[2, 4], [5, 10]])
-    assert found.scores.tolist() == pytest.approx(np.array([[0.5, 0.0], [0.2, 0.0]]).tolist())
+    np.testing.assert_allclose(found.scores, [[0.5, 0.0], [0.2, 0.0]], rtol=1e-6)
     assert found.task["scoring"] == "cloze-norm"
 
 
