@@ -286,7 +286,7 @@ def page(results: Sequence[tuple[Setting, dict[str, Any]]], asked: int, seconds:
         f"| level interval holds the true level ≥ 93 % | {_level_coverage(planted)} |",
         f"| jump interval holds the true jump 93–97 % | {_jump_coverage(planted)} |",
         f"| one curve ≤ 0.2 s at 1,000 replicates | the rule {seconds[1]:.3f} s; the replicates of its "
-        f"{Setting('').levels} levels, which rows need anyway, {seconds[0]:.2f} s (processor seconds, {SPLITS} splits) |",
+        f"{Setting('').levels} levels, which rows need anyway, {seconds[0]:.2f} s (processor time, {SPLITS} splits) |",
         "",
         "## Other rules on the same curves",
         "",

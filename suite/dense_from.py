@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from suite.cell import Cell, load_cells, read_cell, write_cell
 from suite.errors import SuiteError
 from suite.model import content_parts
+from suite.planned import PlannedCell
 from suite.publish.verify import verify
-
-if TYPE_CHECKING:
-    from suite.run import PlannedCell
 
 
 def take_dense(snapshot: Path, planned: Sequence[PlannedCell], log: Callable[[str], None]) -> int:

@@ -27,6 +27,7 @@ from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model, template_parts
+from suite.planned import PlannedCell
 from suite.sample_text import SampleTokens, Sampling
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
@@ -45,27 +46,6 @@ _VERSIONED = (
     "scikit-learn",
     "pyarrow",
 )
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """One cell of a run: what to score and where it goes.
-
-    Attributes:
-        ready: the checkpoint that is the variant, where somebody else has made it.
-    """
-
-    model: Model
-    variant: Variant
-    sheet: Sheet
-    path: Path
-    key: str
-    ready: Model | None = None
-
-    @property
-    def label(self) -> str:
-        """``model/task/variant``, what ``--only`` matches and messages name."""
-        return f"{self.model.name}/{self.sheet.task.name}/{self.variant.name}"
 
 
 @dataclass(frozen=True)

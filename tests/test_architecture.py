@@ -46,8 +46,20 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "in_memory": ("compress", "score", "tasks"),
     "estimate": ("compress", "score", "metrics", "tasks"),
-    "dense_from": ("run", "publish", "metrics"),
-    "run": ("dense_from", "compress", "score", "metrics", "verdicts", "publish", "importers", "exporters", "tasks"),
+    "planned": ("score",),
+    "dense_from": ("planned", "publish", "metrics"),
+    "run": (
+        "planned",
+        "dense_from",
+        "compress",
+        "score",
+        "metrics",
+        "verdicts",
+        "publish",
+        "importers",
+        "exporters",
+        "tasks",
+    ),
 }
 ANYTHING = ("cli", "__main__", "__init__")
 
