@@ -383,7 +383,7 @@ def _collapse(args: argparse.Namespace) -> int:
     from suite.config import read_config
     from suite.metrics.rows import measure_cells
     from suite.metrics.sample import settings_of
-    from suite.verdicts.assess import assess
+    from suite.verdicts.assess import FILES, assess
     from suite.verdicts.curves import KEPT
 
     file = args.run_dir / "config.yaml"
@@ -391,7 +391,7 @@ def _collapse(args: argparse.Namespace) -> int:
     settings = settings_of(config)
     assessment = assess(measure_cells(load_cells([args.run_dir]), settings, keep=KEPT), settings, config=config)
     if args.json:
-        print(json.dumps(assessment.records, indent=1, allow_nan=False))
+        print(json.dumps(assessment.files()[FILES["verdicts"]], indent=1, allow_nan=False))
     else:
         print("\n".join(assessment.lines()))
     return DONE

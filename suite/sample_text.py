@@ -107,7 +107,7 @@ def recipe(text: SampleText, sampling: Sampling) -> str:
     """What of the sample text decides the compressed weights, in one line.
 
     >>> recipe(SampleText("notes.txt", ("one", "two")), Sampling("notes.txt", samples=8, length=64))
-    'notes.txt@sha256:3adad7132f71, 8 x 64 tokens, seed 0'
+    'notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 0'
     """
     return f"{text.name}@{text.hash[:19]}, {sampling.samples} x {sampling.length} tokens, seed {sampling.seed}"
 

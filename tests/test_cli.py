@@ -492,7 +492,7 @@ def test_collapse_counts_what_the_configuration_plans(tmp_path: Path, capfd: pyt
     assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
     (primary,) = [one for one in json.loads(capfd.readouterr().out) if one["metric"] == "set_size"]
     # four methods (two group sizes of one count twice) on three tasks and on their average
-    assert primary["p_value"] == pytest.approx(min(1.0, 16 * primary["p_value_raw"]))
+    assert primary["p_value"] == pytest.approx(min(1.0, 16 * primary["p_value_raw"]), rel=1e-3)
 
 
 # what works

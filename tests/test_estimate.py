@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_six_option_tasks import FILES as FIVE_FILES
+from test_six_option_tasks import record
+from test_six_option_tasks import write as write_five
 
 from suite.compress import METHODS
 from suite.config import RunConfig, TaskChoice, read_config
@@ -30,7 +33,10 @@ def quiz(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
-def test_committed_configurations_can_be_estimated(file: Path) -> None:
+def test_committed_configurations_can_be_estimated(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
+    for name, source, _ in FIVE_FILES.values():
+        write_five(tmp_path, name, [record(row, source) for row in range(24)])
     config = read_config(file)
     assert config.variants[0] == "dense"
     methods = {parse_variant(name).method for name in config.variants} - {"dense"}
