@@ -230,6 +230,12 @@ def table(results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case]) -> s
     return "\n".join(lines)
 
 
+def memory() -> str:
+    """The table of scripts/memory.py."""
+    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), MODEL, "rtn-w4", "magnitude-s50"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scoring speed beside lm-eval's.")
     parser.add_argument("--repeats", type=int, default=5)
@@ -280,6 +286,7 @@ def main() -> None:
             gemm=gemm,
             body=spread(bodies, 0),
             cores=os.cpu_count(),
+            memory=memory(),
         ),
         encoding="utf-8",
     )
@@ -307,6 +314,18 @@ Accuracy of the three on the same items (they must agree but for 16-bit ties):
 
 Bare model body on one batch of {budget} random tokens, the batch size found by measurement: {body} tokens/s. One linear
 layer (the GEMM peak for this shape), GFLOP/s: {gemm}.
+
+What keeps a ratio below its limit: the head. It has a quarter of the body's multiplications a position; the bare body
+leaves it out, and both programs spend it where text is scored, which sharing does not reduce. Worked examples that
+are reused (MMLU) leave short rows that attend to a long cache, which is slower a token than one large batch. Memory
+bandwidth is shared with whatever else the machine does; hence the ranges.
+
+## Memory
+
+Anonymous memory above imports (`scripts/memory.py`): loading and compressing, against the bound of 1.3 times the dense
+weights plus the largest layer, and scoring by number of items, the float32 check of some items included.
+
+{memory}
 """
 
 
