@@ -287,3 +287,22 @@ def test_planted_curves_are_what_they_say_in_the_population() -> None:
         relative = (plan.set_size - plan.set_size[0]) / (POPULATION.chance - plan.set_size[0])
         np.testing.assert_allclose(relative, 0.5 * (wanted - wanted[0]), atol=1e-6)
         np.testing.assert_allclose(np.interp(plan.noise, noise, size), plan.set_size, atol=1e-6)
+
+
+def test_a_large_jump_alone_is_no_threshold_while_a_wide_sigmoid_fits() -> None:
+    """A sigmoid whose middle half takes one level: chance makes one jump carry more than half of what is seen."""
+    generator = np.random.default_rng(4)
+    levels = np.arange(7.0)
+    truth = 1.5 + 1.2 / (1 + np.exp(-(levels - 3.5) * 2 * np.log(3)))
+    jumps, calls, blocked = 0, 0, 0
+    for _ in range(120):
+        curve = drawn_curve(list(truth + generator.normal(0, 0.06, 7)), error=0.06)
+        share = np.diff(curve.replicates, axis=0).max(axis=0) - (curve.replicates[-1] - curve.replicates[0]) / 2
+        alone = bool(np.quantile(share, 0.05) > 0)
+        finding = judge(replace(curve, chance=None), simulations=499)
+        jumps += alone
+        calls += finding.verdict == "threshold"
+        blocked += alone and any("curve fits" in note for note in finding.notes)
+    assert jumps > calls
+    assert blocked > 0
+    assert calls <= 12  # 5 % of 120 is 6; 12 or fewer in 99 of 100 runs
