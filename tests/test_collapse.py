@@ -306,3 +306,23 @@ def test_a_large_jump_alone_is_no_threshold_while_a_wide_sigmoid_fits() -> None:
     assert jumps > calls
     assert blocked > 0
     assert calls <= 12  # 5 % of 120 is 6; 12 or fewer in 99 of 100 runs
+
+
+def test_a_curve_is_judged_on_the_items_that_all_of_its_levels_share() -> None:
+    cells = planted("step", n=400)
+    rows = np.arange(50, 400)
+
+    def kept(cell: Cell) -> Cell:
+        return replace(
+            cell,
+            ids=tuple(cell.ids[row] for row in rows),
+            answers=cell.answers[rows],
+            n_options=cell.n_options[rows],
+            scores=cell.scores[rows],
+        )
+
+    some = [kept(cell) if index == 2 else cell for index, cell in enumerate(cells)]
+    assert primary(some).record() == primary([kept(cell) for cell in cells]).record()
+    # nothing shared: no curve, and no invention
+    other = replace(cells[3], ids=tuple(f"other-{i}" for i in range(400)))
+    assert primary([*cells[:3], other, *cells[4:]]).finding.verdict == "undetermined"
