@@ -66,7 +66,9 @@ class Variant:
 
     @property
     def curve(self) -> str:
-        """What all points of one curve share: the method, and the group size where there is one."""
+        """What all points of one curve share: the method, and the group size where there is one; `gguf` for its types."""
+        if self.method.startswith("gguf-"):
+            return "gguf"
         return self.method if self.group is None else f"{self.method}-g{self.group}"
 
     @property

@@ -254,6 +254,13 @@ class Measured:
     values: dict[str, float]
     replicates: dict[str, Floats]
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of the row."""
+        flags = self.row["flags"]
+        assert isinstance(flags, list)
+        return tuple(flags)
+
 
 def score_cell(cell: Cell, settings: Settings) -> Scored:
     """One cell on all of its items, for whoever needs more than its row."""

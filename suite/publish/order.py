@@ -71,7 +71,7 @@ def curve_of(name: str) -> Curve:
     variant = parsed(name)
     if variant is None:
         return OTHER
-    return Curve(variant.family, "gguf" if variant.method.startswith("gguf-") else variant.curve)
+    return Curve(variant.family, variant.curve)
 
 
 def level_label(name: str) -> str:

@@ -89,7 +89,7 @@ def planned_families(config: RunConfig) -> int:
         except SuiteError:
             continue
         if variant.family != "dense":
-            methods.add((variant.family, "gguf" if variant.method.startswith("gguf-") else variant.curve))
+            methods.add((variant.family, variant.curve))
     return family_size(len({task.name for task in config.tasks}), len(methods))
 
 

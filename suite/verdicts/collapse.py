@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.slices import holm
 from suite.verdicts.shapes import reject_rivals
 
 Floats = NDArray[np.float64]
@@ -328,12 +329,8 @@ def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE)
     >>> [(finding.verdict, finding.p) for finding in correct_family(found, size=4)]
     [('undetermined', 0.12), ('threshold', 0.004)]
     """
-    order = sorted(range(len(findings)), key=lambda i: _known(findings[i].p_raw))
-    adjusted: dict[int, float] = {}
-    highest = 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (max(size, len(findings)) - place) * _known(findings[index].p_raw)))
-        adjusted[index] = highest
+    missing = max(size - len(findings), 0)
+    adjusted = holm([*(_known(finding.p_raw) for finding in findings), *[1.0] * missing])
     result = []
     for index, finding in enumerate(findings):
         changed = replace(finding, p=None if finding.p_raw is None else adjusted[index])

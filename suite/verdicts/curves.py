@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,11 @@ from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings
+from suite.metrics.slices import subset
 from suite.variant import parse_variant
 from suite.verdicts.collapse import Curve
 
 Floats = NDArray[np.float64]
-_Value = TypeVar("_Value")
 
 MACRO = "macro"
 """Stands for the task in averages over tasks."""
@@ -95,7 +94,7 @@ class Levels:
     @property
     def at_chance(self) -> bool:
         """Whether dense is not clearly above chance on this task."""
-        return "at-chance" in _flags(self.points[0])
+        return "at-chance" in self.points[0].flags
 
     def curve(self, metric: str) -> Curve | None:
         """One metric along the levels, higher is worse; None where a level has no value or no replicates."""
@@ -148,8 +147,8 @@ def collect_levels(measured: Sequence[Measured], settings: Settings) -> list[Lev
         if dense is None:
             continue
         for (family, method), points in _by_method(members).items():
-            no_ops = tuple(str(one.cell.variant["name"]) for one in points if "no-op" in _flags(one))
-            kept = [one for one in points if "no-op" not in _flags(one)]
+            no_ops = tuple(str(one.cell.variant["name"]) for one in points if "no-op" in one.flags)
+            kept = [one for one in points if "no-op" not in one.flags]
             place = Place(model, family, method, task, (str(style[0]), str(style[1]), int(str(style[2]))))
             result.append(Levels(place, tuple(_on_shared_items([dense, *kept], settings)), no_ops))
     return sorted(result, key=lambda levels: levels.place)
@@ -219,8 +218,7 @@ def _by_method(members: Sequence[Measured]) -> dict[tuple[str, str], list[Measur
         except SuiteError:
             continue
         if variant.family != "dense":
-            method = "gguf" if variant.method.startswith("gguf-") else variant.curve
-            found.setdefault((variant.family, method), []).append((variant.severity, name, one))
+            found.setdefault((variant.family, variant.curve), []).append((variant.severity, name, one))
     return {key: [one for *_, one in sorted(points, key=lambda point: point[:2])] for key, points in found.items()}
 
 
@@ -236,27 +234,8 @@ def _on_shared_items(points: list[Measured], settings: Settings) -> list[Measure
         return points
     if not shared:
         return points[:1]
-    return measure_cells([_subset(point.cell, shared) for point in points], settings, keep=KEPT)
-
-
-def _subset(cell: Cell, ids: set[str]) -> Cell:
-    rows = np.array([row for row, item in enumerate(cell.ids) if item in ids], dtype=np.intp)
-
-    def pick(column: tuple[_Value, ...] | None) -> tuple[_Value, ...] | None:
-        return None if column is None else tuple(column[row] for row in rows)
-
-    return replace(
-        cell,
-        ids=tuple(cell.ids[row] for row in rows),
-        answers=cell.answers[rows],
-        n_options=cell.n_options[rows],
-        scores=cell.scores[rows],
-        subjects=pick(cell.subjects),
-        slices=pick(cell.slices),
-        groups=pick(cell.groups),
-    )
-
-
-def _flags(point: Measured) -> Sequence[str]:
-    flags = point.row["flags"]
-    return flags if isinstance(flags, list) else ()
+    cells = [
+        subset(point.cell, np.array([row for row, item in enumerate(point.cell.ids) if item in shared], dtype=np.intp))
+        for point in points
+    ]
+    return measure_cells(cells, settings, keep=KEPT)

@@ -249,10 +249,8 @@ def find_couplings(measured: Sequence[Measured], settings: Settings, *, rule: Ru
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:
-    flags = one.row["flags"]
-    assert isinstance(flags, list)
     known = all(key in side.values for key in ("accuracy", PRIMARY) for side in (one, dense))
-    return not known or bool({"no-op", "unpaired-items", "at-chance"} & set(flags))
+    return not known or bool({"no-op", "unpaired-items", "at-chance"} & set(one.flags))
 
 
 def _coupling(one: Measured, dense: Measured, curve: NoiseCurve, rule: Rule) -> Coupling:

@@ -143,9 +143,7 @@ def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, Sized]]:
         dense = dense_of.get(one.cell.curve_key)
         if not isinstance(params, float) or dense is None or PRIMARY not in one.values or PRIMARY not in dense.values:
             continue
-        flags = one.row["flags"]
-        assert isinstance(flags, list)
-        if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(flags):
+        if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(one.flags):
             continue
         value, replicates = one.values[PRIMARY], one.replicates[PRIMARY]
         if one is not dense:
