@@ -66,7 +66,7 @@ class Variant:
 
     @property
     def curve(self) -> str:
-        """What all points of one curve share: the method, and the group size where there is one; `gguf` for its types."""
+        """What all points of one curve share: the method, and its group size if any; `gguf` for all of its types."""
         if self.method.startswith("gguf-"):
             return "gguf"
         return self.method if self.group is None else f"{self.method}-g{self.group}"

@@ -94,20 +94,16 @@ def noise_curve(dense: Scored) -> NoiseCurve:
     unit = max(float(np.median(spread)), 1e-6)
     points = np.zeros((2, len(NOISE_GRID)))
     replicates = np.zeros((2, len(NOISE_GRID), sample.settings.replicates))
+    points[:, 0], replicates[:, 0] = _accuracy_and_size(dense, dense.probabilities, folds)
     for copy in range(NOISE_COPIES):
         shocks = _normal_draws(sample.ids, scores.shape[1], copy)
-        for level, amount in enumerate(NOISE_GRID):
+        for level, amount in enumerate(NOISE_GRID[1:], 1):
             noisy = np.where(finite, scores + amount * unit * shocks, -np.inf)
             shifted = np.exp(noisy - noisy.max(axis=1, keepdims=True))
             p = np.where(dense.valid, shifted / shifted.sum(axis=1, keepdims=True), np.nan)
-            if amount == 0 and copy:
-                points[:, 0] += points[:, 0] / copy
-                replicates[:, 0] += replicates[:, 0] / copy
-                continue
             point, resampled = _accuracy_and_size(dense, p, folds)
-            points[:, level] += point
-            replicates[:, level] += resampled
-    points, replicates = points / NOISE_COPIES, replicates / NOISE_COPIES
+            points[:, level] += point / NOISE_COPIES
+            replicates[:, level] += resampled / NOISE_COPIES
     return NoiseCurve(points[0], points[1], replicates[0], replicates[1])
 
 
