@@ -20,8 +20,8 @@ from suite.config import RunConfig, read_config
 from suite.errors import SuiteError
 from suite.model import resolve_model
 from suite.run import prepare, resolve_device, resolve_dtype, sample_recipe
-from suite.score.cells import CellFailure
 from suite.sample_text import SampleText, Sampling, tokenize
+from suite.score.cells import CellFailure
 from suite.variant import Variant, parse_variant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +58,42 @@ def measure(config: RunConfig, variant: Variant, dtype: str, device: str) -> dic
     return {**info, "dtype": dtype, "perplexity": perplexity(checkpoint)}
 
 
+def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dict[str, Any]]:
+    """What is measured of a configuration's first model, in its order; what is missing is measured if asked."""
+    device = resolve_device(config.device)
+    dtype, _ = resolve_dtype(config.dtype, device) if measuring else ("", {})
+    out.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name in config.variants:
+        variant = parse_variant(name)
+        recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
+        key = hashlib.sha256(f"{config.models[0]}\0{recipe}".encode()).hexdigest()[:12]
+        file = out / f"{variant.file_name}-{key}.json"
+        if not file.is_file() and measuring:
+            try:
+                record = measure(config, variant, dtype, device)
+            except (CellFailure, SuiteError) as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                continue
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            partial.replace(file)
+        if file.is_file():
+            found.append(json.loads(file.read_text(encoding="utf-8")))
+            print(f"{name}: perplexity {found[-1]['perplexity']:.2f}", file=sys.stderr, flush=True)
+    return found
+
+
+def write_between(document: Path, start: str, end: str, text: str) -> None:
+    """Put text between two markers of a document, in place of what is there."""
+    whole = document.read_text(encoding="utf-8")
+    before, _, rest = whole.partition(start)
+    after = rest.partition(end)[2]
+    if not after:
+        raise SystemExit(f"{document.name}: no {start} ... {end}")
+    document.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def row(record: dict[str, Any], dense: float) -> str:
     """One line of the table."""
     output = record["relative_output_error"]
@@ -91,33 +127,8 @@ def main() -> None:
     parser.add_argument("--table-only", action="store_true", help="measure nothing, write what is there")
     args = parser.parse_args()
     config = read_config(args.config)
-    device = resolve_device(config.device)
-    dtype, _ = resolve_dtype(config.dtype, device) if not args.table_only else ("", {})
-    args.out.mkdir(parents=True, exist_ok=True)
-    records = []
-    for name in config.variants:
-        variant = parse_variant(name)
-        recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
-        key = hashlib.sha256(f"{config.models[0]}\0{recipe}".encode()).hexdigest()[:12]
-        file = args.out / f"{variant.file_name}-{key}.json"
-        if not file.is_file() and not args.table_only:
-            try:
-                record = measure(config, variant, dtype, device)
-            except (CellFailure, SuiteError) as error:
-                print(f"{name}: {error}", file=sys.stderr, flush=True)
-                continue
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-            partial.replace(file)
-        if file.is_file():
-            records.append(json.loads(file.read_text(encoding="utf-8")))
-            print(f"{name}: perplexity {records[-1]['perplexity']:.2f}", file=sys.stderr, flush=True)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    after = rest.partition(END)[2]
-    if not after:
-        raise SystemExit(f"{DOCUMENT.name}: no {START} ... {END}")
-    DOCUMENT.write_text(f"{before}{START}\n{table(records, config)}\n{END}{after}", encoding="utf-8")
+    found = records(config, args.out, measuring=not args.table_only)
+    write_between(DOCUMENT, START, END, table(found, config))
 
 
 if __name__ == "__main__":
