@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -483,3 +485,14 @@ def test_the_library_talks_to_nobody(load: Load, tokens: SampleTokens, capfd: py
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "WARNING" not in captured.err
+
+
+@pytest.mark.parametrize("name", ["gptq-w4", "wanda-s50", "rtn-w8kv8", "sparsegpt-s50+gptq-w4", "quip-w4a4"])
+def test_a_compressed_network_can_be_let_go(load: Load, tokens: SampleTokens, name: str) -> None:
+    """Otherwise each variant of a run would stay in memory, and its recorded peak hold all variants before it."""
+    network = load()
+    made(network, name, tokens)
+    held = weakref.ref(network)
+    del network
+    gc.collect()
+    assert held() is None

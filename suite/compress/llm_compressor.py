@@ -84,6 +84,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
         stack.enter_context(_quiet(f"compressing {variant.name}", said))
         stack.enter_context(_without_pinning())
         stack.enter_context(_named(network))
+        stack.enter_context(_released())
         try:
             oneshot(
                 model=network,
@@ -96,7 +97,6 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
         except (MemoryError, KeyboardInterrupt, SuiteError):
             raise
         except Exception as error:  # tracing and the modifiers raise many unrelated types
-            _forget_session()
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             raise SuiteError(
                 f"variant {variant.name!r}: llm-compressor cannot make it of architecture "
@@ -304,6 +304,27 @@ def _without_pinning() -> Iterator[None]:
 
 
 @contextmanager
+def _released() -> Iterator[None]:
+    """Let go of the network afterwards: each variant of a run would stay in memory.
+
+    The library's session holds the last network, and after a failure its hooks. And it traces with functions marked by
+    `torch.fx.wrap`, which keeps the globals of every marked function, the network among them, as long as the process
+    lives.
+    """
+    from llmcompressor.core import reset_session
+    from torch.fx import _symbolic_trace
+
+    marked = _symbolic_trace._wrapped_fns_to_patch
+    before = set(marked)
+    try:
+        yield
+    finally:
+        for key in set(marked) - before:
+            del marked[key]
+        reset_session()
+
+
+@contextmanager
 def _quiet(what: str, said: list[str]) -> Iterator[None]:
     """One progress bar by layer on stderr in place of the library's many and its log; its warnings are collected."""
     from llmcompressor.logger import configure_logger
@@ -367,10 +388,3 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
-
-
-def _forget_session() -> None:
-    """A recipe that failed half-way would otherwise leave its hooks to the next one."""
-    from llmcompressor.core import reset_session
-
-    reset_session()
