@@ -97,11 +97,12 @@ def write_between(document: Path, start: str, end: str, text: str) -> None:
 def row(record: dict[str, Any], dense: float) -> str:
     """One line of the table."""
     output = record["relative_output_error"]
-    found = record["perplexity"]
+    found, peak = record["perplexity"], record["peak_memory_mb"]
+    memory = "–" if peak is None else f"{peak:.0f}"
     return (
         f"| `{record['name']}` | {found:.2f} | {found / dense:.3f} | {record['bits_per_weight']:.2f} | "
         f"{record['sparsity']:.3f} | {record['relative_weight_error']:.4f} | "
-        f"{'–' if output is None else f'{output:.3f}'} | {record['seconds']:.0f} | {record['peak_memory_mb']:.0f} |"
+        f"{'–' if output is None else f'{output:.3f}'} | {record['seconds']:.0f} | {memory} |"
     ).replace(" inf |", " ∞ |")
 
 
