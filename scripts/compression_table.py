@@ -19,8 +19,8 @@ from suite.compress import recipe_of
 from suite.config import RunConfig, read_config
 from suite.errors import SuiteError
 from suite.model import resolve_model
-from suite.run import prepare, resolve_device, resolve_dtype, sample_recipe
-from suite.sample_text import SampleText, Sampling, tokenize
+from suite.run import prepare, resolve_device, resolve_dtype, sample_recipes
+from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
 from suite.score.cells import CellFailure
 from suite.variant import Variant, parse_variant
 
@@ -66,8 +66,8 @@ def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dic
     found = []
     for name in config.variants:
         variant = parse_variant(name)
-        recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
-        key = hashlib.sha256(f"{config.models[0]}\0{recipe}".encode()).hexdigest()[:12]
+        made = recipe_of(variant, sample_recipes(config.sample_text, [variant])[name])
+        key = hashlib.sha256(f"{config.models[0]}\0{made}".encode()).hexdigest()[:12]
         file = out / f"{variant.file_name}-{key}.json"
         if not file.is_file() and measuring:
             try:
@@ -113,7 +113,7 @@ def table(records: list[dict[str, Any]], config: RunConfig) -> str:
     head = (
         (f"{left} of {len(config.variants)} variants are not measured yet. " if left else "")
         + f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
-        f"sample text {sample_recipe(config.sample_text, [parse_variant(record['name']) for record in records])}.\n\n"
+        f"sample text {recipe(read_sample_text(config.sample_text.source), config.sample_text)}.\n\n"
         "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | MB |\n"
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )

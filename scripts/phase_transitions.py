@@ -133,7 +133,7 @@ def curve_rows(found: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[st
     curves: dict[str, list[tuple[Variant, float]]] = {}
     for record in found:
         variant = parse_variant(record["name"])
-        if variant.family in PUBLISHED and variant.bits != 16:
+        if variant.family in PUBLISHED and variant.sample_seed is None:
             curves.setdefault(variant.curve, []).append((variant, record["perplexity"]))
     lines = []
     for curve, points in curves.items():

@@ -377,13 +377,22 @@ def _is_string_list(kind: pa.DataType) -> bool:
 def cell_path(run_dir: Path, cell: Cell) -> Path:
     """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
     model, task, scoring, prompt, shots = cell.curve_key
-    name = str(cell.variant["name"]).replace(":", "of")
-    return cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}") / f"{slug(name)}.parquet"
+    folder = cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}")
+    return folder / cell_file(str(cell.variant["name"]))
 
 
 def cell_folder(run_dir: Path, model: str, task: str, style: str) -> Path:
     """The folder of one curve's cells; `style` is ``<scoring>-<prompt>-<shots>``."""
     return run_dir / "cells" / slug(model) / slug(task) / slug(style)
+
+
+def cell_file(variant: str) -> str:
+    """The file name of a variant's cell.
+
+    >>> cell_file("wanda-2:4@seed1")
+    'wanda-2of4@seed1.parquet'
+    """
+    return "@".join(map(slug, variant.replace(":", "of").split("@"))) + ".parquet"
 
 
 def slug(name: str) -> str:

@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parts = metrics.add_mutually_exclusive_group()
     parts.add_argument("--slices", action="store_true", help="parts of each task: subjects, slices, edge, perturbed")
     parts.add_argument("--spread", action="store_true", help="spread over prompts beside the effect of compression")
+    parts.add_argument("--seeds", action="store_true", help="spread over seeds of the sample text beside that of items")
     metrics.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
@@ -279,7 +280,7 @@ def _score(args: argparse.Namespace) -> int:
     with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
-            cell = replace(cell, run={**cell.run, "seed": args.seed})
+            cell = replace(cell, run={**cell.run, "seed": sampling.drawn_with(variant.sample_seed).seed})
         except CellFailure as failure:
             bar.close()
             print(f"suite: failed cell {model.name}/{args.task}/{variant.name}: {failure}", file=sys.stderr)
@@ -345,6 +346,12 @@ def _metrics(args: argparse.Namespace) -> int:
         rows, names = prompt_spread(rows), _SPREAD_COLUMNS
         if not rows:
             raise SuiteError("no task was asked with two prompts; score it with another --prompt first")
+    if args.seeds:
+        from suite.metrics.seed_spread import seed_spread
+
+        rows, names = seed_spread(rows, cells), _SEED_COLUMNS
+        if not rows:
+            raise SuiteError("no variant was made with two seeds of sample text; add one such as gptq-w3@seed1")
     if args.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
@@ -361,6 +368,14 @@ _SPREAD_COLUMNS = (
     *("model", "task", "scoring", "variant", "n_prompts"),
     *(f"{key}_{name}" for key in ("accuracy", "set_size") for name in ("low", "high", "deviation", "change_mean")),
     *("accuracy_change_over_spread", "set_size_change_over_spread"),
+)
+_SEED_COLUMNS = (
+    *("model", "task", "variant", "n_seeds"),
+    *(
+        f"{key}_change_{name}"
+        for key in ("accuracy", "set_size")
+        for name in ("mean", "low", "high", "deviation", "half_width", "seeds_over_items")
+    ),
 )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from suite import __version__, sample_text
-from suite.cell import Cell, cell_folder, read_cell, slug, write_cell
+from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model, template_parts
@@ -114,13 +114,14 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
     for variant in variants:
         check_supported(variant)
     sheets = [_sheet(choice) for choice in config.tasks]
-    sample = sample_recipe(config.sample_text, variants)
+    samples = sample_recipes(config.sample_text, variants)
     cells: list[PlannedCell] = []
     for name in config.models:
         model = resolve_model(name)
         content = content_parts(model)
         wanted: list[tuple[Variant, str, Model | None]] = [
-            (variant, "" if variant.family == "dense" else recipe_of(variant, sample), None) for variant in variants
+            (variant, "" if variant.family == "dense" else recipe_of(variant, samples[variant.name]), None)
+            for variant in variants
         ]
         for entry in config.ready_made:
             if entry.dense == name:
@@ -142,7 +143,7 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
                 )
                 style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
                 folder = cell_folder(out, model.name, sheet.task.name, style)
-                path = folder / f"{slug(variant.file_name)}.parquet"
+                path = folder / cell_file(variant.name)
                 cells.append(PlannedCell(model, variant, sheet, path, key, ready_made))
     paths = [cell.path for cell in cells]
     if len(set(paths)) != len(paths):
@@ -345,7 +346,7 @@ def prepare(
         with _failing_alone():
             return load_ready(ready, model, variant.name, load_as=load_as, tokens_of=tokens_of)
     slow = reads_text(variant)
-    recipe = recipe_of(variant, sample_recipe(config.sample_text, [variant]))
+    recipe = recipe_of(variant, sample_recipes(config.sample_text, [variant])[variant.name])
     key = content_key({"model": content_parts(model), "variant": variant.name, "recipe": recipe, "dtype": dtype})
     if slow and (kept := find(key, model, dtype=dtype, device=device)):
         return kept
@@ -366,13 +367,19 @@ def _failing_alone() -> Iterator[None]:
         raise CellFailure(str(error)) from error
 
 
-def sample_recipe(sampling: Sampling, variants: Sequence[Variant]) -> str:
-    """What of the sample text decides weights, where a variant reads any; bad input is found before anything runs."""
+def sample_recipes(sampling: Sampling, variants: Sequence[Variant]) -> dict[str, str]:
+    """What of the sample text decides weights, by variant name: bad input is found before anything runs.
+
+    Empty for variants that read none. The text, which takes seconds to read, is read once.
+    """
     from suite.compress import reads_text
 
-    if not any(reads_text(variant) for variant in variants):
-        return ""
-    return sample_text.recipe(sample_text.read_sample_text(sampling.source), sampling)
+    found = dict.fromkeys((variant.name for variant in variants), "")
+    readers = [variant for variant in variants if reads_text(variant)]
+    if readers:
+        text = sample_text.read_sample_text(sampling.source)
+        found |= {one.name: sample_text.recipe(text, sampling.drawn_with(one.sample_seed)) for one in readers}
+    return found
 
 
 def sample_tokens(checkpoint: Any, sampling: Sampling, variant: Variant) -> SampleTokens | None:
@@ -390,7 +397,8 @@ def sample_tokens(checkpoint: Any, sampling: Sampling, variant: Variant) -> Samp
         return None
     try:
         text = sample_text.read_sample_text(sampling.source)
-        return sample_text.tokenize(text, sampling, checkpoint.tokenizer, bos=checkpoint.bos)
+        drawn = sampling.drawn_with(variant.sample_seed)
+        return sample_text.tokenize(text, drawn, checkpoint.tokenizer, bos=checkpoint.bos)
     except SuiteError:
         # the row's relative output error then is empty
         if reads_text(variant) or sampling != Sampling():

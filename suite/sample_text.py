@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ class Sampling:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise SuiteError(f"sample text: {name} {value!r} out of range, use a whole number of {low} or more")
+
+    def drawn_with(self, seed: int | None) -> Sampling:
+        """The same text and amount under another seed; itself where there is none."""
+        return self if seed is None else replace(self, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ Names (`<method>-<level>`), with the file name where it differs:
 * N:M sparsity ``<method>-2:4`` (file name ``2of4``)
 * structured ``depth-s<percent>``, ``width-s<percent>``
 * joint ``<sparse>+<quantized>``
+
+Any of them may end in ``@seed<N>``: the same recipe, its sample text drawn with that seed instead of the run's.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from suite.errors import SuiteError, unknown_name
 
@@ -32,6 +34,7 @@ _N = r"(?:0|[1-9][0-9]{0,5})"
 _QUANTIZED = re.compile(rf"w(?P<w>{_N})(a(?P<a>{_N}))?(kv(?P<kv>{_N}))?(-g(?P<g>{_N}))?")
 _SPARSE = re.compile(rf"s(?P<s>{_N})")
 _N_OF_M = re.compile(rf"(?P<n>{_N}):(?P<m>{_N})")
+_SEED = re.compile(rf"seed(?P<seed>{_N})")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Variant:
         group: weights that share one scale along the input dimension; None means one scale an output row.
         sparsity: target fraction of zeros (unstructured, N:M) or of removed structure, 0 to 1; None when not pruned.
         n_of_m: for N:M sparsity, how many of how many neighbours stay.
+        sample_seed: of the sample text, where the name has one of its own; None for that of the run. Such a variant
+            repeats a recipe: it has a row, and is no point of a curve (`is_repeat`).
     """
 
     name: str
@@ -58,6 +63,12 @@ class Variant:
     group: int | None = None
     sparsity: float | None = None
     n_of_m: tuple[int, int] | None = None
+    sample_seed: int | None = None
+
+    @property
+    def recipe_name(self) -> str:
+        """The name without a seed: what seeds are repetitions of."""
+        return self.name.partition("@")[0]
 
     @property
     def file_name(self) -> str:
@@ -100,7 +111,17 @@ def parse_variant(name: str) -> Variant:
     (3, 32)
     >>> parse_variant("wanda-2:4").file_name
     'wanda-2of4'
+    >>> parse_variant("gptq-w3@seed1").sample_seed, parse_variant("gptq-w3@seed1").recipe_name
+    (1, 'gptq-w3')
     """
+    recipe, at, ending = name.partition("@")
+    if at:
+        seed = _SEED.fullmatch(ending)
+        if seed is None:
+            raise SuiteError(f"variant {name!r}: expected <variant>@seed<number>, the seed last, such as gptq-w4@seed1")
+        if recipe == "dense":
+            raise SuiteError(f"variant {name!r}: dense reads no sample text: a seed changes nothing; use 'dense'")
+        return replace(parse_variant(recipe), name=name, sample_seed=int(seed["seed"]))
     if name == "dense":
         return DENSE
     if "+" in name:
@@ -117,6 +138,18 @@ def parse_variant(name: str) -> Variant:
     if method in STRUCTURED:
         return _structured(name, method, level)
     raise unknown_name("compression method", method, ("dense", "gguf", *QUANTIZERS, *PRUNERS, *STRUCTURED))
+
+
+def is_repeat(name: str) -> bool:
+    """Whether a variant repeats another one's recipe under a seed of its own: no point of a curve, nor ranked.
+
+    >>> is_repeat("wanda-s50@seed2"), is_repeat("wanda-s50"), is_repeat("somebody's@seed2")
+    (True, False, False)
+    """
+    try:
+        return parse_variant(name).sample_seed is not None
+    except SuiteError:  # a name outside the scheme
+        return False
 
 
 def _quantized(name: str, method: str, level: str) -> Variant:

@@ -56,6 +56,7 @@ def test_doubling_counts_for_good_only() -> None:
 def test_table_lines_name_levels_and_verdicts() -> None:
     found = [{"name": "dense", "perplexity": 20.0}, {"name": "magnitude-s60", "perplexity": 200.0}]
     found += [{"name": "rtn-w4", "perplexity": 22.0}, {"name": "magnitude-s20", "perplexity": 21.0}]
+    found.append({"name": "wanda-s50@seed1", "perplexity": 30.0})
     verdict = {"model": "m", "metric": "set_size", "method": "magnitude", "task": "macro", "verdict": "threshold"}
     (sparse, bits) = curve_rows(found, [{**verdict, "level": "magnitude-s60"}], "m")
     assert sparse.startswith("| `magnitude` | s20 1.05, s60 10.00 |")

@@ -201,6 +201,7 @@ def check_supported(variant: Variant) -> None:
     if variant.family == "dense":
         return
     name = variant.name
+    check_seed(variant)
     if variant.method.startswith("gguf-"):
         raise SuiteError(f"variant {name!r}: GGUF types are ready-made variants; name the .gguf file as the model")
     if variant.family == "joint":
@@ -226,6 +227,17 @@ def check_supported(variant: Variant) -> None:
         raise SuiteError(f"variant {name!r}: awq quantizes weights alone; drop the a part, or use smoothquant")
     if variant.method == "smoothquant" and not variant.activation_bits:
         raise SuiteError(f"variant {name!r}: smoothquant quantizes activations too; use smoothquant-w8a8")
+
+
+def check_seed(variant: Variant) -> None:
+    """Raise one line when a variant has a seed of sample text and reads none."""
+    if variant.sample_seed is None or (variant.family != "joint" and variant.method not in METHODS):
+        return
+    if not reads_text(variant):
+        raise SuiteError(
+            f"variant {variant.name!r}: {variant.method} reads no sample text: a seed changes nothing; "
+            f"leave '@seed{variant.sample_seed}' out"
+        )
 
 
 def reads_text(variant: Variant) -> bool:
@@ -395,7 +407,7 @@ def _compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Ou
 
 
 def _parts(variant: Variant) -> tuple[Variant, Variant]:
-    sparse, _, quantized = variant.name.partition("+")
+    sparse, _, quantized = variant.recipe_name.partition("+")
     return parse_variant(sparse), parse_variant(quantized)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from suite.checkpoint import NOTE, Checkpoint, quantization_of
-from suite.compress import VariantInfo, output_error
+from suite.compress import VariantInfo, check_seed, output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.errors import SuiteError
@@ -38,7 +38,9 @@ def variant_of(model: Model, named: str | None = None) -> Variant:
         SuiteError: a plain checkpoint, which says nothing of how it was made, without a name.
     """
     if named is not None and named != "dense":
-        return parse_variant(named)
+        variant = parse_variant(named)
+        check_seed(variant)
+        return variant
     if model.path.is_file():
         # Model-Q4_K_M.gguf, as the files are usually called
         found = re.search(r"(i?q\d[a-z0-9_]*|f16|bf16|f32)$", model.name.lower().replace("-", "."), flags=re.ASCII)

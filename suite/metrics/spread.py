@@ -77,26 +77,25 @@ def _row(
     row: dict[str, object] = {"model": model, "task": task, "scoring": scoring, "shots": shots, "variant": variant}
     row |= {"n_prompts": len(asked), "prompts": sorted(asked)}
     for metric in METRICS:
-        values = {prompt: _number(entry.get(metric)) for prompt, entry in asked.items()}
-        parents = {prompt: _number(entry.get(metric)) for prompt, entry in dense.items()}
-        row |= _summary(f"{metric}_", [value for value in values.values() if value is not None])
+        values = {prompt: number(entry.get(metric)) for prompt, entry in asked.items()}
+        parents = {prompt: number(entry.get(metric)) for prompt, entry in dense.items()}
+        row |= summary(f"{metric}_", [value for value in values.values() if value is not None])
         changes = []
         if variant != "dense":
             for prompt, value in values.items():
                 parent = parents.get(prompt)
                 if value is not None and parent is not None:
                     changes.append(value - parent)
-        row |= _summary(f"{metric}_change_", changes)
-        mean, spread = _number(row[f"{metric}_change_mean"]), [parents[p] for p in asked if parents.get(p) is not None]
-        row[f"{metric}_same_direction"] = (
-            None if mean is None else sum(change * mean > 0 or change == mean for change in changes) / len(changes)
-        )
+        row |= summary(f"{metric}_change_", changes)
+        mean, spread = number(row[f"{metric}_change_mean"]), [parents[p] for p in asked if parents.get(p) is not None]
+        row[f"{metric}_same_direction"] = same_direction(changes)
         deviation = statistics.stdev(value for value in spread if value is not None) if len(spread) > 1 else 0.0
         row[f"{metric}_change_over_spread"] = abs(mean) / deviation if mean is not None and deviation > 0 else None
     return {name: row.get(name) for name in SPREAD_KEYS}
 
 
-def _summary(start: str, values: Sequence[float]) -> dict[str, object]:
+def summary(start: str, values: Sequence[float]) -> dict[str, object]:
+    """Mean, extremes and sample standard deviation (n - 1) under keys that begin alike; None for too few."""
     if not values:
         return {f"{start}{name}": None for name in ("mean", "low", "high", "deviation")}
     return {
@@ -107,5 +106,17 @@ def _summary(start: str, values: Sequence[float]) -> dict[str, object]:
     }
 
 
-def _number(value: object) -> float | None:
+def same_direction(changes: Sequence[float]) -> float | None:
+    """Share of changes on the same side of zero as their mean; None where there are none.
+
+    >>> same_direction([-0.2, -0.2, 0.1, 0.1])
+    0.5
+    """
+    if not changes:
+        return None
+    mean = statistics.fmean(changes)
+    return sum(change * mean > 0 or change == mean for change in changes) / len(changes)
+
+
+def number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

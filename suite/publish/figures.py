@@ -13,7 +13,7 @@ from suite.cell import Cell, slug
 from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
 from suite.publish.fields import Row, one_line, text
-from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
+from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
 from suite.verdicts.assess import Assessment
@@ -45,7 +45,7 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = Tru
     """Curves and a reliability diagram for each model.
 
     Args:
-        rows: sorted by `suite.publish.order.in_order`.
+        rows: sorted by `suite.publish.order.in_order`; those of other seeds of sample text are not drawn.
         cells: option logits behind the rows; a model whose cells are absent gets no reliability diagram.
         draw: False for names and captions alone, with empty contents, which takes no time.
 
@@ -53,6 +53,7 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = Tru
         Pictures, models in the order of the rows. A model without a compressed variant has no curves; one without a
         task above chance, or without a compressed variant on it, has no reliability diagram.
     """
+    rows = without_repeats(rows)
     names = setting_names(rows)
     limits = {key: shared_limits(rows, key) for key in ("accuracy", "set_size")}
     logits = {(*cell.curve_key, str(cell.variant["name"])): cell for cell in cells}

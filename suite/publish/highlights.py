@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from suite.publish.fields import Row, flags, number, one_line, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import fixed, interval, rounded
-from suite.publish.order import OTHER, Setting, curve_of, in_order, setting_names, setting_of
+from suite.publish.order import OTHER, Setting, curve_of, in_order, setting_names, setting_of, without_repeats
 
 NAMED = 3
 """How many curves one sentence names; the others are counted."""
@@ -29,7 +29,7 @@ def highlights(rows: Sequence[Row]) -> list[str]:
     Returns:
         Plain text, safe to print; the caller escapes it for Markdown.
     """
-    ordered = in_order([rounded(row) for row in rows])
+    ordered = without_repeats(in_order([rounded(row) for row in rows]))
     if not ordered:
         return []
     names = setting_names(ordered)

@@ -26,6 +26,7 @@ def leaderboard_texts(
     failures: Sequence[Mapping[str, object]] = (),
     standings: Standings | None = None,
     assessed: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    seeds: Sequence[Mapping[str, object]] = (),
 ) -> dict[str, bytes]:
     """The text files of a leaderboard by name: LEADERBOARD.md, rows.csv and, where there are standings, their CSVs.
 
@@ -35,6 +36,7 @@ def leaderboard_texts(
         failures: cells that could not be scored.
         standings: groups and pairs of equal size, from the computation of the rows.
         assessed: contents of the verdict files by name.
+        seeds: spread over seeds of the sample text.
     """
     texts = {"rows.csv": csv_bytes(rows)}
     if standings is not None:
@@ -43,7 +45,7 @@ def leaderboard_texts(
             ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
         ):
             texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
-    page = leaderboard_page(rows, pictures, failures, standings=standings, assessed=assessed)
+    page = leaderboard_page(rows, pictures, failures, standings=standings, assessed=assessed, seeds=seeds)
     return texts | {"LEADERBOARD.md": page.encode("utf-8", errors="replace")}
 
 

@@ -32,7 +32,7 @@ def code(value: str) -> str:
     ('`rtn-w4-g128`', 'odd\\\\`name')
     """
     clean = one_line(value)
-    return f"`{clean}`" if re.fullmatch(r"[\w.:+/ -]+", clean) else escape(clean)
+    return f"`{clean}`" if re.fullmatch(r"[\w.:+@/ -]+", clean) else escape(clean)
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], *, left: int = 1) -> str:

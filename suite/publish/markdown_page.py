@@ -16,6 +16,7 @@ from suite.publish.macro import Average, Macro, averaged_settings, macro_average
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places
 from suite.publish.order import Scope, Setting, grouped, scope_of, setting_names, setting_of
+from suite.publish.seed_sections import seed_sections
 from suite.publish.standings import Standings
 from suite.publish.standings_tables import standings_sections
 from suite.publish.verdict_sections import verdict_sections
@@ -31,6 +32,7 @@ def leaderboard_page(
     *,
     standings: Standings | None = None,
     assessed: Mapping[str, Sequence[Row]] | None = None,
+    seeds: Sequence[Row] = (),
 ) -> str:
     """The text of LEADERBOARD.md.
 
@@ -40,6 +42,7 @@ def leaderboard_page(
         failures: cells that could not be scored.
         standings: groups and pairs of equal size; left out where there are none.
         assessed: contents of the verdict files by name; left out where there are none.
+        seeds: spread over seeds of the sample text; left out where there are none.
     """
     parts = [
         "# Leaderboard: does a compressed model still know when it may be wrong?",
@@ -58,6 +61,7 @@ def leaderboard_page(
             parts += standings_sections(standings)
         if assessed is not None:
             parts += verdict_sections(assessed)
+        parts += seed_sections(seeds, setting_names(rows))
         parts += _sections(rows, pictures)
     else:
         parts.append("No cell has been scored.")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from suite.errors import SuiteError
 from suite.publish.fields import Row, number, text, whole
-from suite.variant import FAMILIES, Variant, parse_variant
+from suite.variant import FAMILIES, Variant, is_repeat, parse_variant
 
 _Key = TypeVar("_Key")
 
@@ -67,9 +67,12 @@ def severity_key(name: str) -> tuple[int, tuple[float, float, float], str]:
 
 
 def curve_of(name: str) -> Curve:
-    """The curve a variant is a point of; all GGUF types share one, names that cannot be parsed share `OTHER`."""
+    """The curve a variant is a point of; all GGUF types share one.
+
+    Names that cannot be parsed, and repetitions under another seed of sample text, are points of none: `OTHER`.
+    """
     variant = parsed(name)
-    if variant is None:
+    if variant is None or variant.sample_seed is not None:
         return OTHER
     return Curve(variant.family, variant.curve)
 
@@ -83,7 +86,7 @@ def level_label(name: str) -> str:
     '50+4'
     """
     variant = parsed(name)
-    if variant is None or variant.family == "dense":
+    if variant is None or variant.family == "dense" or variant.sample_seed is not None:
         return name
     if variant.family == "joint":
         return "+".join(level_label(part) for part in name.split("+"))
@@ -160,6 +163,11 @@ def setting_names(rows: Sequence[Row]) -> dict[Setting, str]:
         else f"{setting.task} ({setting.scoring}, {setting.prompt}, {setting.shots} shots)"
         for setting in settings
     }
+
+
+def without_repeats(rows: Sequence[Row]) -> list[Row]:
+    """The rows but those of repetitions under another seed of sample text, which nothing is ranked or judged by."""
+    return [row for row in rows if not is_repeat(text(row, "variant"))]
 
 
 def dense_of(rows: Sequence[Row]) -> Row | None:

@@ -19,8 +19,10 @@ from suite.publish.definitions import HOW_TO_READ, MARGINAL
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.highlights import highlights
 from suite.publish.numerals import fixed, interval, parameters
-from suite.publish.order import scope_of
+from suite.publish.order import scope_of, setting_names
 from suite.publish.page_data import page_data
+from suite.publish.seed_sections import HEADER, MEANING, seed_line
+from suite.publish.seed_sections import TITLE as SEEDS
 from suite.publish.standings import Standings
 from suite.publish.standings_tables import GROUP_RULE, PAIR_RULE, change_words, group_lines
 
@@ -58,6 +60,8 @@ def leaderboard_html(
     cells: Sequence[Cell],
     standings: Standings,
     verdicts: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    seeds: Sequence[Row] = (),
 ) -> bytes:
     """The page, UTF-8; the same input gives the same bytes.
 
@@ -66,6 +70,7 @@ def leaderboard_html(
         cells: behind the rows, for reliability diagrams.
         standings: groups and pairs of equal size.
         verdicts: of `verdicts.json`, where there are any.
+        seeds: spread over seeds of the sample text, where there are any.
     """
     folder = files("suite.publish")
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -96,6 +101,7 @@ def leaderboard_html(
         *_groups(standings),
         *_pairs(standings),
         *_verdicts(verdicts),
+        *_seeds(seeds, rows),
         '<h2>Behind this page</h2><p class="quiet">Every figure with its interval: <a href="rows.csv">rows.csv</a>, '
         '<a href="rows.parquet">rows.parquet</a>, <a href="LEADERBOARD.md">LEADERBOARD.md</a>. Where it comes from: '
         '<a href="manifest.json">manifest.json</a>. <code>suite verify</code> recomputes all of it from the stored '
@@ -275,3 +281,11 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]] | None) -> list[str]:
         *_table((*keys, "jump", "p"), body, left=(0, 1, 2, 3, 4)),
         "</details>",
     ]
+
+
+def _seeds(seeds: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    if not seeds:
+        return []
+    names = setting_names(rows)
+    body = [[one_line(value) for value in seed_line(record, names)] for record in seeds]
+    return [f"<h2>{SEEDS}</h2>", f"<p>{html.escape(MEANING)}</p>", *_table(HEADER, body, left=(0, 1, 2, 3))]

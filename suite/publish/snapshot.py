@@ -22,6 +22,7 @@ from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import settings_of
+from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.files import write_file
@@ -106,8 +107,13 @@ def snapshot_texts(
         assessed: contents of the verdict files; a verifier passes those of the snapshot.
     """
     said = computed.assessed if assessed is None else assessed
-    texts = leaderboard_texts(rows, pictures, failures=computed.failures, standings=computed.standings, assessed=said)
-    texts["index.html"] = leaderboard_html(rows, computed.cells, computed.standings, said[FILES["verdicts"]])
+    seeds = seed_spread(rows, computed.cells)
+    texts = leaderboard_texts(
+        rows, pictures, failures=computed.failures, standings=computed.standings, assessed=said, seeds=seeds
+    )
+    texts["index.html"] = leaderboard_html(
+        rows, computed.cells, computed.standings, said[FILES["verdicts"]], seeds=seeds
+    )
     return texts | {name: json_bytes(content) for name, content in said.items()}
 
 

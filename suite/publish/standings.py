@@ -17,7 +17,7 @@ from suite.metrics.measure import Scored
 from suite.publish.fields import Row, flags, number, text
 from suite.publish.macro import above_chance
 from suite.publish.numerals import rounded
-from suite.publish.order import Setting, dense_of, grouped, scope_of, setting_of
+from suite.publish.order import Setting, dense_of, grouped, scope_of, setting_of, without_repeats
 
 METRICS = {"accuracy": True, "set_size": False}
 """What entries are grouped by, and whether higher is better."""
@@ -100,14 +100,17 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
         collected: from the computation of these rows.
 
     Entries of one table were measured on the same items; where cells of a setting differ in their items, the most
-    common set of items is ranked and the others are counted under `left_out`. An average covers the tasks on which at
+    common set of items is ranked and the others are counted under `left_out`, as are repetitions of a variant under
+    another seed of sample text, whose best draw is no entry of its own. An average covers the tasks on which at
     least one dense model is above chance, the same for all entries; an entry that lacks one of them is left out.
     """
     if len({(scope_of(row).protocol, scope_of(row).alpha) for row in rows}) != 1:
         return Standings()
     left_out: dict[str, int] = {}
+    entered = without_repeats(rows)
+    _count(left_out, "another seed of sample text", len(rows) - len(entered))
     by_setting = {
-        setting: _comparable(members, collected, left_out) for setting, members in grouped(rows, setting_of).items()
+        setting: _comparable(members, collected, left_out) for setting, members in grouped(entered, setting_of).items()
     }
     useful = [setting for setting, members in by_setting.items() if _anyone_above_chance(members)]
     entries, tables = _average(by_setting, useful, collected, left_out)

@@ -10,7 +10,7 @@ from suite.config import RunConfig
 from suite.errors import SuiteError
 from suite.metrics.rows import Measured
 from suite.metrics.sample import Settings
-from suite.variant import parse_variant
+from suite.variant import is_repeat, parse_variant
 from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
@@ -57,9 +57,11 @@ def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfi
     """Judge measured cells.
 
     Args:
-        measured: with the replicates of `suite.verdicts.curves.KEPT`.
+        measured: with the replicates of `suite.verdicts.curves.KEPT`; repetitions under another seed of sample text are
+            left out, because a recipe is one point of one curve however often it was drawn.
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
     """
+    measured = [one for one in measured if not is_repeat(str(one.cell.variant["name"]))]
     sizes = None if config is None else planned_families(config)
     names = {str(one.cell.model["name"]) for one in measured}
     family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(names, sizes)
@@ -88,7 +90,7 @@ def planned_families(config: RunConfig) -> int:
             variant = parse_variant(name)
         except SuiteError:
             continue
-        if variant.family != "dense":
+        if variant.family != "dense" and variant.sample_seed is None:
             methods.add((variant.family, variant.curve))
     return family_size(len({task.name for task in config.tasks}), len(methods))
 

@@ -1,0 +1,113 @@
+"""How much the draw of the sample text moves the figures of a compression recipe, beside how much the items do."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from suite.cell import Cell
+from suite.errors import SuiteError
+from suite.metrics.spread import METRICS, number, same_direction, summary
+from suite.variant import parse_variant
+
+SEED_SPREAD_KEYS = (
+    *("model", "task", "scoring", "prompt", "shots", "variant", "n_seeds", "seeds"),
+    *(
+        f"{metric}_{name}"
+        for metric in METRICS
+        for name in (
+            *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
+            *("change_deviation_low", "change_deviation_high", "same_direction", "change_half_width"),
+            "change_seeds_over_items",
+        )
+    ),
+)
+"""Every key of a row, in order."""
+
+_RECORDED = re.compile(r"; sample text .*, seed (\d+)$")
+_Z = 1.959964
+
+
+def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> list[dict[str, object]]:
+    """One dictionary a model, task, scoring, prompt, shots and variant whose sample text was drawn with several seeds.
+
+    The variant is named without its seeds (``gptq-w3`` for ``gptq-w3``, ``gptq-w3@seed1``, ...), and counts as a seed
+    itself, under the number that its cell's recipe records (None in `seeds` where none is recorded). Seeds count
+    together where the recipes recorded in their cells are equal but for the seed; one seed counts once.
+
+    For accuracy and for set size (mean of LAC and APS), fractions and options: ``mean``, ``low``, ``high`` and
+    ``deviation`` (sample standard deviation) over the seeds; the same of the change against dense as the rows have it
+    (``change_...``); the 95 % interval of that deviation, ``change_deviation_low`` and ``_high``
+    (`deviation_interval`); the share of seeds whose change has the direction of the mean change (``same_direction``);
+    ``change_half_width``, half of the 95 % item-bootstrap interval of the change, averaged over seeds; and
+    ``change_seeds_over_items``, the deviation over that half-width / 1.96: above 1, another draw of the sample text
+    moves the change more than another draw of the items does. What cannot be computed is None.
+
+    Args:
+        rows: from `suite.metrics.rows.compute_rows`, under one protocol, with intervals.
+        cells: behind the rows, for the recipes they record.
+
+    >>> row = {"model": "m", "task": "t", "scoring": "letter", "prompt": "base", "shots": 0, "set_size": 2.0}
+    >>> rows = [{**row, "variant": "gptq-w3@seed1", "accuracy": 0.5}, {**row, "variant": "gptq-w3", "accuracy": 0.6}]
+    >>> found = seed_spread(rows, [])
+    >>> found[0]["variant"], found[0]["seeds"], found[0]["accuracy_low"], found[0]["accuracy_high"]
+    ('gptq-w3', [None, 1], 0.5, 0.6)
+    """
+    recipes = {(*cell.curve_key, str(cell.variant["name"])): str(cell.variant.get("recipe") or "") for cell in cells}
+    grouped: dict[tuple[object, ...], dict[int | None, Mapping[str, object]]] = {}
+    for row in rows:
+        name = str(row["variant"])
+        try:
+            variant = parse_variant(name)
+        except SuiteError:  # a name outside the scheme
+            continue
+        key = tuple(row[part] for part in ("model", "task", "scoring", "prompt", "shots"))
+        recipe = recipes.get((*key, name), "")  # type: ignore[arg-type]
+        recorded = _RECORDED.search(recipe)
+        made = recipe if recorded is None else recipe[: recorded.start(1)]
+        seed = int(recorded[1]) if recorded else variant.sample_seed
+        seeds = grouped.setdefault((*key, variant.recipe_name, made), {})
+        if seed not in seeds or variant.sample_seed is None:
+            seeds[seed] = row
+    return [_row(key, seeds) for key, seeds in grouped.items() if len(seeds) > 1]
+
+
+def deviation_interval(deviation: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a standard deviation that n normal values gave: s · sqrt((n - 1) / chi2), df = n - 1.
+
+    >>> [round(end, 2) for end in deviation_interval(1.0, 3)]
+    [0.52, 6.28]
+    """
+    from scipy.special import gammaincinv
+
+    degrees = n - 1
+    high, low = (2 * float(gammaincinv(degrees / 2, p)) for p in (0.975, 0.025))
+    return deviation * math.sqrt(degrees / high), deviation * math.sqrt(degrees / low)
+
+
+def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object]]) -> dict[str, object]:
+    model, task, scoring, prompt, shots, variant, _ = key
+    row: dict[str, object] = {"model": model, "task": task, "scoring": scoring, "prompt": prompt, "shots": shots}
+    order = sorted(seeds, key=lambda seed: -1 if seed is None else seed)
+    row |= {"variant": variant, "n_seeds": len(seeds), "seeds": order}
+    for metric in METRICS:
+        change = f"{metric}_change"
+        row |= summary(f"{metric}_", _known(seeds, order, metric))
+        changes = _known(seeds, order, change)
+        row |= summary(f"{change}_", changes)
+        row[f"{metric}_same_direction"] = same_direction(changes)
+        lows, highs = (_known(seeds, order, f"{change}_{end}") for end in ("low", "high"))
+        half = sum(high - low for low, high in zip(lows, highs, strict=True)) / len(lows) / 2 if lows else None
+        row[f"{change}_half_width"] = half
+        deviation = number(row[f"{change}_deviation"])
+        if deviation is not None:
+            row[f"{change}_deviation_low"], row[f"{change}_deviation_high"] = deviation_interval(
+                deviation, len(changes)
+            )
+            row[f"{change}_seeds_over_items"] = deviation / (half / _Z) if half else None
+    return {name: row.get(name) for name in SEED_SPREAD_KEYS}
+
+
+def _known(seeds: Mapping[int | None, Mapping[str, object]], order: Sequence[int | None], key: str) -> list[float]:
+    return [value for seed in order if (value := number(seeds[seed].get(key))) is not None]
