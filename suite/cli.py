@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
     collapse.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    collapse.add_argument("--slices", action="store_true", help="judge the parts of tasks instead: slices, subjects, edge")
     collapse.add_argument("--json", action="store_true", help="one JSON array of verdicts on stdout and nothing else")
 
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
@@ -398,17 +399,19 @@ def _collapse(args: argparse.Namespace) -> int:
     from suite.config import read_config
     from suite.metrics.rows import measure_cells
     from suite.metrics.sample import settings_of
-    from suite.verdicts.assess import FILES, assess
+    from suite.verdicts.assess import FILES, assess, assess_slices
     from suite.verdicts.curves import KEPT
 
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
     settings = settings_of(config)
-    assessment = assess(measure_cells(load_cells([args.run_dir]), settings, keep=KEPT), settings, config=config)
-    if args.json:
-        print(json.dumps(assessment.files()[FILES["verdicts"]], indent=1, allow_nan=False))
+    measured = measure_cells(load_cells([args.run_dir]), settings, keep=KEPT)
+    if args.slices:
+        records, lines = assess_slices(measured, settings, config=config)
     else:
-        print("\n".join(assessment.lines()))
+        assessment = assess(measured, settings, config=config, slices=False)
+        records, lines = assessment.files()[FILES["verdicts"]], assessment.lines()
+    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
     return DONE
 
 

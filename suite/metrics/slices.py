@@ -1,8 +1,8 @@
 """Accuracy, set size and coverage of parts of a task: subjects, named slices, the dense model's edge, perturbed copies.
 
 Coverage is promised for a whole task, not for its parts. These figures say where it is missed, and whether compression
-takes more from one part than from the others. Thresholds come from the whole task, as in deployment; a part has none
-of its own.
+takes more from one part than from the others. Thresholds come from the whole task, as in deployment; only `OwnSetSizes`,
+which collapse verdicts of parts are made from, gives a part thresholds of its own.
 """
 
 from __future__ import annotations
@@ -160,6 +160,71 @@ def subset(cell: Cell, rows: Rows) -> Cell:
         slices=pick(cell.slices),
         groups=pick(cell.groups),
     )
+
+
+def part_members(dense: Cell, settings: Settings) -> dict[str, list[str]]:
+    """Ids of the items of each part by its name, sorted: slices and subjects of the cell, and its edge."""
+    scored = _on(dense, _Samples(settings).of(dense))
+    parts = _members(scored) | {EDGE: edge_rows(scored)}
+    return {name: sorted(scored.sample.ids[row] for row in rows) for name, rows in parts.items() if name != WHOLE}
+
+
+@dataclass(frozen=True)
+class OwnSetSize:
+    """How uncertain a model is on some items when its thresholds come from these items alone.
+
+    Attributes:
+        value: mean of LAC and APS set size over splits; NaN where no split has items to test.
+        replicates: the same in each bootstrap replicate of these items, shape [replicates].
+        above_chance: the lower end of the accuracy on these items lies above chance.
+    """
+
+    value: float
+    replicates: Floats
+    above_chance: bool
+
+
+class OwnSetSizes:
+    """Set sizes of cells on the same few items; folds, draws and resampled items are made once.
+
+    Args:
+        ids: of the items, which every cell must have.
+        cell: any of the cells, for its groups.
+    """
+
+    def __init__(self, cell: Cell, ids: Sequence[str], settings: Settings) -> None:
+        wanted = set(ids)
+        rows = np.array([row for row, item in enumerate(cell.ids) if item in wanted], dtype=np.intp)
+        self._sample = _Samples(settings).of(subset(cell, rows))
+
+    @property
+    def units(self) -> int:
+        """Independent units among the items."""
+        return len(set(self._sample.units))
+
+    def of(self, cell: Cell) -> OwnSetSize:
+        """A cell's set size on these items, the same as `suite.metrics.rows` gives for a cell that holds no others."""
+        scored, sample = _on(cell, self._sample), self._sample
+        value = (scored.lac_splits.mean_size + scored.aps_splits.mean_size) / 2
+        correct = scored.correct[sample.evaluated]
+        bound = float(correct.mean()) if len(correct) else math.nan
+        replicates = np.empty(0)
+        if sample.settings.replicates and math.isfinite(value):
+            first = len(sample.interval_folds)
+            replicates = np.mean(
+                [
+                    resampled.size + recentring(results.size, first)
+                    for resampled, results in (
+                        (scored.lac_resampled, scored.lac_splits),
+                        (scored.resampled(scored.aps), scored.aps_splits),
+                    )
+                ],
+                axis=0,
+            )
+            low, _ = bootstrap.percentile_interval(bootstrap.weighted_means(correct, sample.evaluated_weights))
+            bound = low if math.isfinite(low) else bound
+        chance = float((1 / scored.n_options).mean())
+        return OwnSetSize(value, replicates, bound > chance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

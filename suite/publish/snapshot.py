@@ -1,7 +1,7 @@
 """A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
 
     manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
-    verdicts.json  decoupling.json  scale.json  LEADERBOARD.md  index.html  figures/
+    verdicts.json  decoupling.json  scale.json  [slice_verdicts.json]  LEADERBOARD.md  index.html  figures/
 
 `suite verify` makes the tables again from the cells and compares.
 """
@@ -50,7 +50,7 @@ class Computed:
         rows: rounded and sorted, as published.
         standings: groups and pairs of equal size.
         assessment: verdicts of every curve, decoupling of every variant, size comparisons.
-        assessed: the same as contents of verdicts.json, decoupling.json and scale.json by name, as published.
+        assessed: the same as contents of the verdict files by name, as published.
     """
 
     cells: list[Cell]
@@ -219,6 +219,8 @@ def _replace_files(out: Path, made: Mapping[str, bytes]) -> None:
     for name, content in made.items():
         if name != MANIFEST:
             write_file(out / name, content)
+    for name in set(FILES.values()) - set(made):
+        (out / name).unlink(missing_ok=True)
     for stale in [file for kind in KINDS for file in (out / FOLDER).glob(kind)]:
         if f"{FOLDER}/{stale.name}" not in made:
             stale.unlink()

@@ -11,6 +11,9 @@ from suite.publish.numerals import MISSING, fixed, interval, parameters
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import MACRO, PRIMARY
 
+NAMED = 12
+"""So many parts of tasks are named; the rest is counted."""
+
 MEANINGS = {
     "none": "no level is worse than dense by the practical minimum",
     "gradual": "worse, but not by one jump",
@@ -24,10 +27,12 @@ def verdict_sections(assessed: Mapping[str, Sequence[Row]]) -> list[str]:
     """Markdown blocks; none where there is no curve.
 
     Args:
-        assessed: contents of verdicts.json, decoupling.json and scale.json by name.
+        assessed: contents of verdicts.json, decoupling.json, scale.json and, where tasks have parts,
+            slice_verdicts.json by name.
     """
     return [
         *_collapse([one for one in assessed[FILES["verdicts"]] if one["metric"] == PRIMARY]),
+        *_slices(assessed.get(FILES["slices"], []), assessed[FILES["verdicts"]]),
         *_decoupling(assessed[FILES["couplings"]]),
         *_scale(assessed[FILES["scale"]]),
     ]
@@ -65,6 +70,49 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
         "metrics, are in verdicts.json; docs/collapse.md has the rule and docs/detector.md its error rates.",
         table(header, body, left=5),
     ]
+
+
+def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
+    """Parts that get worse otherwise than their task; nothing where there is none."""
+    whole = {_curve(one): one for one in verdicts if one["metric"] == PRIMARY}
+    worse = []
+    for one in records:
+        task = whole.get(_curve(one))
+        said = ("", "") if task is None else (text(task, "verdict"), text(task, "level"))
+        if text(one, "verdict") in ("threshold", "gradual") and (text(one, "verdict"), text(one, "level")) != said:
+            worse.append((one, said))
+    if not worse:
+        return []
+    worse.sort(key=lambda pair: (text(pair[0], "verdict") != "threshold", *_curve(pair[0]), text(pair[0], "slice")))
+    counts = Counter(text(one, "verdict") for one in records)
+    body = [
+        [
+            escape(text(one, "model")),
+            escape(text(one, "method")),
+            escape(text(one, "task")),
+            escape(text(one, "slice")),
+            f"{text(one, 'verdict')} {_level(one)}",
+            f"{said[0]} {code(said[1])}" if said[1] else said[0],
+            f"{fixed(number(one, 'jump'), 2, signed=True)} "
+            f"{interval(number(one, 'jump_low'), number(one, 'jump_high'), 2, signed=True)}".strip(),
+            _p(number(one, "p_value")),
+        ]
+        for one, said in worse[:NAMED]
+    ]
+    more = f" {len(worse) - NAMED} more are in the file." if len(worse) > NAMED else ""
+    return [
+        "## Parts that break otherwise than their task",
+        f"Of {len(records)} curves of parts (slices, subjects, the edge): "
+        + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        + ". Listed are those that get worse and whose verdict or level is not that of the whole task. Conformal "
+        "thresholds are the part's own, p is corrected over all parts of the model (Holm, a family of its own). "
+        f"Two different verdicts are no test that the two differ. slice_verdicts.json has all of them.{more}",
+        table(["model", "method", "task", "part", "part's verdict", "task's verdict", "largest jump", "p"], body, left=6),
+    ]
+
+
+def _curve(one: Row) -> tuple[str, ...]:
+    return tuple(text(one, key) for key in ("model", "family", "method", "task"))
 
 
 def _level(one: Row) -> str:

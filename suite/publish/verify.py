@@ -197,6 +197,9 @@ def _tables(folder: Path, changed: Sequence[str], computed: Computed, report: Re
                 rows[found.line][found.column] = float(found.stored)
     _parquet(folder, "rows.parquet" in changed, rows, report)
     assessed = {name: _verdicts(folder, name, content, changed, report) for name, content in computed.assessed.items()}
+    for name in sorted(set(FILES.values()) - set(computed.assessed)):
+        if (folder / name).is_file():
+            report.problems.append(f"{name}: nothing of the kind follows from the cells")
     for name, wanted in _texts(computed, rows, assessed).items():
         if name == "rows.csv" or (held := _read(folder / name)) is None or held == wanted:
             continue

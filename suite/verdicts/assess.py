@@ -14,18 +14,26 @@ from suite.variant import is_repeat, parse_variant
 from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
+from suite.verdicts.slices import SliceVerdict, find_slice_verdicts, slice_lines
 from suite.verdicts.verdict import Verdict, family_size, find_verdicts
 
-FILES = {"verdicts": "verdicts.json", "couplings": "decoupling.json", "scale": "scale.json"}
+FILES = {
+    "verdicts": "verdicts.json",
+    "couplings": "decoupling.json",
+    "scale": "scale.json",
+    "slices": "slice_verdicts.json",
+}
+"""The last one is written only where a task has parts."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """Verdicts of every curve, the coupling of every variant, the size comparisons."""
+    """Verdicts of every curve, the coupling of every variant, the size comparisons, verdicts of parts of tasks."""
 
     verdicts: tuple[Verdict, ...]
     couplings: tuple[dict[str, object], ...]
     scale: tuple[dict[str, object], ...]
+    slices: tuple[SliceVerdict, ...] = ()
 
     @property
     def records(self) -> list[dict[str, object]]:
@@ -33,9 +41,11 @@ class Assessment:
         return [verdict.record() for verdict in self.verdicts]
 
     def files(self) -> dict[str, list[Any]]:
-        """Contents of the three JSON files by name, numbers with four significant digits."""
+        """Contents of the JSON files by name, numbers with four significant digits."""
         contents = {"verdicts": self.records, "couplings": list(self.couplings), "scale": list(self.scale)}
-        return {name: _rounded(contents[key]) for key, name in FILES.items()}
+        if self.slices:
+            contents["slices"] = [one.record() for one in self.slices]
+        return {FILES[key]: _rounded(content) for key, content in contents.items()}
 
     def lines(self) -> list[str]:
         """A plain summary for a terminal: primary verdicts, variants that fail silently, size comparisons."""
@@ -53,13 +63,16 @@ class Assessment:
         return lines
 
 
-def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None) -> Assessment:
+def assess(
+    measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None, slices: bool = True
+) -> Assessment:
     """Judge measured cells.
 
     Args:
         measured: with the replicates of `suite.verdicts.curves.KEPT`; repetitions under another seed of sample text are
             left out, because a recipe is one point of one curve however often it was drawn.
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
+        slices: judge the parts of tasks as well.
     """
     measured = [one for one in measured if not is_repeat(str(one.cell.variant["name"]))]
     sizes = None if config is None else planned_families(config)
@@ -69,7 +82,17 @@ def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfi
         tuple(find_verdicts(measured, settings, family_sizes=family_sizes)),
         tuple(find_couplings(measured, settings)),
         tuple(find_scale(measured, protocol=settings.protocol)),
+        tuple(find_slice_verdicts(measured, settings, methods=_planned_methods(config))) if slices else (),
     )
+
+
+def assess_slices(
+    measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None
+) -> tuple[list[Any], list[str]]:
+    """The parts of tasks alone: what slice_verdicts.json holds, and a plain summary for a terminal."""
+    found = find_slice_verdicts(measured, settings, methods=_planned_methods(config))
+    records = _rounded([one.record() for one in found])
+    return records, slice_lines(records)
 
 
 def _rounded(value: Any) -> Any:
@@ -84,7 +107,13 @@ def _rounded(value: Any) -> Any:
 
 def planned_families(config: RunConfig) -> int:
     """Primary curves of each model that a configuration plans."""
+    return family_size(len({task.name for task in config.tasks}), _planned_methods(config))
+
+
+def _planned_methods(config: RunConfig | None) -> int:
     methods = set()
+    if config is None:
+        return 0
     for name in config.variants:
         try:
             variant = parse_variant(name)
@@ -92,7 +121,7 @@ def planned_families(config: RunConfig) -> int:
             continue
         if variant.family != "dense" and variant.sample_seed is None:
             methods.add((variant.family, variant.curve))
-    return family_size(len({task.name for task in config.tasks}), len(methods))
+    return len(methods)
 
 
 def _said(record: Mapping[str, object]) -> str:

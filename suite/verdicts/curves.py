@@ -123,10 +123,11 @@ class Levels:
             chance=chance,
             items=len(set(dense.cell.units)),
             exhausted=exhausted,
-            dose=self._dose(),
+            dose=self.dose(),
         )
 
-    def _dose(self) -> Floats | None:
+    def dose(self) -> Floats | None:
+        """Measured relative weight error of each level, 0 for dense; None where it is not known at every level."""
         known = [point.row.get("relative_weight_error") for point in self.points[1:]]
         if not all(isinstance(error, float) for error in known):
             return None

@@ -151,14 +151,14 @@ def _of_task(place: Place, settings: Sequence[Levels], rule: Rule, simulations: 
     for metric in METRICS:
         judged = [_judged(levels.curve(metric), rule, simulations) for levels in settings]
         no_ops = sorted({name for levels in settings for name in levels.no_ops})
-        finding, curve = _agreed(judged, settings)
+        finding, curve = agree(judged, settings)
         if no_ops:
             finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
         result.append(Verdict(place, metric, finding, curve))
     return result
 
 
-def _agreed(judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]) -> tuple[Finding, Curve | None]:
+def agree(judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]) -> tuple[Finding, Curve | None]:
     """The verdict of several settings of one task: theirs where they agree, with the largest p; else undetermined."""
     if len(judged) == 1:
         return judged[0]

@@ -1,0 +1,204 @@
+"""Does uncertainty collapse on some items and not on others? The rule of `suite.verdicts.collapse`, part by part.
+
+A family of hypotheses of its own: the verdicts of whole tasks are the same with and without it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from suite.metrics.rows import Measured
+from suite.metrics.sample import Settings
+from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
+from suite.prompt_name import original_of, parse_prompt
+from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
+from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels
+from suite.verdicts.verdict import LEAST_SIMULATIONS, VERDICT_KEYS, Verdict, agree
+
+SLICE_VERDICT_KEYS = (
+    *VERDICT_KEYS[: VERDICT_KEYS.index("metric")],
+    "slice",
+    "n",
+    "units",
+    *VERDICT_KEYS[VERDICT_KEYS.index("metric") :],
+)
+"""Every key of a slice verdict, in order: those of a verdict, the part's name, its items and independent units."""
+
+CHOSEN = (
+    "items chosen because dense is least sure of them: their sets tend to shrink under any other model, "
+    "which can hide a rise"
+)
+
+
+@dataclass(frozen=True)
+class SliceVerdict:
+    """A verdict about some of a task's items.
+
+    Attributes:
+        name: ``subject:<name>``, a slice that items carry, ``edge``, or ``perturbed:<what>``.
+        n, units: how many items, and how many independent units (groups, else items) they make.
+    """
+
+    verdict: Verdict
+    name: str
+    n: int
+    units: int
+
+    def record(self) -> dict[str, object]:
+        """The verdict with the keys `SLICE_VERDICT_KEYS`, JSON-safe."""
+        values = self.verdict.record() | {"slice": self.name, "n": self.n, "units": self.units}
+        return {key: values[key] for key in SLICE_VERDICT_KEYS}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part under one setting of a task; no curve where it has too few units, or a level has no value."""
+
+    levels: Levels
+    n: int
+    units: int
+    curve: Curve | None
+
+
+def find_slice_verdicts(
+    measured: Sequence[Measured], settings: Settings, *, methods: int = 0, rule: Rule = RULE
+) -> list[SliceVerdict]:
+    """A verdict on set size for each curve and part of its task.
+
+    Conformal thresholds come from the part's items alone. With those of the whole task a part that lost nothing would
+    break as soon as another part does, because the threshold they share moves. The rule is that of whole tasks. Holm's
+    correction goes over all parts of all curves of a model that have enough units to be judged at all, which depends
+    on the items alone; a part with fewer is undetermined and is no hypothesis.
+
+    Parts: named slices, subjects, the edge, and every perturbed prompt. Subjects and the edge are left out where they
+    have fewer units than can be judged.
+
+    Args:
+        measured: as for `suite.verdicts.verdict.find_verdicts`.
+        methods: compression methods that the configuration plans, when more than are here: the family counts them.
+
+    Returns:
+        In the order of model, family, method, task and part. Settings of one task share one verdict, as on whole tasks.
+    """
+    found: dict[tuple[Place, str], list[_Part]] = {}
+    for name, part in _parts(collect_levels(measured, settings), settings, rule):
+        found.setdefault((replace(part.levels.place, setting=()), name), []).append(part)
+    result = []
+    for model in sorted({place.model for place, _ in found}):
+        mine = {key: parts for key, parts in found.items() if key[0].model == model}
+        judged = [key for key, parts in mine.items() if min(part.units for part in parts) >= rule.least_items]
+        size = max(len(judged), methods * len({(place.task, name) for place, name in judged}))
+        verdicts = {key: _verdict(key, parts, rule, size) for key, parts in mine.items()}
+        corrected = correct_family([verdicts[key].verdict.finding for key in judged], size=size, rule=rule)
+        for key, finding in zip(judged, corrected, strict=True):
+            verdicts[key] = replace(verdicts[key], verdict=replace(verdicts[key].verdict, finding=finding))
+        result += list(verdicts.values())
+    return sorted(result, key=lambda one: (one.verdict.place, one.name))
+
+
+def _parts(curves: Sequence[Levels], settings: Settings, rule: Rule) -> Iterator[tuple[str, _Part]]:
+    by_setting: dict[tuple[str, str, tuple[object, ...]], list[Levels]] = {}
+    for levels in curves:
+        place = levels.place
+        by_setting.setdefault((place.model, place.task, place.setting), []).append(levels)
+    for same in by_setting.values():
+        prompt = str(same[0].points[0].cell.task["prompt"])
+        if original_of(prompt) is not None:
+            for levels in same:
+                cell = levels.points[0].cell
+                whole = _Part(levels, len(cell), len(set(cell.units)), levels.curve(PRIMARY))
+                yield f"perturbed:{parse_prompt(prompt).perturbation}", whole
+            continue
+        # methods share their dense cell and mostly their items, so dense is measured once
+        by_dense: dict[int, list[Levels]] = {}
+        for levels in same:
+            by_dense.setdefault(id(levels.points[0].cell), []).append(levels)
+        for group in by_dense.values():
+            dense = group[0].points[0].cell
+            for name, ids in part_members(dense, settings).items():
+                sizes = OwnSetSizes(dense, ids, settings)
+                if sizes.units < rule.least_items:
+                    if name != EDGE and not name.startswith("subject:"):
+                        yield from ((name, _Part(levels, len(ids), sizes.units, None)) for levels in group)
+                    continue
+                parent = sizes.of(dense)
+                for levels in group:
+                    own = [parent, *(sizes.of(point.cell) for point in levels.points[1:])]
+                    yield name, _Part(levels, len(ids), sizes.units, _curve(levels, own, ids, settings))
+
+
+def _curve(levels: Levels, own: Sequence[OwnSetSize], ids: Sequence[str], settings: Settings) -> Curve | None:
+    values = np.array([one.value for one in own])
+    if not np.isfinite(values).all():
+        return None
+    dense, wanted = levels.points[0].cell, set(ids)
+    rows = [row for row, item in enumerate(dense.ids) if item in wanted]
+    minimum, chance = METRICS[PRIMARY].minimum, (1 - settings.alpha) * float(dense.n_options[rows].mean())
+    exhausted = ""
+    if levels.at_chance:
+        exhausted = "dense is not above chance on this task: nothing is left to lose"
+    elif not own[0].above_chance:
+        exhausted = "dense is not above chance on these items: nothing is left to lose"
+    elif chance - values[0] <= minimum:
+        exhausted = f"dense is within {minimum:g} of the value at chance: nothing is left to lose"
+    return Curve(
+        names=levels.names,
+        values=values,
+        replicates=np.stack([one.replicates for one in own]),
+        minimum=minimum,
+        chance=chance,
+        items=len({dense.units[row] for row in rows}),
+        exhausted=exhausted,
+        dose=levels.dose(),
+    )
+
+
+def _verdict(key: tuple[Place, str], parts: Sequence[_Part], rule: Rule, size: int) -> SliceVerdict:
+    place, name = key
+    fewest = min(parts, key=lambda part: part.units)
+    if fewest.units < rule.least_items:
+        note = f"{fewest.units} independent items, {rule.least_items} are needed"
+        finding, curve = Finding("undetermined", METRICS[PRIMARY].minimum, notes=(note,)), None
+    else:
+        judged = [(_judged(part.curve, rule, size), part.curve) for part in parts]
+        finding, curve = agree(judged, [part.levels for part in parts])
+        if name == EDGE:
+            finding = _of_the_edge(finding)
+    no_ops = sorted({variant for part in parts for variant in part.levels.no_ops})
+    if no_ops:
+        finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
+    return SliceVerdict(Verdict(place, PRIMARY, finding, curve), name, fewest.n, fewest.units)
+
+
+def _judged(curve: Curve | None, rule: Rule, size: int) -> Finding:
+    if curve is None:
+        return Finding("undetermined", 0.0, notes=("some level has no value",))
+    finding = judge(curve, rule=rule, simulations=LEAST_SIMULATIONS)
+    if finding.verdict == "threshold" and 100 * size - 1 > LEAST_SIMULATIONS:
+        # only a threshold needs the resolution that a large family asks for
+        finding = judge(curve, rule=rule, simulations=100 * size - 1)
+    return finding
+
+
+def _of_the_edge(finding: Finding) -> Finding:
+    if finding.verdict == "none":
+        return replace(finding, verdict="undetermined", notes=(f"no rise is seen, but {CHOSEN}", *finding.notes))
+    return replace(finding, notes=(*finding.notes, CHOSEN))
+
+
+def slice_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
+    """A plain summary for a terminal: parts on which uncertainty breaks or fades, and how many others there are."""
+    lines = ["parts of tasks, set size along rising compression:"]
+    if not records:
+        return [*lines, "  no part with a curve: no slices, and too few items for an edge"]
+    for record in records:
+        if record["verdict"] in ("threshold", "gradual"):
+            where = f"{record['model']} {record['method']} on {record['task']}, {record['slice']}"
+            lines.append(f"  {where} ({record['n']} items): {record['verdict']} at {record['level']}")
+    counts = Counter(str(record["verdict"]) for record in records)
+    others = [f"{counts[kind]} {kind}" for kind in ("none", "saturated", "undetermined")]
+    return [*lines, f"  others: {', '.join(others)}"]
