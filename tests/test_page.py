@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from headless import Browser
 from synthetic_snapshot import publish, write_run
-from test_leaderboard_synthetic import synthetic_cells
+from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
 
 from suite.cell import Cell
+from suite.publish.order import in_order
+from suite.publish.page import leaderboard_html
+from suite.publish.standings import Standings
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&amp;{{7*7}}"
 MODELS = {"small-100m": 0.1, "large-400m": 0.4, HOSTILE: 1.0}
@@ -185,6 +188,102 @@ def test_a_filter_that_leaves_nothing_says_so(browser: Browser) -> None:
         i.dispatchEvent(new Event('input')); })()""")
     assert models(browser) == []
     assert browser.evaluate("document.getElementById('count').textContent") == "0 of 0 rows shown"
+
+
+# ---------------------------------------------------------------- many rows
+
+
+@pytest.fixture
+def many(browser: Browser, tmp_path: Path) -> Browser:
+    """A page with 150 rows in one view: one row a hundred and fifty times, its accuracy shuffled."""
+    (row, *_) = synthetic_rows(synthetic_cells(variants=("dense",), tasks={"sciq": 4}, n=40), replicates=20, splits=2)
+    rows = in_order([{**row, "variant": f"own-{i:03d}", "accuracy": (i * 37 % 150) / 150} for i in range(150)])
+    file = tmp_path / "index.html"
+    file.write_bytes(leaderboard_html(rows, [], Standings()))
+    browser.open(file)
+    return browser
+
+
+def mark_rows(browser: Browser) -> None:
+    browser.evaluate("window.known = new WeakSet(document.querySelectorAll('.board tbody tr'))")
+
+
+def marked_rows(browser: Browser) -> list[bool]:
+    return list(browser.evaluate("[...document.querySelectorAll('.board tbody tr')].map(row => window.known.has(row))"))
+
+
+def test_all_rows_are_shown_on_request_and_stay(many: Browser) -> None:
+    assert len(models(many)) == 100
+    assert many.evaluate("document.getElementById('count').textContent") == "100 of 150 rows shown"
+    many.evaluate("document.getElementById('more').focus(), document.getElementById('more').click()")
+    assert len(models(many)) == 150
+    assert many.evaluate("document.activeElement.textContent") == "own-100"  # the first of the new ones
+    assert many.evaluate("getComputedStyle(document.getElementById('more')).display") == "none"
+    click_head(many, "accuracy")
+    falling = [number(value) for value in column(many, "accuracy")]
+    assert len(falling) == 150
+    assert falling == sorted(falling, reverse=True)
+    many.evaluate("document.getElementById('reset').click()")
+    assert len(models(many)) == 100
+
+
+def test_sorting_and_filtering_make_no_row_twice(many: Browser) -> None:
+    many.evaluate("document.getElementById('more').click()")
+    mark_rows(many)
+    before = column(many, "variant")
+    for key in ("accuracy", "variant", "variant"):
+        click_head(many, key)
+        assert marked_rows(many) == [True] * 150
+    assert column(many, "variant") == sorted(before, reverse=True)
+    many.evaluate("""(() => { const i = document.getElementById('megabytes'); i.value = '0.1';
+        i.dispatchEvent(new Event('input')); i.value = ''; i.dispatchEvent(new Event('input')); })()""")
+    assert marked_rows(many) == [True] * 150
+
+
+def test_rows_out_of_sight_are_not_laid_out_and_columns_stay_in_line(many: Browser) -> None:
+    many.evaluate("document.getElementById('more').click(), window.scrollTo(0, 0)")
+    # two frames, after which the browser has decided what is in sight
+    many.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn = many.evaluate(
+        "[...document.querySelectorAll('.board tbody td:first-child')]"
+        ".filter(cell => cell.checkVisibility({contentVisibilityAuto: true})).length"
+    )
+    assert 0 < drawn < 75
+    lefts = many.evaluate(
+        """[0, 5, 149].map(n => [...document.querySelectorAll('.board tbody tr')[n].cells].map(
+        cell => cell.getBoundingClientRect().right))"""
+    )
+    heads = many.evaluate("[...document.querySelectorAll('.board th')].map(h => h.getBoundingClientRect().right)")
+    for line in lefts:
+        assert line == pytest.approx(heads, abs=0.5)
+
+
+def test_the_variant_stays_in_sight_when_the_table_scrolls_sideways(many: Browser) -> None:
+    edges = many.evaluate(
+        """(() => { const box = document.querySelector('.scroll'); box.scrollLeft = 400;
+        return [box, document.querySelector('td.variant'), document.querySelector('td.model')]
+            .map(e => e.getBoundingClientRect().left); })()"""
+    )
+    assert edges[1] == pytest.approx(edges[0], abs=2)
+    assert edges[2] < edges[0] - 100
+
+
+def test_the_table_is_a_table_to_assistive_technology(many: Browser) -> None:
+    many("Accessibility.enable")
+    nodes = many("Accessibility.getFullAXTree")["nodes"]
+    many("Accessibility.disable")
+    (table, *_) = [node for node in nodes if node["role"]["value"] == "table"]
+    by_id = {node["nodeId"]: node for node in nodes}
+
+    def roles(node: dict[str, Any]) -> Iterator[str]:
+        yield node["role"]["value"]
+        for child in node.get("childIds", ()):
+            yield from roles(by_id[child])
+
+    found = list(roles(table))
+    assert found.count("row") == 101
+    assert found.count("columnheader") == 15
+    assert found.count("cell") >= 150  # rows far out of sight get theirs when they come near
 
 
 # ---------------------------------------------------------------- opened

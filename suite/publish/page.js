@@ -13,8 +13,10 @@
       document.getElementById(id),
     ]),
   );
-  const PAGE = 100;
-  let state = { sort: null, down: false, shown: PAGE };
+  const columns = heads.map((head) => ({ head, key: head.dataset.key, label: head.dataset.label, look: head.className }));
+  const views = data.views.map((_, view) => rows.filter((row) => get(row, "view") === view));
+  const FIRST = 100;
+  let state = { sort: null, down: false, shown: FIRST };
 
   const element = (name, text, className) => {
     const made = document.createElement(name);
@@ -25,33 +27,47 @@
 
   // ---------------------------------------------------------------- the table
 
+  // A row's element is made when it is first shown, and kept: sorting and filtering only put elements in order. Rows
+  // out of sight are then not laid out either (`content-visibility` in the style).
+
   const chosen = () => {
-    const view = Number(control.view.value);
-    const { model, method, params, megabytes } = control;
-    const most = megabytes.value.trim() === "" ? Infinity : Number(megabytes.value);
-    return rows.filter(
-      (row) =>
-        get(row, "view") === view &&
-        (model.value === "" || get(row, "model") === Number(model.value)) &&
-        (method.value === "" || get(row, "method") === method.value || get(row, "variant") === "dense") &&
-        (params.value === "" || (get(row, "params") !== null && get(row, "params") <= Number(params.value))) &&
-        (most === Infinity || (get(row, "megabytes") !== null && get(row, "megabytes") <= most)),
+    const [view, model, method, params, megabytes] = ["view", "model", "method", "params", "megabytes"].map(
+      (name) => control[name].value,
     );
+    const atMost = (row, key, limit) => limit === "" || (get(row, key) !== null && get(row, key) <= Number(limit));
+    return (views[view] ?? []).filter(
+      (row) =>
+        (model === "" || get(row, "model") === Number(model)) &&
+        (method === "" || get(row, "method") === method || get(row, "variant") === "dense") &&
+        atMost(row, "params", params) &&
+        atMost(row, "megabytes", megabytes),
+    );
+  };
+
+  // One number a row for each column that was sorted by: the value, or the place of a text; NaN where it is missing.
+  const keys = new Map();
+  const keysOf = (name) => {
+    if (!keys.has(name)) {
+      let values = rows.map((row) => (name === "model" ? data.models[get(row, name)].toLowerCase() : get(row, name)));
+      if (values.some((value) => typeof value === "string")) {
+        const places = new Map([...new Set(values)].sort().map((value, place) => [value, place]));
+        values = values.map((value) => places.get(value));
+      }
+      keys.set(name, Float64Array.from(values, (value) => value ?? NaN));
+    }
+    return keys.get(name);
   };
 
   const ordered = (found) => {
     if (state.sort === null) return found;
     const sign = state.down ? -1 : 1;
-    const key = state.sort;
-    const value = (row) => (key === "model" ? data.models[get(row, key)].toLowerCase() : get(row, key));
-    return found
-      .map((row) => [value(row), row])
-      .sort(([a, first], [b, second]) => {
-        // what is missing comes last, whichever way
-        if (a === null || b === null) return (a === null) - (b === null) || first.index - second.index;
-        return (a < b ? -sign : a > b ? sign : 0) || first.index - second.index;
-      })
-      .map(([, row]) => row);
+    const key = keysOf(state.sort);
+    return found.sort(({ index: first }, { index: second }) => {
+      const [a, b] = [key[first], key[second]];
+      // what is missing comes last, whichever way
+      if (a !== a || b !== b) return (a !== a) - (b !== b) || first - second;
+      return sign * (a - b) || first - second;
+    });
   };
 
   const figure = (text) => {
@@ -61,18 +77,16 @@
     if (range.length) {
       cell.append(" ", element("span", "[" + range.join(" ["), "range"));
     }
-    cell.className = "number";
     return cell;
   };
 
-  const line = (row) => {
+  const made = (row) => {
     const tr = document.createElement("tr");
     tr.setAttribute("role", "row");
-    for (const head of heads) {
-      const key = head.dataset.key;
+    for (const { key, label, look } of columns) {
       let cell;
       if (key === "variant") {
-        cell = element("td", undefined, "left wide variant");
+        cell = element("td");
         const open = element("button", get(row, "variant"));
         open.type = "button";
         open.dataset.row = row.index;
@@ -86,16 +100,17 @@
         }
         if (flags.childNodes.length) cell.append(flags);
       } else if (key === "model") {
-        cell = element("td", data.models[get(row, "model")], "left wide");
+        cell = element("td", data.models[get(row, "model")]);
       } else if (key === "accuracy_group" || key === "set_size_group") {
         const group = get(row, key);
-        cell = element("td", undefined);
+        cell = element("td");
         cell.append(element("span", group === null ? "–" : String(group), group === 1 ? "first" : ""));
       } else {
         cell = figure(get(row, key + "_shown"));
       }
+      cell.className = look;
       cell.setAttribute("role", "cell");
-      cell.dataset.label = head.dataset.label;
+      cell.dataset.label = label;
       tr.append(cell);
     }
     return tr;
@@ -103,27 +118,26 @@
 
   const render = () => {
     const found = ordered(chosen());
-    const shown = found.slice(0, state.shown);
-    body.replaceChildren(...shown.map(line));
-    control.count.textContent = `${shown.length} of ${found.length} rows shown`;
-    control.more.hidden = shown.length === found.length;
-    for (const head of heads) {
-      const active = head.dataset.key === state.sort;
-      if (head.dataset.sortable) head.setAttribute("aria-sort", active ? (state.down ? "descending" : "ascending") : "none");
+    const shown = document.createDocumentFragment();
+    for (const row of found.slice(0, state.shown)) shown.append((row.line ??= made(row)));
+    const count = shown.childElementCount;
+    body.replaceChildren(shown);
+    control.count.textContent = `${count} of ${found.length} rows shown`;
+    control.more.hidden = count === found.length;
+    for (const { head, key } of columns) {
+      const way = key !== state.sort ? "none" : state.down ? "descending" : "ascending";
+      if (head.getAttribute("aria-sort") !== way) head.setAttribute("aria-sort", way);
     }
   };
 
   const sortBy = (key, down) => {
-    state = { ...state, sort: key, down, shown: PAGE };
+    state = { ...state, sort: key, down };
     control.sort.value = key === null ? "" : `${key} ${down ? "down" : "up"}`;
     render();
   };
 
-  for (const head of heads) {
-    const button = head.querySelector("button");
-    if (!button) continue;
-    const key = head.dataset.key;
-    button.addEventListener("click", () => {
+  for (const { head, key } of columns) {
+    head.querySelector("button").addEventListener("click", () => {
       const first = head.dataset.better === "higher";
       sortBy(key, state.sort === key ? !state.down : first);
     });
@@ -132,24 +146,18 @@
     const [key, way] = control.sort.value.split(" ");
     sortBy(key || null, way === "down");
   });
-  for (const name of ["view", "model", "method", "params"]) {
-    control[name].addEventListener("change", () => {
-      state.shown = PAGE;
-      render();
-    });
-  }
-  control.megabytes.addEventListener("input", () => {
-    state.shown = PAGE;
-    render();
-  });
+  for (const name of ["view", "model", "method", "params"]) control[name].addEventListener("change", render);
+  control.megabytes.addEventListener("input", render);
   control.reset.addEventListener("click", () => {
     for (const name of ["model", "method", "params", "megabytes"]) control[name].value = "";
     control.view.selectedIndex = 0;
+    state.shown = FIRST;
     sortBy(null, false);
   });
   control.more.addEventListener("click", () => {
     state.shown = Infinity;
     render();
+    body.rows[FIRST].querySelector("button").focus(); // the button that had the focus is gone
   });
 
   // ---------------------------------------------------------------- what one row is made of

@@ -52,7 +52,12 @@ HEADS = (
     ("ece", "ECE", "lower", "calibration error; after temperature scaling for cloze scores"),
     ("nll", "NLL", "lower", "negative log-likelihood in nats; after temperature scaling for cloze scores"),
 )
-LEFT = ("model", "variant")
+LOOKS = {
+    **{"model": "left wide model", "variant": "left wide variant", "params": "number size"},
+    **dict.fromkeys(("bits", "megabytes", "accuracy_group", "set_size_group", "ece"), "number short"),
+    **dict.fromkeys(("accuracy_change", "set_size_change"), "number long"),
+}
+"""Classes of a column, which give it its width; the others are "number". Widths are fixed, see page.css."""
 
 
 def leaderboard_html(
@@ -184,16 +189,15 @@ def _controls(rows: Sequence[Row], data: Mapping[str, Any]) -> list[str]:
 def _board() -> list[str]:
     heads = []
     for key, heading, better, words in HEADS:
-        side = ' class="left"' if key in LEFT else ""
-        sortable = f' data-sortable="1" data-better="{better}" aria-sort="none"'
-        inside = f'<button type="button">{heading}</button>'
         heads.append(
-            f'<th scope="col"{side} data-key="{key}" data-label="{heading}"{sortable} title="{html.escape(words)}">'
-            f"{inside}</th>"
+            f'<th role="columnheader" class="{LOOKS.get(key, "number")}" data-key="{key}" data-label="{heading}" '
+            f'data-better="{better}" aria-sort="none" title="{html.escape(words)}">'
+            f'<button type="button">{heading}</button></th>'
         )
     return [
         '<div class="scroll" tabindex="0" role="region" aria-labelledby="board-title">',
-        f'<table class="board" role="table"><thead><tr>{"".join(heads)}</tr></thead><tbody></tbody></table>',
+        '<table class="board" role="table"><thead role="rowgroup">'
+        f'<tr role="row">{"".join(heads)}</tr></thead><tbody role="rowgroup"></tbody></table>',
         "</div>",
         '<p><button type="button" id="more" hidden>Show all rows</button></p>',
     ]
