@@ -74,7 +74,7 @@ def assess(
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
         slices: judge the parts of tasks as well.
     """
-    measured = [one for one in measured if not is_repeat(str(one.cell.variant["name"]))]
+    measured = _once(measured)
     sizes = None if config is None else planned_families(config)
     names = {str(one.cell.model["name"]) for one in measured}
     family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(names, sizes)
@@ -90,9 +90,13 @@ def assess_slices(
     measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None
 ) -> tuple[list[Any], list[str]]:
     """The parts of tasks alone: what slice_verdicts.json holds, and a plain summary for a terminal."""
-    found = find_slice_verdicts(measured, settings, methods=_planned_methods(config))
+    found = find_slice_verdicts(_once(measured), settings, methods=_planned_methods(config))
     records = _rounded([one.record() for one in found])
     return records, slice_lines(records)
+
+
+def _once(measured: Sequence[Measured]) -> list[Measured]:
+    return [one for one in measured if not is_repeat(str(one.cell.variant["name"]))]
 
 
 def _rounded(value: Any) -> Any:
