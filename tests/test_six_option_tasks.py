@@ -308,6 +308,8 @@ BAD: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda old: old | {"answer": "G"}, "answer 'G' is none of its options A to F"),
     (lambda old: old | {"answer": 2}, "answer 2 is none of its options A to F"),
     (lambda old: old | {"question": " "}, "has an empty question"),
+    (lambda old: old | {"question": "", "context": "A passage."}, "has an empty question"),
+    (lambda old: old | {"choices": {str(n): str(n) for n in range(27)}}, "has no option A; six are needed"),
     (lambda old: old | {"question": 7}, "'question' must be text"),
     (lambda old: old | {"id": True}, "'id' must be text or a whole number"),
     (lambda old: old | {"id": 0}, "duplicate id '0', first used at"),
@@ -378,6 +380,20 @@ def test_identical_options_stay_in_the_published_file_and_are_refused_in_ones_ow
     mine = write(folder, "mine", records)
     with pytest.raises(SuiteError, match=r"mine\.json:\d+: item '13' has two identical choices"):
         get_task(str(mine))
+
+
+@pytest.mark.parametrize("short", FILES)
+def test_only_sources_that_ask_nothing_may_come_without_a_question(folder: Path, short: str) -> None:
+    name, source, _ = FILES[short]
+    path = write(folder, name, [record(row, source) | ({"question": ""} if row == 13 else {}) for row in range(24)])
+    if short in ("qa", "rc"):
+        with pytest.raises(SuiteError, match=r"item '13' has an empty question"):
+            get_task(f"ye2024-{short}")
+    else:
+        item = next(item for item in get_task(f"ye2024-{short}").load() if item.id == "13")
+        assert (item.question, item.context) == ("", "Bell 13 is made of metal.")
+    with pytest.raises(SuiteError, match=r":\d+: item '13' has an empty question"):
+        get_task(str(path))
 
 
 def test_a_file_of_ones_own(folder: Path) -> None:
