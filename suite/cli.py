@@ -137,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
 
     collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
     collapse.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    collapse.add_argument("--slices", action="store_true", help="judge the parts of tasks instead: slices, subjects, edge")
+    collapse.add_argument(
+        "--slices", action="store_true", help="judge the parts of tasks instead: slices, subjects, edge"
+    )
     collapse.add_argument("--json", action="store_true", help="one JSON array of verdicts on stdout and nothing else")
 
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")

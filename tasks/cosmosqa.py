@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.task import Question, Task, check_question, check_unique, content_hash
+from suite.task import Question, Task, check_new_id, check_question, content_hash
 from tasks.external import Place, find, records
 from tasks.grouping import with_groups
 
@@ -31,15 +31,20 @@ def load() -> tuple[Question, ...]:
 @lru_cache(maxsize=1)
 def read(path: Path, _modified: int) -> tuple[Question, ...]:
     """The questions of one file: JSONL with ``choices`` and ``answer_index``, or CSV with the authors' columns."""
-    questions = [check_question(_question(record, where), where) for where, record in records(path)]
-    check_unique(questions, str(path))
+    questions: list[Question] = []
+    seen: dict[str, str] = {}
+    for where, record in records(path):
+        questions.append(check_question(_question(record, where), where))
+        check_new_id(questions[-1], where, seen)
+    if not questions:
+        raise SuiteError(f"{path}: no questions in it")
     return with_groups(questions, [[item.context] for item in questions])
 
 
 def _question(record: Mapping[str, Any], where: str) -> Question:
     choices = record.get("choices") or [record.get(f"answer{number}") for number in range(4)]
     answer = record.get("answer_index", record.get("label"))
-    if len(choices) != 4 or not all(isinstance(choice, str) for choice in choices):
+    if not isinstance(choices, list) or len(choices) != 4 or not all(isinstance(choice, str) for choice in choices):
         raise SuiteError(f"{where}: four options are needed, answer0 to answer3 or a list 'choices'")
     if len(set(choices)) < 4:
         raise SuiteError(f"{where}: two options are identical, only one can be the answer")

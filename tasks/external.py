@@ -16,6 +16,7 @@ from suite.errors import SuiteError
 from suite.task import json_objects, parse_json
 
 DATA_VARIABLE = "SUITE_DATA"
+REVISION_VARIABLE = "SUITE_HUB_REVISION"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Place:
         names: file names that are looked for in the data folders, best first; the first names the file in messages.
         fetch: where to get it, for people.
         hub: hub data set that holds the first name and that it is fetched from when no folder has it; "" for none.
-        hub_revision: branch, tag or commit of the hub data set.
+        hub_revision: branch, tag or commit of the hub data set; the environment's ``SUITE_HUB_REVISION`` comes first.
     """
 
     names: tuple[str, ...]
@@ -59,7 +60,9 @@ def find(task: str, place: Place) -> Path:
         try:
             return _from_hub(place)
         except Exception as error:  # the hub's client raises a dozen types, from a missing network to a full disk
-            why += f" and the hub did not give it ({type(error).__name__})"
+            named = os.environ.get(REVISION_VARIABLE, "").strip()
+            at = f" at {REVISION_VARIABLE}={named}" if named else ""
+            why += f" and the hub did not give it{at} ({type(error).__name__})"
     raise SuiteError(f"task {task}: {why}; fetch {place.fetch} and name its folder: {DATA_VARIABLE}=FOLDER suite ...")
 
 
@@ -71,7 +74,7 @@ def _from_hub(place: Place) -> Path:
             repo_id=place.hub,
             filename=place.names[0],
             repo_type="dataset",
-            revision=place.hub_revision,
+            revision=os.environ.get(REVISION_VARIABLE, "").strip() or place.hub_revision,
             etag_timeout=10,
         )
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, unknown_name
-from suite.task import LetterStyle, Question, Task, check_question, content_hash
+from suite.task import LetterStyle, Question, Task, check_new_id, check_question, content_hash
 from tasks.external import records
 from tasks.grouping import opening, with_groups
 
@@ -123,6 +123,10 @@ WORDINGS: Mapping[str, Wording] = {
 }
 """By the records' ``source``. The wording is that of the benchmark: it is what its models saw."""
 
+WITHOUT_QUESTION = ("HellaSwag", "Halu-OpenDialKG", "Halu-CNN/DailyMail")
+"""Sources whose raw sets ask nothing: a passage is to be continued, answered or summed up. What the published files put
+there is the benchmark's, and taken as it is, empty or not."""
+
 
 @dataclass(frozen=True)
 class SixOptions:
@@ -137,7 +141,8 @@ def read(path: Path, *, strict: bool) -> SixOptions:
     """Read and check a file.
 
     Args:
-        strict: refuse two identical options. The published files hold some (eight items of ``mmlu_10k``), and figures
+        strict: refuse an empty question from every source (see `WITHOUT_QUESTION`), and two identical options. The
+            published files hold some (eight items of ``mmlu_10k``), and figures
             published for them include these, so there they stay and carry the slice ``identical-options``.
 
     Raises:
@@ -147,14 +152,12 @@ def read(path: Path, *, strict: bool) -> SixOptions:
     questions: list[Question] = []
     seen: dict[str, str] = {}
     for where, record in records(path):
-        item = _question(record, where)
+        item = _question(record, where, strict=strict)
         if len(set(item.choices)) < len(item.choices):
             if strict:
                 raise SuiteError(f"{where}: item {item.id!r} has two identical choices, only one can be the answer")
             item = replace(item, slices=(IDENTICAL,))
-        if item.id in seen:
-            raise SuiteError(f"{where}: duplicate id {item.id!r}, first used at {seen[item.id]}")
-        seen[item.id] = where
+        check_new_id(item, where, seen)
         source = str(record["source"])
         if source not in WORDINGS:
             raise SuiteError(f"{where}: {unknown_name('source', source, WORDINGS)}")
@@ -220,7 +223,7 @@ def json_task(path: Path) -> Task:
     )
 
 
-def _question(record: Mapping[str, Any], where: str) -> Question:
+def _question(record: Mapping[str, Any], where: str, *, strict: bool) -> Question:
     for key in ("id", "source", "question", "choices", "answer"):
         if key not in record:
             raise SuiteError(f"{where}: missing field {key!r}")
@@ -248,8 +251,6 @@ def _question(record: Mapping[str, Any], where: str) -> Question:
         if not isinstance(value, str):
             raise SuiteError(f"{where}: {key!r} must be text")
         texts[key] = value
-    if not texts["question"].strip():
-        raise SuiteError(f"{where}: item {str(identifier)!r} has an empty question")
     item = Question(
         id=str(identifier),
         question=texts["question"],
@@ -257,7 +258,7 @@ def _question(record: Mapping[str, Any], where: str) -> Question:
         answer=LABELS.index(answer),
         context=texts["context"],
     )
-    return check_question(item, where)
+    return check_question(item, where, passage_alone=not strict and record["source"] in WITHOUT_QUESTION)
 
 
 def _grouped(questions: list[Question]) -> list[Question]:

@@ -58,11 +58,14 @@ def _options(record: Mapping[str, Any], where: str) -> tuple[list[str], int]:
     targets = record.get("mc1_targets")
     if targets is None:
         choices, answer = record.get("choices"), record.get("answer_index")
-        labels = [index == answer for index in range(len(choices or []))]
+        labels = [index == answer for index in range(len(choices))] if isinstance(choices, list) else []
     elif isinstance(targets, Mapping) and "choices" in targets:
-        choices, labels = targets["choices"], [label == 1 for label in targets.get("labels") or []]
+        given = targets.get("labels")
+        choices, labels = targets["choices"], [label == 1 for label in given] if isinstance(given, list) else []
+    elif isinstance(targets, dict):
+        choices, labels = list(targets), [truth == 1 for truth in targets.values()]
     else:
-        choices, labels = list(targets), [targets[text] == 1 for text in targets] if isinstance(targets, dict) else []
+        choices, labels = None, []
     if not isinstance(choices, list) or not all(isinstance(text, str) for text in choices):
         raise SuiteError(f"{where}: 'choices' or 'mc1_targets' must give a list of texts")
     if len(labels) != len(choices) or sum(labels) != 1:

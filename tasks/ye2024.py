@@ -8,7 +8,9 @@ the published analysis leaves out besides (it drops 1, 3, 5, 7 and 9 for every t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from suite.errors import SuiteError
 from suite.task import Question, Task, content_hash
 from tasks import mmlu
 from tasks.external import Place, find, records
-from tasks.six_option_file import IDENTICAL, PUBLISHED_DROPPED_ROWS, WINDOW, WORDINGS, SixOptions, read, split
+from tasks.six_option_file import IDENTICAL, LABELS, PUBLISHED_DROPPED_ROWS, WINDOW, WORDINGS, SixOptions, read, split
 
 HUB = "ErikYip/LLM-Uncertainty-Bench"
 ORDER = ("mmlu_10k_order.jsonl", "lub_mmlu_10k.jsonl.gz", "lub_mmlu_10k.jsonl")
@@ -30,6 +32,31 @@ _FILES = {
     "drs": ("halu_dialogue", "Halu-OpenDialKG", "dialogue response selection, from HaluEval"),
     "ds": ("halu_summarization", "Halu-CNN/DailyMail", "document summarization, from HaluEval"),
 }
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What the data behind the published figures is known by, as SHA-256.
+
+    Attributes:
+        answers: of the 10,000 right options as letters, in the order of the rows, without anything between.
+        items: of the whole items, as in a cell's revision; "" where their text is not known.
+    """
+
+    answers: str
+    items: str = ""
+
+
+PUBLISHED = {
+    "qa": Pin(
+        "dfc2955d8d96c9c4e8a65adf513cb25037b8cc3c3a76f2490213fe5b99540776",
+        "0c92a5b34346707a3f5deaf3a2d309460332e6e2f5cb4187a1369ba43b0c394d",
+    ),
+    "drs": Pin("42f2b83851004364e91d28075c2feaff2b09ec7545b40d5b3c935e3413ec2127"),
+    "ds": Pin("42f2b83851004364e91d28075c2feaff2b09ec7545b40d5b3c935e3413ec2127"),
+}
+"""Right answers of three of the tasks are published beside their logits (two of them share one sequence); the texts of
+``qa`` follow from MMLU. Of ``rc`` and ``ci`` nothing is known here, so their data is not pinned."""
 
 
 def place(short: str) -> Place:
@@ -58,7 +85,26 @@ def _read(short: str, path: Path, _modified: int) -> SixOptions:
     rows = {item.id for item in (*found.questions, *found.demonstrations)}
     if rows != {str(row) for row in range(len(rows))}:
         raise SuiteError(f"{path}: ids are not the row numbers 0 to {len(rows) - 1}; fetch the file again")
+    _check_published(short, path, published_order((*found.questions, *found.demonstrations)))
     return found
+
+
+def _check_published(short: str, path: Path, questions: Sequence[Question]) -> None:
+    """Refuse data that the published figures are not about; items rebuilt from MMLU must be exactly theirs."""
+    pin = PUBLISHED.get(short)
+    if pin is None:
+        return
+    letters = "".join(LABELS[item.answer] for item in questions)
+    if len(questions) != ROWS:
+        differs = f"it has {len(questions):,} questions where the published data of ye2024-{short} has {ROWS:,}"
+    elif hashlib.sha256(letters.encode()).hexdigest() != pin.answers:
+        differs = f"its right answers are not those of the published data of ye2024-{short}"
+    elif path.name in ORDER and content_hash(questions) != f"sha256:{pin.items}":
+        differs = f"the questions it gives are not those of the published data of ye2024-{short}"
+    else:
+        return
+    ask = "fetch it again, or give it as a task of its own: --task FOLDER/NAME.json"
+    raise SuiteError(f"{path}: {differs}, so figures cannot be compared; {ask}")
 
 
 def _from_order(path: Path) -> SixOptions:
@@ -110,7 +156,9 @@ def _task(short: str) -> Task:
         demonstrations=lambda: data(short).demonstrations,
         letter_styles=wording.styles(),
         items=ROWS - len(wording.demonstrations),
-        needs=place(short).fetch + (", or an order file for the embedded MMLU" if short == "qa" else ""),
+        needs=place(short).fetch
+        + (", or an order file for the embedded MMLU" if short == "qa" else "")
+        + ("; right answers are pinned" if short in PUBLISHED else "; not pinned, the revision tells data apart"),
         locate=revision,
         pinned_options=len(UNSURE),
         dropped_ids=tuple(str(row) for row in scored),

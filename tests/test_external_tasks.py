@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from suite.errors import SuiteError
 from suite.task import Task
@@ -74,7 +76,12 @@ class TestCosmosQA:
             ({"choices": ["a", "", "c", "d"]}, "choice 1 is empty"),
             ({"answer_index": 4}, "the answer 4 is not among the options 0 to 3"),
             ({"answer_index": None}, "the answer None is not among the options"),
-            ({"question": "", "context": ""}, "has neither a question nor a context"),
+            ({"question": "", "context": ""}, "has an empty question"),
+            ({"question": " "}, "has an empty question"),
+            ({"choices": "abcd"}, "four options are needed"),
+            ({"choices": [*"a"]}, "four options are needed"),
+            ({"choices": [str(number) for number in range(27)]}, "four options are needed"),
+            ({"id": COSMOS[0]["id"]}, "duplicate id 'cosmosqa/validation/story0##q', first used at "),
         ],
     )
     def test_bad_data_is_refused_with_its_line(self, folder: Path, change: dict[str, Any], complaint: str) -> None:
@@ -124,7 +131,7 @@ class TestTruthfulQA:
             ({"question": "Q", "mc1_targets": {str(n): int(n == 0) for n in range(27)}}, "27 options; 2 to 26"),
             ({"question": "Q", "choices": ["a", "a"], "answer_index": 0}, "two options are identical"),
             ({"question": "Q", "choices": ["a", "b"], "answer_index": 2}, "0 of the 2 options are marked true"),
-            ({"question": "", "mc1_targets": {"a": 1, "b": 0}}, "has neither a question nor a context"),
+            ({"question": "", "mc1_targets": {"a": 1, "b": 0}}, "has an empty question"),
             ({"question": "Q"}, "must give a list of texts"),
             ({"question": "Q", "mc1_targets": {"": 1, "b": 0}}, "choice 0 is empty"),
         ],
@@ -204,7 +211,13 @@ class TestBBQ:
             ({"ans1": None}, "three options are needed"),
             ({"ans1": "unknown"}, "two options are identical"),
             ({"context_condition": "clear"}, "'context_condition' must be one of ambig, disambig"),
-            ({"example_id": 0}, "duplicate id 'bbq/Physical_appearance/0'"),
+            ({"example_id": 0}, "duplicate id 'bbq/Physical_appearance/0', first used at "),
+            ({"question": ""}, "has an empty question"),
+            ({"ans2": " "}, "choice 2 is empty"),
+            ({"choices": ["a"]}, "three options are needed"),
+            ({"choices": "abc"}, "three options are needed"),
+            ({"choices": [str(number) for number in range(27)]}, "three options are needed"),
+            ({"question_polarity": ["neg"]}, "'question_polarity' one of neg, nonneg"),
         ],
     )
     def test_bad_data(self, folder: Path, change: dict[str, Any], complaint: str) -> None:
@@ -212,11 +225,57 @@ class TestBBQ:
         lines(path, [bbq(0, "ambig", "neg", 0), bbq(1, "ambig", "neg", 0) | change])
         message = refusal("bbq")
         assert complaint in message
-        assert message.startswith(f"{path}: " if "duplicate" in complaint else f"{path}:2: ")
+        assert message.startswith(f"{path}:2: ")
+        assert "duplicate" not in complaint or message.endswith(f"first used at {path}:1")
+
+    def test_a_duplicate_in_another_file_names_both(self, folder: Path) -> None:
+        lines(folder / "Age.jsonl", [bbq(0, "ambig", "neg", 0)])
+        lines(folder / "Physical_appearance.jsonl", [bbq(1, "ambig", "neg", 0), bbq(0, "ambig", "neg", 0)])
+        message = refusal("bbq")
+        assert message.startswith(f"{folder / 'Physical_appearance.jsonl'}:2: duplicate id")
+        assert message.endswith(f"first used at {folder / 'Age.jsonl'}:1")
 
 
 def _disambiguated(polarity: str) -> tuple[str, str]:
     return ("context:disambiguated", f"polarity:{polarity}")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 30) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = (
+    *("id", "question", "context", "choices", "answer_index", "label", "mc1_targets", "ans1", "example_id"),
+    *("answer_info", "additional_metadata", "context_condition", "question_polarity", "category", "question_index"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "good"),
+    [
+        ("cosmosqa", "valid.jsonl", COSMOS[0]),
+        ("truthfulqa-mc1", "truthfulqa_mc1.jsonl", {"question": "Q", "choices": ["a", "b"], "answer_index": 0}),
+        ("bbq", "bbq.jsonl", bbq(0, "disambig", "neg", 1)),
+    ],
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(change=st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=3))
+@example(change={"choices": 5})
+@example(change={"mc1_targets": {"choices": ["a", "b"], "labels": 1}})
+@example(change={"mc1_targets": 3})
+@example(change={"additional_metadata": {"stereotyped_groups": 2}})
+@example(change={"context_condition": ["ambig"]})
+def test_any_record_is_read_or_refused_in_one_line(
+    folder: Path, name: str, file: str, good: dict[str, Any], change: dict[str, Any]
+) -> None:
+    lines(folder / file, [good | change])
+    try:
+        (item,) = get_task(name).load()
+    except SuiteError:
+        assert refusal(name).startswith(f"{folder / file}:1: ")
+    else:
+        assert 0 <= item.answer < len(item.choices)
 
 
 class TestFiles:

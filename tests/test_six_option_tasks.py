@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from suite.cli import main
 from suite.errors import SuiteError
 from suite.metrics.sample import Sample, Settings
 from suite.score.cells import make_sheet
 from suite.score.prompt import render
 from suite.task import Question, Task
-from tasks import TASKS, get_task
+from tasks import TASKS, get_task, ye2024
 from tasks.six_option_file import WORDINGS
 
 FILES = {
@@ -56,6 +57,7 @@ def write(folder: Path, name: str, records: list[Any], indent: int | None = 1) -
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with small stand-ins of the five files, named in SUITE_DATA."""
     monkeypatch.setenv("SUITE_DATA", str(tmp_path))
+    monkeypatch.setattr(ye2024, "PUBLISHED", {})
     for name, source, _ in FILES.values():
         write(tmp_path, name, [record(row, source) for row in range(24)])
     return tmp_path
@@ -127,10 +129,70 @@ class TestStandIns:
 
         monkeypatch.delenv("SUITE_DATA", raising=False)
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        monkeypatch.setattr(ye2024, "PUBLISHED", {})
         assert len(get_task(f"ye2024-{short}").load()) == 24 - len(FILES[short][2])
         assert {(ask["repo_id"], ask["filename"], ask["repo_type"]) for ask in asked} == {
             ("ErikYip/LLM-Uncertainty-Bench", f"{name}.json", "dataset")
         }
+        assert {ask["revision"] for ask in asked} == {"main"}
+        monkeypatch.setenv("SUITE_HUB_REVISION", "0123abc")
+        get_task(f"ye2024-{short}")
+        assert asked[-1]["revision"] == "0123abc"
+
+
+class TestPinned:
+    """Data that differs from what the published figures are about is refused under the published name."""
+
+    def refused(self, folder: Path, short: str) -> str:
+        with pytest.raises(SuiteError) as caught:
+            get_task(f"ye2024-{short}")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    @pytest.fixture
+    def pinned(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The stand-ins are the published data: 24 rows, answers A to D in turn."""
+        digest = hashlib.sha256(b"ABCD" * 6).hexdigest()
+        monkeypatch.setattr(ye2024, "PUBLISHED", {short: ye2024.Pin(digest) for short in ("qa", "drs", "ds")})
+        monkeypatch.setattr(ye2024, "ROWS", 24)
+        return folder
+
+    @pytest.mark.parametrize("short", ["qa", "drs", "ds"])
+    def test_one_other_answer_is_refused_and_how_to_go_on_works(self, pinned: Path, short: str) -> None:
+        name, source, _ = FILES[short]
+        get_task(f"ye2024-{short}")
+        changed = [record(row, source) | ({"answer": "D"} if row == 20 else {}) for row in range(24)]
+        path = write(pinned, name, changed)
+        message = self.refused(pinned, short)
+        assert message.startswith(f"{path}: its right answers are not those of the published data of ye2024-{short}")
+        assert "--task FOLDER/NAME.json" in message
+        assert get_task(str(path)).name == name
+
+    def test_another_number_of_questions_is_refused(self, pinned: Path) -> None:
+        write(pinned, "halu_dialogue", [record(row, "Halu-OpenDialKG") for row in range(20)])
+        assert "it has 20 questions where the published data of ye2024-drs has 24" in self.refused(pinned, "drs")
+
+    @pytest.mark.parametrize("short", ["rc", "ci"])
+    def test_tasks_without_published_answers_say_so(
+        self, pinned: Path, short: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name, source, _ = FILES[short]
+        write(pinned, name, [record(row, source) | {"answer": "D"} for row in range(24)])
+        get_task(f"ye2024-{short}")
+        assert main(["list", "tasks"]) == 0
+        lines = {line.partition("\t")[0]: line for line in capsys.readouterr().out.splitlines()}
+        assert "not pinned" in lines[f"ye2024-{short}"]
+        assert "answers are pinned" in lines["ye2024-drs"]
+
+    @pytest.mark.parametrize("short", ["qa", "drs", "ds"])
+    def test_the_pins_are_those_of_the_published_answers(self, short: str) -> None:
+        file = SHARED_DATA.parent / "published" / f"{short}.npz"
+        if not file.is_file():
+            pytest.skip(f"{file.name} is not there")
+        with np.load(file, allow_pickle=False) as stored:
+            letters = "".join("ABCDEF"[answer] for answer in stored["answers"])
+        assert len(letters) == ye2024.ROWS
+        assert hashlib.sha256(letters.encode()).hexdigest() == ye2024.PUBLISHED[short].answers
 
 
 class TestGrouping:
@@ -246,6 +308,8 @@ BAD: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda old: old | {"answer": "G"}, "answer 'G' is none of its options A to F"),
     (lambda old: old | {"answer": 2}, "answer 2 is none of its options A to F"),
     (lambda old: old | {"question": " "}, "has an empty question"),
+    (lambda old: old | {"question": "", "context": "A passage."}, "has an empty question"),
+    (lambda old: old | {"choices": {str(n): str(n) for n in range(27)}}, "has no option A; six are needed"),
     (lambda old: old | {"question": 7}, "'question' must be text"),
     (lambda old: old | {"id": True}, "'id' must be text or a whole number"),
     (lambda old: old | {"id": 0}, "duplicate id '0', first used at"),
@@ -318,6 +382,20 @@ def test_identical_options_stay_in_the_published_file_and_are_refused_in_ones_ow
         get_task(str(mine))
 
 
+@pytest.mark.parametrize("short", FILES)
+def test_only_sources_that_ask_nothing_may_come_without_a_question(folder: Path, short: str) -> None:
+    name, source, _ = FILES[short]
+    path = write(folder, name, [record(row, source) | ({"question": ""} if row == 13 else {}) for row in range(24)])
+    if short in ("qa", "rc"):
+        with pytest.raises(SuiteError, match=r"item '13' has an empty question"):
+            get_task(f"ye2024-{short}")
+    else:
+        item = next(item for item in get_task(f"ye2024-{short}").load() if item.id == "13")
+        assert (item.question, item.context) == ("", "Bell 13 is made of metal.")
+    with pytest.raises(SuiteError, match=r":\d+: item '13' has an empty question"):
+        get_task(str(path))
+
+
 def test_a_file_of_ones_own(folder: Path) -> None:
     path = write(folder, "mine", [record(row, "Halu-OpenDialKG") | {"id": f"d{row}"} for row in range(24)])
     task = get_task(str(path))
@@ -354,6 +432,17 @@ class TestRebuiltFromEmbeddedText:
             item = items[str(row["id"])]
             theirs = (row["question"], tuple(row["choices"]), row["answer_index"])
             assert (item.question, item.choices, item.answer) == theirs
+
+    def test_its_items_are_the_pinned_ones(self, task: Task) -> None:
+        assert task.revision == f"sha256:{ye2024.PUBLISHED['qa'].items}"
+
+    def test_two_questions_exchanged_are_refused(self, task: Task, tmp_path: Path) -> None:
+        """Rows 0 and 1 have the same answer, so only the items tell."""
+        file = tmp_path / "mmlu_10k_order.jsonl"
+        first, second, *rest = file.read_text().split("\n")
+        file.write_text("\n".join([second, first, *rest]))
+        with pytest.raises(SuiteError, match="the questions it gives are not those of the published data"):
+            get_task("ye2024-qa")
 
     def test_a_json_file_with_the_same_questions_has_the_same_revision(
         self, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

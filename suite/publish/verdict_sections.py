@@ -107,7 +107,9 @@ def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
         + ". Listed are those that get worse and whose verdict or level is not that of the whole task. Conformal "
         "thresholds are the part's own, p is corrected over all parts of the model (Holm, a family of its own). "
         f"Two different verdicts are no test that the two differ. slice_verdicts.json has all of them.{more}",
-        table(["model", "method", "task", "part", "part's verdict", "task's verdict", "largest jump", "p"], body, left=6),
+        table(
+            ["model", "method", "task", "part", "part's verdict", "task's verdict", "largest jump", "p"], body, left=6
+        ),
     ]
 
 

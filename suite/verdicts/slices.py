@@ -1,6 +1,7 @@
 """Does uncertainty collapse on some items and not on others? The rule of `suite.verdicts.collapse`, part by part.
 
-A family of hypotheses of its own: the verdicts of whole tasks are the same with and without it.
+A family of hypotheses of its own: the verdicts of whole tasks are the same with and without it. docs/slices.md says why
+a part's thresholds come from its own items here.
 """
 
 from __future__ import annotations
