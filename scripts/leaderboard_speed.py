@@ -1,32 +1,50 @@
 """How long a large leaderboard takes: 12 models x 60 variants x 5 tasks of invented cells.
 
-    .venv/bin/python scripts/leaderboard_speed.py [--items 100] [--out DIR]
+    .venv/bin/python scripts/leaderboard_speed.py [--items 400] [--out DIR]      rendering and page, minutes
+    .venv/bin/python scripts/leaderboard_speed.py --every-cell [--out DIR]       rows of all 3,600 cells, half an hour
+    .venv/bin/python scripts/leaderboard_speed.py --page FILE [--page FILE]      pages alone, one after the other
 
-Prints seconds of each stage, by the clock and of the processor (rows and verdicts from cells; figures; tables and
-page), the size of the page and, where Chromium is installed, milliseconds of sorting it. Some of it is in
-docs/leaderboard.md.
+Prints seconds of each stage, by the clock and of the processor: reading the cells, what is computed from them, what is
+made of that (figures, tables, page), and, where Chromium is installed, sorting and filtering the page: milliseconds by
+the clock, milliseconds of the processor and counts of work, which do not depend on what else the machine does.
+Without `--every-cell` the cells of one model and task are measured and stand in, with jitter, for the others; its
+verdicts stand in for those of the other models. Some of what it prints is in docs/leaderboard.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from suite.cell import Cell, cell_path, make_cell, write_cell  # noqa: E402
+from headless import NAMES, Browser  # noqa: E402
+
+from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell  # noqa: E402
 from suite.config import Protocol, RunConfig, TaskChoice  # noqa: E402
-from suite.publish.figures import draw_figures  # noqa: E402
-from suite.publish.snapshot import compute, snapshot_texts  # noqa: E402
+from suite.metrics.rows import Measured, measure_cells  # noqa: E402
+from suite.metrics.sample import Settings  # noqa: E402
+from suite.publish.manifest import describe, file_digest  # noqa: E402
+from suite.publish.numerals import rounded  # noqa: E402
+from suite.publish.order import in_order  # noqa: E402
+from suite.publish.records import parquet_bytes  # noqa: E402
+from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files  # noqa: E402
+from suite.publish.standings import Collected, standings  # noqa: E402
 from suite.variant import parse_variant  # noqa: E402
+from suite.verdicts.assess import Assessment, assess  # noqa: E402
+from suite.verdicts.curves import KEPT  # noqa: E402
+from suite.verdicts.scale import find_scale  # noqa: E402
 
 BILLIONS = (0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 8.0, 9.0, 14.0, 27.0, 32.0, 70.0)
 TASKS = ("mmlu", "cosmosqa", "hellaswag", "dialogue", "summaries")
@@ -78,61 +96,146 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what}: {time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} s of processor", flush=True)
 
 
-def sorting(page: Path) -> None:
-    """Milliseconds from a click on a heading until the browser has laid the table out again."""
-    from headless import NAMES, Browser, shutil
+def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> Computed:
+    """What follows from all cells, with the figures of one model and task, shaken a little, in the place of all."""
+    first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
+    collected = Collected()
+    with timed(f"measuring {len(first)} cells"):
+        measured = measure_cells(first, settings, keep=KEPT, observe=collected)
+    variants = {str(one.cell.variant["name"]): one for one in measured}
+    random = np.random.default_rng(0)
+    copies: list[Measured] = []
+    everything = Collected()
+    for cell in cells:
+        one = variants[str(cell.variant["name"])]
+        factor = float(random.normal(1, 0.02))
+        names = {"model": cell.model["name"], "task": cell.task["name"], "params_b": cell.model["params"] / 1e9}
+        shaken = {key: value * factor for key, value in one.row.items() if key in one.values and value is not None}
+        row = {**one.row, **shaken, **names, "megabytes": cell.variant["megabytes"]}
+        replicates = {key: copy * factor for key, copy in one.replicates.items()}
+        copies.append(Measured(cell, row, {key: value * factor for key, value in one.values.items()}, replicates))
+        key = (*cell.curve_key, str(cell.variant["name"]))
+        everything.replicates[key] = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
+        everything.items[key] = str(cell.task["name"])
+    model = str(first[0].model["name"])
+    mine = [one for one in copies if one.cell.model["name"] == model]
+    with timed(f"verdicts of one model ({len(mine)} cells)"):
+        assessment = assess(mine, settings, config=config)
+    names = list(dict.fromkeys(str(cell.model["name"]) for cell in cells))
+    assessment = Assessment(
+        tuple(replace(one, place=replace(one.place, model=name)) for name in names for one in assessment.verdicts),
+        tuple({**one, "model": name} for name in names for one in assessment.couplings),
+        tuple(find_scale(copies, protocol=settings.protocol)),
+    )
+    with timed("sorting rows, groups and pairs"):
+        ordered = in_order([rounded(one.row) for one in copies])
+        found = standings(ordered, everything)
+    rows = [dict(row) for row in ordered]
+    return Computed(list(cells), rows, found, [], assessment, assessment.files())
 
+
+ACTIONS: dict[str, Callable[[Any], str]] = {
+    "sorting": lambda key: f"document.querySelector('th[data-key={key}] button').click()",
+    "typing in a filter": lambda typed: (
+        f"const i = document.getElementById('megabytes'); i.value = '{typed}'; i.dispatchEvent(new Event('input'))"
+    ),
+}
+TRIED = {
+    "sorting": ("accuracy", "set_size", "megabytes", "model", "nll") * 2,
+    "typing in a filter": ("9", "90", "900", "9000", "90000", ""),
+}
+
+
+def time_pages(pages: Sequence[Path], *, rounds: int = 3) -> None:
+    """From a click or a typed digit until the browser has laid the page out again, on a desktop's width and a phone's.
+
+    Several pages take turns, so that what else the machine does hits them alike.
+    """
     if not any(shutil.which(name) for name in NAMES):
         print("sorting: no Chromium is installed")
         return
     browser = Browser(Path(tempfile.mkdtemp()))
+    browser("Performance.enable", timeDomain="threadTicks")
+
+    def counters() -> dict[str, float]:
+        return {one["name"]: one["value"] for one in browser("Performance.getMetrics")["metrics"]}
+
+    found: dict[tuple[str, ...], list[list[float]]] = {}
     try:
-        browser.look(width=1366, height=900)
-        browser.open(page)
-        for task in (0, 1):
-            browser.evaluate(
-                f"(() => {{ const v = document.getElementById('view'); v.selectedIndex = {task}; "
-                "v.dispatchEvent(new Event('change')); })()"
-            )
-            times = [
-                browser.evaluate(
-                    f"(() => {{ const b = document.querySelector('th[data-key={key}] button'); "
-                    "const start = performance.now(); b.click(); document.body.offsetHeight; "
-                    "return performance.now() - start; })()"
-                )
-                for _ in range(5)
-                for key in ("accuracy", "set_size", "megabytes", "model", "nll")
-            ]
-            rows = browser.evaluate("document.getElementById('count').textContent")
-            print(f"sorting ({rows}): median {np.median(times):.0f} ms, longest {max(times):.0f} ms")
-        print(f"complaints of the browser: {browser.complaints or 'none'}")
+        for _ in range(rounds):
+            for page in pages:
+                for width in (1366, 390):
+                    browser.look(width=width, height=900)
+                    browser.open(page)
+                    for shown in ("100 rows", "all rows"):
+                        if shown == "all rows":
+                            browser.evaluate("document.getElementById('more').click()")
+                        for action, values in TRIED.items():
+                            for value in values:
+                                before = counters()
+                                clock = browser.evaluate(
+                                    f"(() => {{ const start = performance.now(); {ACTIONS[action](value)}; "
+                                    "document.body.offsetHeight; return performance.now() - start; })()"
+                                )
+                                after = counters()
+                                spent = sum(
+                                    after[key] - before[key]
+                                    for key in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
+                                )
+                                made = after["Nodes"] - before["Nodes"]
+                                key = (str(page), f"{width} px", shown, action)
+                                found.setdefault(key, []).append([clock, 1000 * spent, made])
     finally:
         browser.close()
+    for key, lines in found.items():
+        clock, spent, made = np.array(lines).T
+        print(
+            f"{', '.join(key)}: median {np.median(clock):.0f} ms, longest {clock.max():.0f} ms; "
+            f"of the processor {np.median(spent):.0f} and {spent.max():.0f} ms; {np.median(made):.0f} nodes made"
+        )
+    print(f"complaints of the browser: {browser.complaints or 'none'}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=100)
-    parser.add_argument("--replicates", type=int, default=200)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=400)
+    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--every-cell", action="store_true")
+    parser.add_argument("--page", type=Path, action="append")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.page:
+        time_pages(args.page)
+        return
     out = args.out or Path(tempfile.mkdtemp())
     names = tuple(f"model-{billions:g}b" for billions in BILLIONS)
-    protocol = Protocol(splits=20, replicates=args.replicates)
+    protocol = Protocol(splits=args.splits, replicates=args.replicates)
     config = RunConfig(names, tuple(TaskChoice(task) for task in TASKS), VARIANTS, protocol=protocol)
     with timed("inventing and writing the cells"):
         for cell in invented(args.items):
             write_cell(cell_path(out, cell), cell)
-    with timed(f"rows, groups and verdicts of {len(BILLIONS) * len(VARIANTS) * len(TASKS)} cells"):
-        computed = compute(out, config)
+    if args.every_cell:
+        with timed(f"rows, groups and verdicts of {len(BILLIONS) * len(VARIANTS) * len(TASKS)} cells"):
+            computed = compute(out, config)
+    else:
+        with timed("reading the cells"):
+            cells = load_cells([out])
+        settings = Settings(splits=args.splits, replicates=args.replicates)
+        computed = stand_ins(cells, settings, config)
     with timed("rendering: figures"):
-        pictures = draw_figures(computed.rows, computed.cells)
+        pictures = computed.pictures(computed.rows)
+    print(f"{len(pictures)} pictures, {sum(len(picture.content) for picture in pictures) / 1e6:.1f} MB")
     with timed("rendering: tables and page"):
         texts = snapshot_texts(computed, computed.rows, pictures)
+        texts["rows.parquet"] = parquet_bytes(computed.rows)
+    with timed("rendering: manifest"):
+        describe(computed.cells, protocol=protocol, config=config, environment={})
+        _ = [file_digest(out / name) for name in taken_files(out)]
     for name, content in texts.items():
         (out / name).write_bytes(content)
         print(f"{name}: {len(content) / 1e6:.2f} MB")
-    sorting(out / "index.html")
+    time_pages([out / "index.html"])
 
 
 if __name__ == "__main__":

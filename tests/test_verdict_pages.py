@@ -79,3 +79,27 @@ def test_files_are_rounded_and_free_of_numbers_json_lacks(
                 if isinstance(value, float):
                     assert np.isfinite(value)
                     assert float(f"{value:.4g}") == value
+
+
+def test_models_come_by_size_wherever_they_are_listed() -> None:
+    """Names in one order, sizes in another, one size unknown."""
+    sizes: dict[str, float | None] = {"a-big": 9e9, "b-unknown": None, "c-small": 1e8, "d-middle": 1e9, "d-same": 1e9}
+    wanted = ["c-small", "d-middle", "d-same", "a-big", "b-unknown"]
+    population = Population(options=4)
+    cells = [
+        replace(cell, model={"name": name, "params": size})
+        for name, size in sizes.items()
+        for cell in draw_cells(population, plan_curve(population, "step", levels=3, rise=0.6), n=120, seed=0)
+    ]
+    settings = Settings(splits=4, replicates=40)
+    measured = measure_cells(cells, settings, keep=KEPT)
+    assessment = assess(measured, settings)
+    assert list(dict.fromkeys(verdict.place.model for verdict in assessment.verdicts)) == wanted
+    assert list(dict.fromkeys(record["model"] for record in assessment.couplings)) == wanted
+    broken = "\n".join(verdict_sections(assessment.files())).split("## Where it breaks")[1].split("## ")[0]
+    found = [line.split(" | ")[0].removeprefix("| ") for line in broken.splitlines() if line.startswith("| ")]
+    assert list(dict.fromkeys(found[2:])) == wanted
+    pictures = draw_verdict_figures(in_order([one.row for one in measured]), assessment, [], draw=False)
+    assert [picture.scope.model for picture in pictures if picture.name.startswith("collapse")] == wanted
+    summary = [line.split()[0] for line in assessment.lines() if line.startswith("  ")]
+    assert list(dict.fromkeys(summary[:5])) == wanted

@@ -139,10 +139,18 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
     def key(row: Row) -> tuple[object, ...]:
         scope = scope_of(row)
         size = sizes.get(scope.model)
-        contents = json.dumps(row, sort_keys=True, default=str)
-        return (size is None, size or 0.0, scope, setting_of(row), severity_key(text(row, "variant")), contents)
+        return (size is None, size or 0.0, scope, setting_of(row), severity_key(text(row, "variant")))
 
-    return sorted(rows, key=key)
+    alike = grouped(rows, key)
+    return [
+        row
+        for place in sorted(alike)
+        for row in (
+            sorted(alike[place], key=lambda row: json.dumps(row, sort_keys=True, default=str))
+            if len(alike[place]) > 1
+            else alike[place]
+        )
+    ]
 
 
 def grouped(rows: Sequence[Row], key: Callable[[Row], _Key]) -> dict[_Key, list[Row]]:

@@ -41,7 +41,11 @@ def verdict_sections(assessed: Mapping[str, Sequence[Row]]) -> list[str]:
 def _collapse(verdicts: Sequence[Row]) -> list[str]:
     if not verdicts:
         return []
-    order = sorted(verdicts, key=lambda one: (text(one, "model"), text(one, "method"), text(one, "task") != MACRO))
+    # models as they come, which is by size
+    places = {model: place for place, model in enumerate(dict.fromkeys(text(one, "model") for one in verdicts))}
+    order = sorted(
+        verdicts, key=lambda one: (places[text(one, "model")], text(one, "method"), text(one, "task") != MACRO)
+    )
     body = [
         [
             escape(text(one, "model")),

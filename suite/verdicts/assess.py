@@ -11,6 +11,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import Measured
 from suite.metrics.sample import Settings
 from suite.variant import is_repeat, parse_variant
+from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
@@ -76,8 +77,9 @@ def assess(
     """
     measured = _once(measured)
     sizes = None if config is None else planned_families(config)
-    names = {str(one.cell.model["name"]) for one in measured}
-    family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(names, sizes)
+    places = size_places(measured)
+    measured = sorted(measured, key=lambda one: places[str(one.cell.model["name"])])
+    family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(places, sizes)
     return Assessment(
         tuple(find_verdicts(measured, settings, family_sizes=family_sizes)),
         tuple(find_couplings(measured, settings)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from suite.metrics.rows import Measured
 from suite.metrics.sample import Settings
+from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
 from suite.verdicts.curves import MACRO, METRICS, PRIMARY, Levels, Place, average, collect_levels
 
@@ -91,7 +92,7 @@ def find_verdicts(
         family_sizes: primary curves of each model in the configuration, when more were planned than are here.
 
     Returns:
-        In the order of model, family, method, task (averages last) and metric. Settings of one task (prompts, shots,
+        In the order of model (by size), family, method, task (averages last) and metric. Settings of one task (prompts, shots,
         option orders) share one verdict; where they disagree it is undetermined.
     """
     curves = collect_levels(measured, settings)
@@ -122,10 +123,11 @@ def find_verdicts(
         replaced = {id(old): replace(old, finding=new) for old, new in zip(primary, corrected, strict=True)}
         result += [replaced.get(id(verdict), verdict) for verdict in found]
     order = {metric: index for index, metric in enumerate(METRICS)}
+    places = size_places(measured)
     return sorted(
         result,
         key=lambda one: (
-            one.place.model,
+            places[one.place.model],
             one.place.family,
             one.place.method,
             one.place.task == MACRO,
