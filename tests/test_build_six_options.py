@@ -114,7 +114,7 @@ def test_what_cannot_be_asked_is_left_out_and_counted() -> None:
     }
 
 
-@pytest.mark.parametrize("options", [3, 5])
+@pytest.mark.parametrize("options", [1, 3, 5, 27])
 def test_four_options_are_needed(options: int) -> None:
     records = [raw("MMLU", number) for number in range(40)]
     records[2]["choices"] = [str(number) for number in range(options)]

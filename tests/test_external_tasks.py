@@ -90,6 +90,13 @@ class TestCosmosQA:
         assert complaint in message
         assert message.startswith(f"{folder / 'valid.jsonl'}:2: ")
 
+    def test_a_line_of_a_csv_file_is_counted_over_texts_of_several_lines(self, folder: Path) -> None:
+        head = "id,context,question,answer0,answer1,answer2,answer3,label"
+        (folder / "valid.csv").write_text(
+            f'{head}\ns1,"It rained.\nIt snowed.",Why?,a,b,c,d,2\ns2,It hailed.,,a,b,c,d,2\n'
+        )
+        assert refusal("cosmosqa").startswith(f"{folder / 'valid.csv'}:4: item 'cosmosqa/validation/s2' has an empty")
+
 
 TRUTH = [
     {"question": f"Do bells sing {number}?", "mc1_targets": {"true": 1, "false 1": 0, "false 2": 0, "false 3": 0}}
@@ -141,6 +148,12 @@ class TestTruthfulQA:
         message = refusal("truthfulqa-mc1")
         assert complaint in message
         assert message.startswith(f"{folder / 'mc_task.json'}:3: ")
+
+    def test_a_parquet_file_has_rows_instead_of_lines(self, folder: Path) -> None:
+        rows = [{"question": text, "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]}} for text in ("Q", " ")]
+        path = folder / "validation-00000-of-00001.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        assert refusal("truthfulqa-mc1").startswith(f"{path}:row 1: item 'truthfulqa-mc1/1' has an empty question")
 
     def test_an_empty_false_option_is_left_out(self, folder: Path) -> None:
         (folder / "mc_task.json").write_text(json.dumps([{"question": "Q", "mc1_targets": {"a": 1, "b": 0, "": 0}}]))
