@@ -190,10 +190,15 @@ def template_parts(model: Model) -> dict[str, str]:
 def tensor_bits(path: Path) -> int:
     """Stored bits of a checkpoint's tensors, grids included; floating-point numbers wider than 16 bits count as 16.
 
-    For a GGUF file: 8 times its size.
+    A GGUF file's tokenizer and other metadata are no tensors: in a small model they would be a tenth of a bit a weight.
     """
     if path.is_file():
-        return 8 * path.stat().st_size
+        from gguf import GGUFReader
+
+        return sum(
+            16 * int(tensor.n_elements) if tensor.tensor_type.name in ("F32", "F64") else 8 * int(tensor.n_bytes)
+            for tensor in GGUFReader(path).tensors
+        )
     total = 0
     for _, kind, shape, _, start, end in _tensors(path):
         wide = kind in ("F32", "F64")

@@ -130,7 +130,8 @@ def bitsandbytes4(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 def bitsandbytes8(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Dense weight [outputs, inputs], float32, of an 8-bit bitsandbytes layer: ``weight`` int8, ``SCB`` [outputs]."""
-    return tensors["weight"].float() * (tensors["SCB"].float() / 127)[:, None]
+    # in the library's order, which decides the last bit
+    return tensors["weight"].float() * tensors["SCB"].float()[:, None] * (1 / 127)
 
 
 def dense_of(tensors: Mapping[str, torch.Tensor], quantization: Mapping[str, Any]) -> torch.Tensor | None:
@@ -157,6 +158,13 @@ def dense_of(tensors: Mapping[str, torch.Tensor], quantization: Mapping[str, Any
         if any(name.startswith(_BNB4) for name in tensors):
             return bitsandbytes4(tensors)
         if "SCB" in tensors:
+            # older versions could save what they had tiled for a kernel; 0 is row after row
+            layout = int(tensors.get("weight_format", 0))
+            if layout:
+                raise SuiteError(
+                    f"bitsandbytes int8 layout {layout} is not read; save the checkpoint again with bitsandbytes 0.45 "
+                    "or later"
+                )
             return bitsandbytes8(tensors)
     return None
 

@@ -43,24 +43,33 @@ SHAPES = {
 }
 
 
-def write_gguf(path: Path, *, kind: Kind | dict[str, Kind] = Kind.Q8_0, **fields: Any) -> Path:
+def write_gguf(
+    path: Path,
+    *,
+    kind: Kind | dict[str, Kind] = Kind.Q8_0,
+    shapes: dict[str, tuple[int, ...]] = SHAPES,
+    stored_as: Callable[[np.ndarray, Kind], np.ndarray] = gguf.quantize,
+    **fields: Any,
+) -> Path:
     """A Llama of one layer with random weights and a byte-level tokenizer.
 
     Args:
         kind: how matrices are stored, for all or by tensor name (the rest is float32).
+        shapes: of all tensors; four heads, two of keys and values.
+        stored_as: makes the bytes of a matrix.
         fields: further metadata, dots written as two underscores.
     """
     tokenizer = json.loads(build_tokenizer().backend_tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(256)
-    writer.add_embedding_length(64)
+    writer.add_embedding_length(shapes["output_norm"][0])
     writer.add_block_count(1)
-    writer.add_feed_forward_length(96)
+    writer.add_feed_forward_length(shapes["blk.0.ffn_down"][1])
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(16)
+    writer.add_rope_dimension_count(shapes["output_norm"][0] // 4)
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
@@ -73,13 +82,13 @@ def write_gguf(path: Path, *, kind: Kind | dict[str, Kind] = Kind.Q8_0, **fields
         key = "tokenizer." + name.replace("__", ".")
         writer.add_bool(key, value) if isinstance(value, bool) else writer.add_string(key, value)
     generator = np.random.default_rng(0)
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         values = generator.normal(size=shape).astype(np.float32)
         stored = kind.get(name, Kind.F32) if isinstance(kind, dict) else kind
         if len(shape) == 1 or stored == Kind.F32:
             writer.add_tensor(f"{name}.weight", values)
         else:
-            writer.add_tensor(f"{name}.weight", gguf.quantize(values, stored), raw_dtype=stored)
+            writer.add_tensor(f"{name}.weight", stored_as(values, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -299,7 +308,8 @@ def dequantized(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         values = gguf.dequantize(tensor.data, tensor.tensor_type)
         if stem.endswith(("attn_q", "attn_k")):
             # GGUF keeps the two halves of a head's rotary pairs interleaved
-            values = values.reshape(-1, 8, 2, 64).swapaxes(1, 2).reshape(-1, 64)
+            width = values.shape[1]
+            values = values.reshape(-1, width // 8, 2, width).swapaxes(1, 2).reshape(-1, width)
         layer = "model.layers.0." if stem.startswith("blk.0.") else ""
         weights[f"{layer}{names[stem.removeprefix('blk.0.')]}.weight"] = values
     return weights

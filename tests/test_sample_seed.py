@@ -23,6 +23,7 @@ from suite.config import RunConfig, TaskChoice, parse_config
 from suite.errors import SuiteError
 from suite.metrics.rows import compute_rows, measure_cells
 from suite.metrics.sample import Settings
+from suite.metrics.slices import compute_slices
 from suite.model import resolve_model
 from suite.publish.highlights import highlights
 from suite.publish.verify import verify
@@ -246,6 +247,15 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     settings = Settings("exact", 0.1, splits=4, replicates=30)
     found = [assess(measure_cells(chosen, settings, keep=KEPT), settings).files() for chosen in (cells, without)]
     assert found[0] == found[1]
+
+
+def test_parts_of_repetitions_are_a_family_of_their_own() -> None:
+    cells = with_repeats({"sciq": 4}, n=80)
+    without = [cell for cell in cells if cell.variant["name"] not in REPEATS]
+    both = [compute_slices(chosen, splits=2, replicates=30, smallest=5) for chosen in (cells, without)]
+    assert [row for row in both[0] if row["variant"] not in REPEATS] == both[1]
+    tested = {row["variant"] for row in both[0] if row["accuracy_change_p"] is not None}
+    assert {"gptq-w3", *REPEATS} <= tested
 
 
 def test_a_plan_counts_a_recipe_once() -> None:

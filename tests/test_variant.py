@@ -144,11 +144,10 @@ def test_a_file_name_has_no_colon() -> None:
     assert parse_variant("rtn-w4-g32").file_name == "rtn-w4-g32"
 
 
+LEVEL = r"-?(w\d{1,2})?(a\d)?(kv\d)?(s\d{1,3})?(\d:\d)?(-g\d{1,3})?(@seed\d{1,2})?"
 NAMES = st.one_of(
     st.sampled_from([*QUANTIZERS, *PRUNERS, "depth", "gguf", "dense"]).flatmap(
-        lambda method: st.from_regex(r"-?(w\d{1,2})?(a\d)?(kv\d)?(s\d{1,3})?(\d:\d)?(-g\d{1,3})?", fullmatch=True).map(
-            lambda level: method + level
-        )
+        lambda method: st.from_regex(LEVEL, fullmatch=True).map(lambda level: method + level)
     ),
     st.text(max_size=20),
 )

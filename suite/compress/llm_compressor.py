@@ -8,6 +8,7 @@ belongs to the compressed model.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -56,6 +57,9 @@ def load(variant: Variant) -> None:
     os.environ[_LOG_LEVEL] = "ERROR"
     try:
         from llmcompressor.logger import LoggerConfig, configure_logger
+
+        # awq, smoothquant and the rotations warn of a missing accelerator while their classes are made
+        importlib.import_module("llmcompressor.modifiers.transform")
     finally:
         os.environ.pop(_LOG_LEVEL)
         if given is not None:
