@@ -381,15 +381,10 @@ def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
-    from suite.metrics.rows import measure_cells
-    from suite.metrics.sample import settings_of
-    from suite.verdicts.assess import FILES, assess
-    from suite.verdicts.curves import KEPT
+    from suite.verdicts.assess import FILES, judge_cells
 
     file = args.run_dir / "config.yaml"
-    config = read_config(file) if file.is_file() else None
-    settings = settings_of(config)
-    assessment = assess(measure_cells(load_cells([args.run_dir]), settings, keep=KEPT), settings, config=config)
+    _, assessment = judge_cells(load_cells([args.run_dir]), read_config(file) if file.is_file() else None)
     if args.json:
         print(json.dumps(assessment.files()[FILES["verdicts"]], indent=1, allow_nan=False))
     else:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.cell import Cell
 from suite.config import RunConfig
 from suite.errors import SuiteError
-from suite.metrics.rows import Measured
-from suite.metrics.sample import Settings
+from suite.metrics.measure import Scored
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.sample import Settings, settings_of
 from suite.variant import parse_variant
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.curves import KEPT, MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
 from suite.verdicts.verdict import Verdict, family_size, find_verdicts
@@ -52,6 +54,20 @@ class Assessment:
             lines.append("size, slope a tenfold of parameters (below zero: larger models lose less):")
             lines += [f"  {_sloped(record)}" for record in slopes] or ["  fewer than three sizes: no slope"]
         return lines
+
+
+def judge_cells(
+    cells: Sequence[Cell], config: RunConfig | None, *, observe: Callable[[Scored], None] | None = None
+) -> tuple[list[Measured], Assessment]:
+    """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
+
+    Args:
+        config: as run; None for the default protocol (imported cells).
+        observe: see `suite.metrics.rows.measure_cells`.
+    """
+    settings = settings_of(config)
+    measured = measure_cells(cells, settings, keep=KEPT, observe=observe)
+    return measured, assess(measured, settings, config=config)
 
 
 def assess(measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None) -> Assessment:

@@ -92,8 +92,8 @@ def find_verdicts(
         family_sizes: primary curves of each model in the configuration, when more were planned than are here.
 
     Returns:
-        In the order of model (by size), family, method, task (averages last) and metric. Settings of one task (prompts, shots,
-        option orders) share one verdict; where they disagree it is undetermined.
+        In the order of model (by size), family, method, task (averages last) and metric. Settings of one task
+        (prompts, shots, option orders) share one verdict; where they disagree it is undetermined.
     """
     curves = collect_levels(measured, settings)
     members: dict[Place, list[Levels]] = {}
