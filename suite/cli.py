@@ -399,20 +399,14 @@ def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
-    from suite.metrics.rows import measure_cells
-    from suite.metrics.sample import settings_of
-    from suite.verdicts.assess import FILES, assess, assess_slices
-    from suite.verdicts.curves import KEPT
+    from suite.verdicts.assess import FILES, judge_cells
+    from suite.verdicts.slices import slice_lines
 
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
-    settings = settings_of(config)
-    measured = measure_cells(load_cells([args.run_dir]), settings, keep=KEPT)
-    if args.slices:
-        records, lines = assess_slices(measured, settings, config=config)
-    else:
-        assessment = assess(measured, settings, config=config, slices=False)
-        records, lines = assessment.files()[FILES["verdicts"]], assessment.lines()
+    _, assessment = judge_cells(load_cells([args.run_dir]), config, slices=args.slices)
+    records = assessment.files().get(FILES["slices" if args.slices else "verdicts"], [])
+    lines = slice_lines(records) if args.slices else assessment.lines()
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
     return DONE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -53,22 +54,32 @@ def published(folder: Path) -> Path:
 
 
 def test_adding_a_result_works_as_contributing_says(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = (
-        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### To add a result")[2].partition("\n## ")[0]
-    )
-    commands = [line.partition("#")[0].split() for line in re.findall(r"^\s*(suite .*)$", section, re.MULTILINE)]
-    assert [words[1] for words in commands] == ["run", "verify"]
-    # the run wrote the folder that is to be committed
-    assert commands[0][-1] == commands[1][-1] == "results/NAME"
-    assert main(["verify", str(published)]) == 0
-    # a clone has no working files: what git takes is the snapshot
-    clone = tmp_path / "results" / "NAME"
-    shutil.copytree(published, clone, ignore=shutil.ignore_patterns(".*"))
-    assert main(["verify", str(clone)]) == 0
+    """The commands of CONTRIBUTING's code blocks, run as they stand in a clone; NAME alone is filled in."""
+    words = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = words.partition("### To add a result")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL)
+    commands = [
+        shlex.split(line, comments=True) for block in blocks for line in block.replace("NAME", "team").split("\n")
+    ]
+    commands = [line for line in commands if line]
+    assert [line[:2] for line in commands] == [["suite", "run"], ["suite", "verify"]]
+    clone = tmp_path / "clone"
+    (clone / "configs").mkdir(parents=True)
+    (clone / "results").mkdir()
+    shutil.copyfile(config(folder, "dense", "rtn-w3"), clone / "configs" / "team.yaml")
+    monkeypatch.chdir(clone)
+    for line in commands:
+        assert main(line[1:]) == 0, line
+    made = clone / "results" / "team"
+    assert (made / "index.html").is_file()  # which the section says to look at
+    # what git takes is the snapshot: files whose name starts with a dot stay at home, and the rest verifies elsewhere
+    taken = tmp_path / "taken"
+    shutil.copytree(made, taken, ignore=shutil.ignore_patterns(".*"))
+    assert main(["verify", str(taken)]) == 0
     capsys.readouterr()
-    assert main(["diff", str(published), str(clone)]) == 0
+    assert main(["diff", str(made), str(taken)]) == 0
     assert "2 with the same scores, 0 that differ" in capsys.readouterr().out
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import errno
 import itertools
 import math
-import os
 import random
 import re
 from collections.abc import Sequence
@@ -16,11 +13,9 @@ from typing import Any
 
 import pytest
 from test_leaderboard_synthetic import TWO_METHODS, synthetic_cells, synthetic_rows
+from written_tables import write_tables
 
 from suite.cell import Cell
-from suite.errors import SuiteError
-from suite.publish import leaderboard
-from suite.publish.leaderboard import write_leaderboard
 
 Rows = list[dict[str, Any]]
 Table = list[dict[str, str]]
@@ -51,22 +46,8 @@ def rows(computed: Rows) -> Rows:
     return copy.deepcopy(computed)
 
 
-@pytest.fixture
-def drawn() -> None:
-    """Asked for by the tests that want the pictures drawn."""
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures_unless_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures have tests of their own and take most of the time."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(leaderboard, "draw_figures", lambda rows, cells: [])
-
-
-def page_of(rows: Sequence[Any], out: Path, cells: Sequence[Cell] = (), **more: Any) -> str:
-    path = write_leaderboard(rows, cells, out, **more)
-    assert path == out / "LEADERBOARD.md"
-    return path.read_text(encoding="utf-8")
+def page_of(rows: Sequence[Any], out: Path, **more: Any) -> str:
+    return write_tables(rows, out, **more).read_text(encoding="utf-8")
 
 
 def unescaped(cell: str) -> str:
@@ -121,7 +102,7 @@ def summary(page: str) -> dict[str, dict[str, str]]:
 def test_every_number_of_a_task_table_is_the_row_rounded(tmp_path: Path, scoring: str) -> None:
     made = synthetic_cells(variants=TWO_METHODS[:4], tasks={"mmlu": 4, "boolq": 2}, scoring=scoring, n=80)
     rows = published(synthetic_rows(made, replicates=20))
-    found = tables(page_of(rows, tmp_path, made))
+    found = tables(page_of(rows, tmp_path, cells=made))
     after = scoring == "cloze-sum"
     ece, ece_other = ("ECE after T", "raw ECE") if after else ("ECE", "ECE after T")
     nll, nll_other = ("NLL after T", "raw NLL") if after else ("NLL", "NLL after T")
@@ -243,14 +224,14 @@ def test_models_by_size_and_unknown_sizes_last(tmp_path: Path, rows: Rows) -> No
 
 
 def test_neither_the_order_of_rows_nor_of_cells_nor_the_folder_changes_a_byte(
-    tmp_path: Path, rows: Rows, cells: list[Cell], drawn: None
+    tmp_path: Path, rows: Rows, cells: list[Cell]
 ) -> None:
     failures = [{"model": "m", "variant": v, "task": "t", "reason": "r"} for v in ("rtn-w4", "rtn-w3")]
-    page_of(rows, tmp_path / "a", cells, failures=failures)
+    page_of(rows, tmp_path / "a", cells=cells, failures=failures, draw=True)
     shuffled, other = rows[:], list(cells)
     random.Random(3).shuffle(shuffled)
     random.Random(4).shuffle(other)
-    page_of(shuffled, tmp_path / "b" / "c", other, failures=failures[::-1])
+    page_of(shuffled, tmp_path / "b" / "c", cells=other, failures=failures[::-1], draw=True)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert [str(file) for file in files] == [
         "LEADERBOARD.md",
@@ -294,7 +275,7 @@ def test_a_hostile_name_stays_text(tmp_path: Path, rows: Rows) -> None:
     assert not re.search(r"^# heading", page, re.MULTILINE)
 
 
-def test_a_hostile_name_renders_as_text(tmp_path: Path, rows: Rows, drawn: None) -> None:
+def test_a_hostile_name_renders_as_text(tmp_path: Path, rows: Rows) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     for row in rows:
         row["model"] = HOSTILE
@@ -303,7 +284,7 @@ def test_a_hostile_name_renders_as_text(tmp_path: Path, rows: Rows, drawn: None)
     html = (
         markdown_it.MarkdownIt("commonmark", {"html": True})
         .enable("table")
-        .render(page_of(rows, tmp_path, failures=failures))
+        .render(page_of(rows, tmp_path, failures=failures, draw=True))
     )
     tags = set(re.findall(r"<([a-z0-9]+)", html))
     text = {"h1", "h2", "h3", "p", "em", "strong", "code", "ol", "ul", "li", "img"}
@@ -414,51 +395,11 @@ def test_the_promise_of_coverage_is_limited_in_words(tmp_path: Path, rows: Rows)
 # ---------------------------------------------------------------- the folder
 
 
-def test_pictures_are_shown_where_they_are(tmp_path: Path, rows: Rows, cells: list[Cell], drawn: None) -> None:
-    page = page_of(rows, tmp_path, cells)
+def test_pictures_are_shown_where_they_are(tmp_path: Path, rows: Rows, cells: list[Cell]) -> None:
+    page = page_of(rows, tmp_path, cells=cells, draw=True)
     links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
     assert links == ["figures/curves-tiny-135m.png", "figures/reliability-tiny-135m.png"]
     assert all((tmp_path / link).is_file() for link in links)
-
-
-def test_pictures_of_an_earlier_leaderboard_go_and_other_files_stay(tmp_path: Path, rows: Rows, drawn: None) -> None:
-    page_of([dict(row, model="gone") for row in rows], tmp_path)
-    (tmp_path / "figures" / "mine.png").write_bytes(b"x")
-    page_of(rows, tmp_path)
-    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["curves-tiny-135m.png", "mine.png"]
-
-
-def failing_fsync(_: int) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@pytest.mark.parametrize("where", ["full disk", "a file in the way"])
-def test_a_folder_that_cannot_be_written_is_one_clear_line(
-    tmp_path: Path, rows: Rows, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    page_of(rows, tmp_path / "out")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    target = tmp_path / "out"
-    if where == "full disk":
-        monkeypatch.setattr(os, "fsync", failing_fsync)
-    else:
-        target = tmp_path / "out" / "rows.csv"
-    with pytest.raises(SuiteError, match=r"^cannot write .*; free some disk space or name another folder$"):
-        page_of(rows[:3], target)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_a_file_is_swapped_in_whole(tmp_path: Path, rows: Rows) -> None:
-    """A reader that has the old file open keeps it; nobody sees half of the new one."""
-    page_of(rows, tmp_path)
-    names = ("LEADERBOARD.md", "rows.csv", "rows.parquet")
-    with contextlib.ExitStack() as stack:
-        opened = {name: stack.enter_context((tmp_path / name).open("rb")) for name in names}
-        old = {name: (tmp_path / name).read_bytes() for name in names}
-        page_of(rows[:5], tmp_path)
-        assert {name: handle.read() for name, handle in opened.items()} == old
-    assert all((tmp_path / name).read_bytes() != old[name] for name in names)
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
 
 
 def test_rows_are_left_as_they_were(tmp_path: Path, rows: Rows) -> None:

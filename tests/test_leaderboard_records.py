@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
+from written_tables import write_tables
 
 from suite.metrics.rows import ROW_KEYS
 from suite.publish.highlights import highlights
-from suite.publish.leaderboard import write_leaderboard
 
 Rows = list[dict[str, Any]]
 
@@ -28,7 +28,7 @@ def computed() -> Rows:
 
 
 def written(rows: Rows, out: Path) -> tuple[list[str], list[dict[str, str]], pa.Table]:
-    write_leaderboard(rows, [], out)
+    write_tables(rows, out)
     with (out / "rows.csv").open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
         lines = list(reader)
@@ -133,10 +133,10 @@ def test_numbers_as_text(tmp_path: Path, value: object, text: str) -> None:
 
 
 def test_the_last_bits_of_a_sum_change_no_byte(tmp_path: Path, computed: Rows) -> None:
-    write_leaderboard(computed, [], tmp_path / "a")
+    write_tables(computed, tmp_path / "a")
     shaken = [{k: v * (1 + 1e-13) if isinstance(v, float) else v for k, v in row.items()} for row in computed]
     assert shaken != computed
-    write_leaderboard(shaken, [], tmp_path / "b")
+    write_tables(shaken, tmp_path / "b")
     for name in ("rows.csv", "rows.parquet", "LEADERBOARD.md"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -146,10 +146,10 @@ def test_everything_can_be_made_again_from_the_published_rows(tmp_path: Path, co
     computed = [dict(row) for row in computed]
     for row in computed:
         row["accuracy"] = 0.33749999999  # the mean is 0.337 from these digits, 0.338 from the published ones
-    write_leaderboard(computed, [], tmp_path / "a")
+    write_tables(computed, tmp_path / "a")
     stored = pq.read_table(tmp_path / "a" / "rows.parquet").to_pylist()
     again = [{**row, "notes": json.loads(row["notes"])} for row in stored]
-    write_leaderboard(again, [], tmp_path / "b")
+    write_tables(again, tmp_path / "b")
     for name in ("rows.csv", "rows.parquet", "LEADERBOARD.md"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert highlights(again) == highlights(computed)

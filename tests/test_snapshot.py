@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import hashlib
@@ -20,8 +21,13 @@ from test_leaderboard_synthetic import synthetic_cells
 from suite.cell import load_cells
 from suite.cli import main
 from suite.errors import SuiteError
+from suite.metrics.measure import Scored
+from suite.metrics.rows import measure_cells
+from suite.metrics.sample import Settings
 from suite.publish import snapshot as snapshot_module
+from suite.publish.standings import Collected
 from suite.publish.verify import verify
+from suite.verdicts.curves import KEPT
 
 MODELS = {"small-100m": 0.1, "large-400m": 0.4}
 VARIANTS = ("dense", "rtn-w8", "rtn-w4", "magnitude-s50")
@@ -96,9 +102,10 @@ def test_the_same_cells_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
 def test_publishing_in_place_gives_the_same_bytes_and_removes_old_pictures(made: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made, tmp_path / "copy"))
     (copy / "figures" / "curves-gone.png").touch()
+    (copy / "figures" / "mine.png").touch()
     (copy / "rows.csv").unlink()
     assert main(["leaderboard", str(copy)]) == 0
-    assert contents(copy) == contents(made)
+    assert contents(copy) == {**contents(made), "figures/mine.png": b""}
 
 
 def test_verdicts_are_part_of_it_and_on_the_page(made: Path) -> None:
@@ -140,6 +147,40 @@ def test_a_full_disk_leaves_the_old_snapshot(made: Path, tmp_path: Path, monkeyp
         publish(made, out)
     assert contents(out) == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("where", ["full disk", "a folder in the way"])
+def test_in_place_a_file_that_cannot_be_written_is_one_clear_line(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    if where == "full disk":
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        (copy / "rows.csv").unlink()
+        (copy / "rows.csv").mkdir()
+    before = contents(copy)
+    with pytest.raises(SuiteError, match=r"^cannot write .*; free some disk space or name another folder$"):
+        publish(copy, copy)
+    assert contents(copy) == before
+
+
+def test_in_place_a_file_is_swapped_in_whole(made: Path, tmp_path: Path) -> None:
+    """A reader that has the old file open keeps it; nobody sees half of the new one."""
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    write_run(copy, synthetic_cells(models=MODELS, variants=("rtn-w2",), tasks=TASKS, n=60))
+    names = ("LEADERBOARD.md", "rows.csv", "rows.parquet", "manifest.json", "index.html")
+    with contextlib.ExitStack() as stack:
+        opened = {name: stack.enter_context((copy / name).open("rb")) for name in names}
+        old = {name: (copy / name).read_bytes() for name in names}
+        publish(copy, copy)
+        assert {name: handle.read() for name, handle in opened.items()} == old
+    assert all((copy / name).read_bytes() != old[name] for name in names)
+    assert not [name for name in contents(copy) if ".partial" in name]
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "cells/mine.parquet", "manifest.json"])
@@ -189,6 +230,31 @@ def test_an_interrupted_publication_in_place_does_not_verify(
 
 
 # ---------------------------------------------------------------- standings
+
+
+def test_taking_replicates_for_standings_leaves_the_rows_as_they_are() -> None:
+    """Who watches may look at everything: figures that are computed when first asked for, resampled sets, folds."""
+    cells = synthetic_cells(variants=("dense", "rtn-w4", "rtn-w2"), tasks={"sciq": 4, "boolq": 2}, n=50)
+    settings = Settings(splits=3, replicates=20)
+    alone = measure_cells(cells, settings)
+    seen: list[str] = []
+    collected = Collected()
+
+    def watch(scored: Scored) -> None:
+        collected(scored)
+        assert len(scored.lac_resampled.size) == settings.replicates
+        assert len(scored.aps_deterministic_splits.coverage) == settings.splits
+        seen.append(scored.cell.where)
+
+    watched = measure_cells(cells, settings, keep=KEPT, observe=watch)
+    assert len(seen) == len(set(seen)) == len(cells) == len(collected.replicates)
+    assert [one.row for one in watched] == [one.row for one in alone]
+    # and what was taken is what the rows' intervals came from
+    for one in watched:
+        copies = collected.replicates[(*one.cell.curve_key, str(one.cell.variant["name"]))]["set_size"]
+        low, high = np.quantile(copies.astype(float), [0.025, 0.975])
+        assert one.row["set_size_low"] == pytest.approx(low, abs=0.02)
+        assert one.row["set_size_high"] == pytest.approx(high, abs=0.02)
 
 
 def test_every_entry_stands_in_every_table_once_and_groups_rise(made: Path) -> None:

@@ -24,7 +24,10 @@ FEW = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 CELL = "cells/tiny-135m/sciq/cloze-sum-plain-0/rtn-w4.parquet"
-TEXTS = ("rows.csv", "ranking.csv", "LEADERBOARD.md", "index.html", "manifest.json", "config.yaml", "environment.json")
+TEXTS = (
+    *("rows.csv", "ranking.csv", "LEADERBOARD.md", "index.html", "verdicts.json", "decoupling.json"),
+    *("manifest.json", "config.yaml", "environment.json"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,24 @@ def test_any_changed_digit_is_named(original: Path, name: str, data: st.DataObje
     digit = data.draw(st.sampled_from([d for d in b"0123456789" if d != raw[place]]))
     try:
         file.write_bytes(raw[:place] + bytes([digit]) + raw[place + 1 :])
+        assert any(problem.startswith(f"{name}: ") for problem in problems(original))
+    finally:
+        file.write_bytes(raw)
+
+
+@settings(FEW, max_examples=25)
+@given(data=st.data())
+def test_any_changed_byte_of_any_file_is_named(original: Path, data: st.DataObject) -> None:
+    """Tables, pictures, verdicts, cells, configuration: the manifest stays as it is and gives the file away."""
+    name = data.draw(
+        st.sampled_from([*json.loads((original / "manifest.json").read_bytes())["files"], "manifest.json"])
+    )
+    file = original / name
+    raw = file.read_bytes()
+    place = data.draw(st.integers(0, len(raw) - 1))
+    flip = data.draw(st.integers(1, 255))
+    try:
+        file.write_bytes(raw[:place] + bytes([raw[place] ^ flip]) + raw[place + 1 :])
         assert any(problem.startswith(f"{name}: ") for problem in problems(original))
     finally:
         file.write_bytes(raw)

@@ -1,7 +1,7 @@
-"""Every Eval Ever: one JSON record a model and variant, schema version 0.2.1 (github.com/evaleval/every_eval_ever).
+"""Every Eval Ever: one JSON record a model and variant, schema version 0.3.0 (github.com/evaleval/every_eval_ever).
 
 The schema wants a moment of retrieval; a snapshot holds no date on purpose, so the record says "0" (the beginning of
-Unix time) unless the caller knows better, and the manifest's checksum identifies the record instead.
+Unix time), and the manifest's checksum identifies the record instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from suite.cell import slug
 from suite.exporters.source import METRICS, Metric, Source, json_bytes, strings
 from suite.publish.fields import Row, flags, number, text, whole
 
-SCHEMA_VERSION = "0.2.1"
+SCHEMA_VERSION = "0.3.0"
 UNDATED = "0"
+UNBOUNDED = "Infinity"
+"""The schema's word for a range without an end."""
 
 
 def export(source: Source) -> dict[str, bytes]:
@@ -35,16 +37,12 @@ def record(source: Source, model: str, variant: str, rows: list[Row]) -> dict[st
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": f"compressed-llm-uncertainty/{known.get('id') or model}/{variant}/{checksum[:16]}",
         "retrieved_timestamp": UNDATED,
-        "dedupe_identity": {
-            "content_hash": checksum,
-            "hash_algorithm": "sha256",
-            "additional_details": {"of": "manifest.json of the snapshot, without its own checksum"},
-        },
         "source_metadata": {
             "source_name": "compressed-llm-uncertainty",
             "source_type": "evaluation_run",
             "source_organization_name": "unknown",
             "evaluator_relationship": "other",
+            "additional_details": {"snapshot_sha256": checksum},
         },
         "eval_library": {
             "name": "compressed-llm-uncertainty",
@@ -56,6 +54,9 @@ def record(source: Source, model: str, variant: str, rows: list[Row]) -> dict[st
             "id": str(known.get("id") or model),
             "additional_details": strings(
                 {
+                    # weights that were hashed were here; of others (imported scores) nothing is known
+                    "deployment_type": "self_deployed" if known.get("weights_hash") else "unknown",
+                    "model_availability": "unknown",
                     **{key: known.get(key) for key in ("revision", "weights_hash", "params", "parent_quantization")},
                     "variant": variant,
                     "recipe": source.variant(variant).get("recipe"),
@@ -82,11 +83,10 @@ def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
         "evaluation_description": metric.words,
         # the schema wants an answer; coverage has a target instead, and says so above
         "lower_is_better": bool(metric.lower_is_better),
+        "score_type": "continuous",
+        "min_score": metric.low,
+        "max_score": UNBOUNDED if bound is None else max(bound, value),
     }
-    if bound is not None:
-        config |= {"score_type": "continuous", "min_score": metric.low, "max_score": max(bound, value)}
-    else:
-        config["additional_details"] = {"range": "0 and above, without an upper bound"}
     uncertainty: dict[str, Any] = {"num_samples": whole(row, "n_evaluated") or whole(row, "n")}
     # the interval of a calibration error belongs to its debiased estimate
     if low is not None and high is not None and not metric.key.startswith("ece"):

@@ -20,8 +20,6 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
-from suite.metrics.rows import measure_cells
-from suite.metrics.sample import settings_of
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
@@ -35,8 +33,7 @@ from suite.publish.order import in_order
 from suite.publish.page import leaderboard_html
 from suite.publish.records import parquet_bytes
 from suite.publish.standings import Collected, Standings, standings
-from suite.verdicts.assess import FILES, Assessment, assess
-from suite.verdicts.curves import KEPT
+from suite.verdicts.assess import FILES, Assessment, judge_cells
 
 TAKEN = ("config.yaml", "environment.json")
 """Files of a run directory that a snapshot keeps as they are, besides the cells."""
@@ -77,10 +74,8 @@ def compute(folder: Path, config: RunConfig | None) -> Computed:
     """
     cells = load_cells([folder])
     collected = Collected()
-    settings = settings_of(config)
-    measured = measure_cells(cells, settings, keep=KEPT, observe=collected)
+    measured, assessment = judge_cells(cells, config, observe=collected)
     ordered = in_order([rounded(one.row) for one in measured])
-    assessment = assess(measured, settings, config=config)
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.cell import Cell
 from suite.config import RunConfig
 from suite.errors import SuiteError
-from suite.metrics.rows import Measured
-from suite.metrics.sample import Settings
+from suite.metrics.measure import Scored
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.sample import Settings, settings_of
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.curves import KEPT, MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
-from suite.verdicts.slices import SliceVerdict, find_slice_verdicts, slice_lines
+from suite.verdicts.slices import SliceVerdict, find_slice_verdicts
 from suite.verdicts.verdict import Verdict, family_size, find_verdicts
 
 FILES = {
@@ -64,6 +66,25 @@ class Assessment:
         return lines
 
 
+def judge_cells(
+    cells: Sequence[Cell],
+    config: RunConfig | None,
+    *,
+    observe: Callable[[Scored], None] | None = None,
+    slices: bool = True,
+) -> tuple[list[Measured], Assessment]:
+    """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
+
+    Args:
+        config: as run; None for the default protocol (imported cells).
+        observe: see `suite.metrics.rows.measure_cells`.
+        slices: judge the parts of tasks as well.
+    """
+    settings = settings_of(config)
+    measured = measure_cells(cells, settings, keep=KEPT, observe=observe)
+    return measured, assess(measured, settings, config=config, slices=slices)
+
+
 def assess(
     measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None, slices: bool = True
 ) -> Assessment:
@@ -86,15 +107,6 @@ def assess(
         tuple(find_scale(measured, protocol=settings.protocol)),
         tuple(find_slice_verdicts(measured, settings, methods=_planned_methods(config))) if slices else (),
     )
-
-
-def assess_slices(
-    measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None
-) -> tuple[list[Any], list[str]]:
-    """The parts of tasks alone: what slice_verdicts.json holds, and a plain summary for a terminal."""
-    found = find_slice_verdicts(_once(measured), settings, methods=_planned_methods(config))
-    records = _rounded([one.record() for one in found])
-    return records, slice_lines(records)
 
 
 def _once(measured: Sequence[Measured]) -> list[Measured]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from suite.metrics import bootstrap, conformal, proper
 from suite.metrics.folds import Folds, item_draws
 from suite.metrics.measure import Scored
-from suite.metrics.rows import Measured, score_cell
+from suite.metrics.rows import Measured, score_cells
 from suite.metrics.sample import Settings
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
 from suite.verdicts.curves import METRICS, PRIMARY
@@ -228,20 +228,20 @@ def find_couplings(measured: Sequence[Measured], settings: Settings, *, rule: Ru
     Left out: variants without dense, no-ops, tasks on which dense is at chance, items that differ from dense's, and
     protocols of a single split.
     """
-    dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
-    curves: dict[tuple[str, str, str, str, int], NoiseCurve] = {}
-    records: list[dict[str, object]] = []
     if settings.protocol != "exact" or not settings.replicates:
-        return records
-    for one in measured:
-        key = one.cell.curve_key
-        dense = dense_of.get(key)
-        if dense is None or one is dense or _left_out(one, dense):
-            continue
-        if key not in curves:
-            curves[key] = noise_curve(score_cell(dense.cell, settings))
-        records.append(_record(one, _coupling(one, dense, curves[key], rule)))
-    return records
+        return []
+    dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
+    pairs = [
+        (one, dense)
+        for one in measured
+        if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
+    ]
+    # dense cells of one task follow one another: they share their items' folds and weights
+    needed = {dense.cell.curve_key: dense.cell for _, dense in pairs}
+    keys = sorted(needed, key=lambda key: (key[1], len(needed[key]), key))
+    scored = score_cells((needed[key] for key in keys), settings)
+    curves = {key: noise_curve(dense) for key, dense in zip(keys, scored, strict=True)}
+    return [_record(one, _coupling(one, dense, curves[one.cell.curve_key], rule)) for one, dense in pairs]
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:

@@ -1,0 +1,33 @@
+"""The tables and pictures of rows in a folder, without cells and without a manifest: what a reader would open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from suite.cell import Cell
+from suite.publish.figures import FOLDER, draw_figures
+from suite.publish.leaderboard import leaderboard_texts
+from suite.publish.numerals import rounded
+from suite.publish.order import in_order
+from suite.publish.records import parquet_bytes
+
+
+def write_tables(
+    rows: Sequence[Mapping[str, object]],
+    out: Path,
+    *,
+    cells: Sequence[Cell] = (),
+    failures: Sequence[Mapping[str, object]] = (),
+    draw: bool = False,
+) -> Path:
+    """Write what a snapshot makes of these rows, in any order; pictures if `draw`. Returns LEADERBOARD.md."""
+    ordered = in_order([rounded(row) for row in rows])
+    pictures = draw_figures(ordered, cells) if draw else []
+    made = leaderboard_texts(ordered, pictures, failures=failures)
+    made["rows.parquet"] = parquet_bytes(ordered)
+    made |= {f"{FOLDER}/{picture.name}": picture.content for picture in pictures}
+    for name, content in made.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    return out / "LEADERBOARD.md"
