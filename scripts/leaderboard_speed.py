@@ -29,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from headless import NAMES, Browser  # noqa: E402
+from headless import NAMES, Browser  # type: ignore[import-not-found]  # noqa: E402
 
 from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell  # noqa: E402
 from suite.config import Protocol, RunConfig, TaskChoice  # noqa: E402
@@ -109,9 +109,10 @@ def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> C
     for cell in cells:
         one = variants[str(cell.variant["name"])]
         factor = float(random.normal(1, 0.02))
-        names = {"model": cell.model["name"], "task": cell.task["name"], "params_b": cell.model["params"] / 1e9}
-        shaken = {key: value * factor for key, value in one.row.items() if key in one.values and value is not None}
-        row = {**one.row, **shaken, **names, "megabytes": cell.variant["megabytes"]}
+        who = {"model": cell.model["name"], "task": cell.task["name"], "params_b": cell.model["params"] / 1e9}
+        measured_keys = [key for key in one.values if isinstance(one.row.get(key), float)]
+        shaken = {key: float(str(one.row[key])) * factor for key in measured_keys}
+        row: dict[str, object] = {**one.row, **shaken, **who, "megabytes": cell.variant["megabytes"]}
         replicates = {key: copy * factor for key, copy in one.replicates.items()}
         copies.append(Measured(cell, row, {key: value * factor for key, value in one.values.items()}, replicates))
         key = (*cell.curve_key, str(cell.variant["name"]))
@@ -183,8 +184,8 @@ def time_pages(pages: Sequence[Path], *, rounds: int = 3) -> None:
                                     for key in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
                                 )
                                 made = after["Nodes"] - before["Nodes"]
-                                key = (str(page), f"{width} px", shown, action)
-                                found.setdefault(key, []).append([clock, 1000 * spent, made])
+                                where = (str(page), f"{width} px", shown, action)
+                                found.setdefault(where, []).append([clock, 1000 * spent, made])
     finally:
         browser.close()
     for key, lines in found.items():

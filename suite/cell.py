@@ -266,7 +266,7 @@ def read_cell(path: Path) -> Cell:
     # page checksums do not cover the file's own description of its columns, nor the metadata
     if metadata.pop("checksum", None) not in (None, _checksum(metadata, pydict)):
         raise SuiteError(f"cell file {path}: contents and checksum differ, it was damaged or edited; score it again")
-    if any(value is None for row in pydict["logits"] for value in row):
+    if any(chunk.flatten().null_count for chunk in table["logits"].chunks):
         raise SuiteError(f"cell file {path}: column 'logits' has empty entries")
     return make_cell(
         ids=pydict["id"],

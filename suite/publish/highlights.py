@@ -29,11 +29,16 @@ def highlights(rows: Sequence[Row]) -> list[str]:
     Returns:
         Plain text, safe to print; the caller escapes it for Markdown.
     """
-    ordered = without_repeats(in_order([rounded(row) for row in rows]))
-    if not ordered:
+    return published_highlights(in_order([rounded(row) for row in rows]))
+
+
+def published_highlights(rows: Sequence[Row]) -> list[str]:
+    """The same for rows that are rounded and sorted already, as those of a snapshot are."""
+    rows = without_repeats(rows)
+    if not rows:
         return []
-    names = setting_names(ordered)
-    return [_silent_loss(ordered), _transferred_coverage(ordered, names), _calibration(ordered, names)]
+    names = setting_names(rows)
+    return [_silent_loss(rows), _transferred_coverage(rows, names), _calibration(rows, names)]
 
 
 def _silent_loss(rows: Sequence[Row]) -> str:

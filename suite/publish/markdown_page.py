@@ -11,7 +11,7 @@ from suite.prompt_name import original_of
 from suite.publish.definitions import COLUMNS, HOW_TO_READ, MARGINAL, ROUNDING
 from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
-from suite.publish.highlights import highlights
+from suite.publish.highlights import published_highlights
 from suite.publish.macro import Average, Macro, averaged_settings, macro_averages
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places
@@ -49,7 +49,7 @@ def leaderboard_page(
         HOW_TO_READ,
         _protocol(rows),
     ]
-    sentences = highlights(rows)
+    sentences = published_highlights(rows)
     if sentences:
         parts += [
             "## What to look at first",

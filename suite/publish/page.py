@@ -17,7 +17,7 @@ from typing import Any
 from suite.cell import Cell
 from suite.publish.definitions import HOW_TO_READ, MARGINAL
 from suite.publish.fields import Row, number, one_line, text
-from suite.publish.highlights import highlights
+from suite.publish.highlights import published_highlights
 from suite.publish.numerals import fixed, interval, parameters
 from suite.publish.order import scope_of, setting_names
 from suite.publish.page_data import page_data
@@ -143,7 +143,7 @@ def _protocol(rows: Sequence[Row]) -> str:
 
 
 def _highlights(rows: Sequence[Row]) -> list[str]:
-    sentences = highlights(rows)
+    sentences = published_highlights(rows)
     if not sentences:
         return ["<p>No cell has been scored.</p>"]
     items = []

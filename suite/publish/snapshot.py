@@ -24,7 +24,7 @@ from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.files import write_file
-from suite.publish.highlights import highlights
+from suite.publish.highlights import published_highlights
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import bytes_digest, code_origin, describe, file_digest, manifest_bytes, read_manifest
@@ -157,7 +157,7 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
         _replace_files(out, made)
     else:
         _replace_folder(out, made, {name: run_dir / name for name in taken})
-    return out / "LEADERBOARD.md", highlights(computed.rows)
+    return out / "LEADERBOARD.md", published_highlights(computed.rows)
 
 
 def taken_files(folder: Path) -> list[str]:
