@@ -29,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from headless import NAMES, Browser  # type: ignore[import-not-found]  # noqa: E402
+import headless  # type: ignore[import-not-found]  # noqa: E402
 
 from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell  # noqa: E402
 from suite.config import Protocol, RunConfig, TaskChoice  # noqa: E402
@@ -152,10 +152,11 @@ def time_pages(pages: Sequence[Path], *, rounds: int = 3) -> None:
 
     Several pages take turns, so that what else the machine does hits them alike.
     """
-    if not any(shutil.which(name) for name in NAMES):
+    if not any(shutil.which(name) for name in headless.NAMES):
         print("sorting: no Chromium is installed")
         return
-    browser = Browser(Path(tempfile.mkdtemp()))
+    headless.PATIENCE = 600.0  # this is for busy machines, too
+    browser = headless.Browser(Path(tempfile.mkdtemp()))
     browser("Performance.enable", timeDomain="threadTicks")
 
     def counters() -> dict[str, float]:
