@@ -8,6 +8,7 @@ configuration has made and kept are used as they are, so running that first save
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import math
@@ -53,6 +54,8 @@ def perplexity(checkpoint: Any) -> float:
 def measure(config: RunConfig, variant: Variant, dtype: str, device: str) -> dict[str, Any]:
     """Compress the configuration's model, or load what a run of it kept, and read the held-out text."""
     model = resolve_model(config.models[0])
+    # networks hold references to themselves, and the one before would stay
+    gc.collect()
     checkpoint, info = prepare(model, variant, config, {"dtype": dtype, "device": device})
     info = {key: value for key, value in info.items() if key != "layer_errors"}
     return {**info, "dtype": dtype, "perplexity": perplexity(checkpoint)}
@@ -97,12 +100,11 @@ def write_between(document: Path, start: str, end: str, text: str) -> None:
 def row(record: dict[str, Any], dense: float) -> str:
     """One line of the table."""
     output = record["relative_output_error"]
-    found, peak = record["perplexity"], record["peak_memory_mb"]
-    memory = "–" if peak is None else f"{peak:.0f}"
+    found = record["perplexity"]
     return (
         f"| `{record['name']}` | {found:.2f} | {found / dense:.3f} | {record['bits_per_weight']:.2f} | "
         f"{record['sparsity']:.3f} | {record['relative_weight_error']:.4f} | "
-        f"{'–' if output is None else f'{output:.3f}'} | {record['seconds']:.0f} | {memory} |"
+        f"{'–' if output is None else f'{output:.3f}'} | {record['seconds']:.0f} |"
     ).replace(" inf |", " ∞ |")
 
 
@@ -114,8 +116,8 @@ def table(records: list[dict[str, Any]], config: RunConfig) -> str:
         (f"{left} of {len(config.variants)} variants are not measured yet. " if left else "")
         + f"{config.models[0]}, {records[0]['dtype']}; {HELD_OUT.samples} × {HELD_OUT.length} tokens of held-out text; "
         f"sample text {recipe(read_sample_text(config.sample_text.source), config.sample_text)}.\n\n"
-        "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds | MB |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+        "| variant | perplexity | of dense | bits a weight | zeros | weight error | output error | seconds |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|"
     )
     return "\n".join([head, *(row(record, dense) for record in records)])
 
