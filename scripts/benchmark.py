@@ -340,6 +340,7 @@ weights plus the largest layer, and scoring by number of items, the float32 chec
 Seconds and anonymous memory of compressing {model} with 32 × 512 tokens of sample text, and of the same modifiers
 called through llm-compressor itself (`scripts/compression_speed.py`, in turns, each in a process of its own; median,
 smallest to largest). What the suite adds is measuring: weight errors, zeros, output error, weights put on their grid.
+The library's round-to-nearest sets the grids and leaves the rounding to every forward pass, hence its ratio.
 
 {compression}
 """
