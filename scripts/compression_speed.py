@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.compression_table import write_between  # noqa: E402
+from scripts.markers import check_markers, write_between  # noqa: E402
 from scripts.memory import Peak, apart  # noqa: E402
 from suite.variant import Variant, parse_variant  # noqa: E402
 
@@ -78,13 +78,14 @@ def _modifier(network: Any, variant: Variant) -> Any:
     from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
+    from suite.compress.gptq import BLOCK, DAMPENING, ORDER
     from suite.compress.llm_compressor import scheme
 
     if variant.method in ("wanda", "sparsegpt"):
         pruning = WandaPruningModifier if variant.method == "wanda" else SparseGPTModifier
         return pruning(sparsity=variant.sparsity, targets=["Linear"], ignore=["re:.*lm_head"])
     if variant.method == "gptq":
-        return GPTQModifier(block_size=128, dampening_frac=0.01, actorder="static", **scheme(network, variant))
+        return GPTQModifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **scheme(network, variant))
     return QuantizationModifier(**scheme(network, variant))
 
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     args = parser.parse_args()
+    check_markers(args.out, START, END)
     lines = [
         "| variant | suite, s | goal, s | llm-compressor, s | ratio | suite, MB above model | llm-compressor, MB |",
         "|---|--:|--:|--:|--:|--:|--:|",

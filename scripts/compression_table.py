@@ -16,16 +16,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from suite.compress import recipe_of
-from suite.config import RunConfig, read_config
-from suite.errors import SuiteError
-from suite.model import resolve_model
-from suite.run import prepare, resolve_device, resolve_dtype, sample_recipes
-from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
-from suite.score.cells import CellFailure
-from suite.variant import Variant, parse_variant
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.markers import check_markers, write_between  # noqa: E402
+from suite.compress import recipe_of  # noqa: E402
+from suite.config import RunConfig, read_config  # noqa: E402
+from suite.errors import SuiteError  # noqa: E402
+from suite.model import resolve_model  # noqa: E402
+from suite.run import prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
+from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize  # noqa: E402
+from suite.score.cells import CellFailure  # noqa: E402
+from suite.variant import Variant, parse_variant  # noqa: E402
+
 DOCUMENT = ROOT / "docs" / "compression.md"
 START, END = "<!-- perplexity -->", "<!-- /perplexity -->"
 # sequences and tokens of held-out text
@@ -67,9 +70,10 @@ def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dic
     dtype, _ = resolve_dtype(config.dtype, device) if measuring else ("", {})
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    for name in config.variants:
-        variant = parse_variant(name)
-        made = recipe_of(variant, sample_recipes(config.sample_text, [variant])[name])
+    variants = [parse_variant(name) for name in config.variants]
+    samples = sample_recipes(config.sample_text, variants)
+    for variant in variants:
+        name, made = variant.name, recipe_of(variant, samples[variant.name])
         key = hashlib.sha256(f"{config.models[0]}\0{made}".encode()).hexdigest()[:12]
         file = out / f"{variant.file_name}-{key}.json"
         if not file.is_file() and measuring:
@@ -85,16 +89,6 @@ def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dic
             found.append(json.loads(file.read_text(encoding="utf-8")))
             print(f"{name}: perplexity {found[-1]['perplexity']:.2f}", file=sys.stderr, flush=True)
     return found
-
-
-def write_between(document: Path, start: str, end: str, text: str) -> None:
-    """Put text between two markers of a document, in place of what is there."""
-    whole = document.read_text(encoding="utf-8")
-    before, _, rest = whole.partition(start)
-    after = rest.partition(end)[2]
-    if not after:
-        raise SystemExit(f"{document.name}: no {start} ... {end}")
-    document.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def row(record: dict[str, Any], dense: float) -> str:
@@ -130,6 +124,7 @@ def main() -> None:
     parser.add_argument("--table-only", action="store_true", help="measure nothing, write what is there")
     args = parser.parse_args()
     config = read_config(args.config)
+    check_markers(DOCUMENT, START, END)
     found = records(config, args.out, measuring=not args.table_only)
     write_between(DOCUMENT, START, END, table(found, config))
 

@@ -27,7 +27,8 @@ from scipy.stats import f as f_distribution
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.compression_table import records, write_between  # noqa: E402
+from scripts.compression_table import records  # noqa: E402
+from scripts.markers import check_markers, write_between  # noqa: E402
 from suite.config import read_config  # noqa: E402
 from suite.variant import Variant, parse_variant  # noqa: E402
 
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--snapshot", type=Path, default=ROOT / "results" / "three-llms")
     parser.add_argument("--table-only", action="store_true", help="measure nothing, write what is there")
     args = parser.parse_args()
+    check_markers(DOCUMENT, START, END)
     config = read_config(args.config)
     found = records(config, args.out, measuring=not args.table_only)
     verdicts = json.loads((args.snapshot / "verdicts.json").read_text(encoding="utf-8"))

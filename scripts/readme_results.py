@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.markers import write_between  # noqa: E402
+
 BOARD = ROOT / "results" / "embedded" / "LEADERBOARD.md"
 COLUMNS = ("variant", "bits", "accuracy", "set size", "dense threshold reused", "ECE after T")
 START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
@@ -37,19 +41,14 @@ def tasks(board: str) -> str:
 def main() -> None:
     board = BOARD.read_text(encoding="utf-8")
     readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if START not in text or END not in text:
-        sys.exit(f"README.md: no {START} and {END} around the place for the results")
-    before, _, rest = text.partition(START)
-    after = rest.partition(END)[2]
     block = (
-        f"{START}\n{summary(board)}\n\nAverages over tasks ({tasks(board)}) with 95 % intervals; "
+        f"{summary(board)}\n\nAverages over tasks ({tasks(board)}) with 95 % intervals; "
         "the whole table, every task and every flag: "
         "[results/embedded/LEADERBOARD.md](results/embedded/LEADERBOARD.md).\n\n"
         "![Accuracy and conformal set size as weights are compressed]"
-        f"(results/embedded/figures/curves-smollm2-135m.png)\n{END}"
+        f"(results/embedded/figures/curves-smollm2-135m.png)"
     )
-    readme.write_text(before + block + after, encoding="utf-8")
+    write_between(readme, START, END, block)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from suite.cell import Cell, cell_path, read_cell, write_cell
-from suite.metrics.rows import compute_rows
-from suite.task import Question
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.markers import check_markers, write_between  # noqa: E402
+from suite.cell import Cell, cell_path, read_cell, write_cell  # noqa: E402
+from suite.metrics.rows import compute_rows  # noqa: E402
+from suite.task import Question  # noqa: E402
+
 MODEL = "smollm2-135m"
 START, END = "<!-- dense -->", "<!-- /dense -->"
 SCORINGS = ("letter", "cloze-sum", "cloze-norm")
@@ -173,12 +176,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "task-signal")
     args = parser.parse_args()
     page = ROOT / "docs" / "tasks.md"
-    text = page.read_text(encoding="utf-8")
-    if START not in text or END not in text:
-        sys.exit(f"docs/tasks.md: no {START} and {END} around the place for the table")
-    block = table(args.limit, args.out)
-    before, _, rest = page.read_text(encoding="utf-8").partition(START)
-    page.write_text(f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    check_markers(page, START, END)
+    write_between(page, START, END, table(args.limit, args.out))
 
 
 if __name__ == "__main__":

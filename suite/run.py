@@ -370,7 +370,7 @@ def _failing_alone() -> Iterator[None]:
 def sample_recipes(sampling: Sampling, variants: Sequence[Variant]) -> dict[str, str]:
     """What of the sample text decides weights, by variant name: bad input is found before anything runs.
 
-    Empty for variants that read none. The text, which takes seconds to read, is read once.
+    Empty for variants that read none. The text is read once.
     """
     from suite.compress import reads_text
 

@@ -1,0 +1,29 @@
+"""Tables that scripts write into documents, between two comments that mark the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_between(document: Path, start: str, end: str, text: str) -> None:
+    """Put text between two markers of a document, in place of what is there.
+
+    Raises:
+        SystemExit: a marker is missing.
+    """
+    before, after = _around(document, start, end)
+    document.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def check_markers(document: Path, start: str, end: str) -> None:
+    """Raise SystemExit where a marker is missing: before hours of work, not after."""
+    _around(document, start, end)
+
+
+def _around(document: Path, start: str, end: str) -> tuple[str, str]:
+    whole = document.read_text(encoding="utf-8")
+    before, found, rest = whole.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{document.name}: no {start} and {end} around the place for the table")
+    return before, after
