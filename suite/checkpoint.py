@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
 import json
@@ -21,6 +20,7 @@ from suite.cache import cache_dir
 from suite.errors import SuiteError
 from suite.model import Model, config_hash, weights_hash
 from suite.packed import PACKED_METHODS, dense_of
+from suite.quiet import no_bars
 
 if TYPE_CHECKING:
     import torch
@@ -365,23 +365,17 @@ def _text_hash(text: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' own progress bars and notices off the terminal."""
-    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging as library_logging
 
-    gguf_utils: Any = modeling_gguf_pytorch_utils
     logging: Any = library_logging
-    verbosity, bar = logging.get_verbosity(), gguf_utils.tqdm
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    # this bar is tqdm's own and ignores transformers' switch
-    gguf_utils.tqdm = functools.partial(bar, disable=True)
     try:
-        with warnings.catch_warnings():
+        with no_bars(), warnings.catch_warnings():
             # that packed weights are made dense on loading is what is wanted
             warnings.filterwarnings("ignore", message="You passed .quantization_config")
             yield
     finally:
-        gguf_utils.tqdm = bar
         logging.set_verbosity(verbosity)
 
 

@@ -30,7 +30,7 @@ NOUNS = (
     "cache",
     "dtype",
 )
-NOUNS += ("sample_text", "packed")
+NOUNS += ("sample_text", "packed", "quiet")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

@@ -52,14 +52,17 @@ SAVED = [
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", SAVED)
 def test_a_saved_model_comes_back_with_the_same_logits(
-    tiny_models: dict[str, Path], tmp_path: Path, name: str, dtype: str
+    tiny_models: dict[str, Path], tmp_path: Path, name: str, dtype: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, info = compressed(tiny_models["gemma3" if "a" in name[4:] else "llama"], name, dtype)
     before = logits(checkpoint.network)
+    capfd.readouterr()
     size = save(checkpoint, info, tmp_path / "out")
     assert size == sum(file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors"))
     assert torch.equal(logits(checkpoint.network), before)  # saving changes nothing in memory
     again = load(resolve_model(str(tmp_path / "out")), dtype=dtype)
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""  # neither saving nor loading draws a library's bars
     assert torch.equal(logits(again.network), before)
     assert again.bos == checkpoint.bos
     assert again.info["params"] <= checkpoint.info["params"]

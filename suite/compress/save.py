@@ -16,6 +16,7 @@ from typing import Any
 from suite.checkpoint import NOTE, Checkpoint
 from suite.compress import VariantInfo
 from suite.errors import SuiteError
+from suite.quiet import no_bars
 
 
 def check_savable(info_method: str) -> None:
@@ -48,7 +49,8 @@ def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-        _write(checkpoint, partial)
+        with no_bars():
+            _write(checkpoint, partial)
         note = {
             "variant": info.as_metadata(),
             "dense": checkpoint.info,
