@@ -95,6 +95,15 @@ class Variant:
 DENSE = Variant(name="dense", method="dense", family="dense")
 
 
+def curve_title(family: str, curve: str) -> str:
+    """A curve's name for readers: a method's curves of different families are told apart.
+
+    >>> curve_title("sparsity", "wanda"), curve_title("N:M", "wanda"), curve_title("activation quantization", "gptq")
+    ('wanda', 'wanda N:M', 'gptq, activations too')
+    """
+    return curve + {"N:M": " N:M", "activation quantization": ", activations too"}.get(family, "")
+
+
 def parse_variant(name: str) -> Variant:
     """Read a variant name.
 

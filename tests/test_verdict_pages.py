@@ -42,6 +42,21 @@ def test_sections_say_where_it_breaks_and_escape_names(
     assert "a\\|b" in text
 
 
+def test_curves_of_one_method_are_told_apart_and_those_without_levels_take_no_row() -> None:
+    record: dict[str, object] = dict.fromkeys(("level", "level_low", "level_high", "p_value", "minimum_detectable"))
+    record |= {"model": "m", "method": "wanda", "family": "sparsity", "task": "t", "metric": "set_size"}
+    record |= {"verdict": "gradual", "jump": 0.2, "jump_low": 0.1, "jump_high": 0.3, "jump_of_headroom": 0.5}
+    empty = record | {"verdict": "undetermined", "jump": None, "jump_of_headroom": None}
+    empty["notes"] = ["2 levels, 4 are needed"]
+    saturated = empty | {"verdict": "saturated", "task": "u"}
+    few = [empty | {"method": "awq", "family": "quantization", "task": task} for task in ("t", "macro")]
+    verdicts = [record, record | {"family": "N:M"}, saturated, saturated | {"family": "N:M"}, *few]
+    text = "\n\n".join(verdict_sections({FILES["verdicts"]: verdicts, FILES["couplings"]: [], FILES["scale"]: []}))
+    rows = [line.split(" | ")[:4] for line in text.splitlines() if line.startswith("| m ")]
+    assert rows == [["| m", "wanda N:M", "t", "gradual"], ["| m", "wanda", "t", "gradual"]]
+    assert text.endswith("and why:\n\n- m: *saturated* on u. awq (2 levels, 4 are needed)")
+
+
 def test_sections_list_silent_losses() -> None:
     record: dict[str, object] = {"model": "m", "variant": "rtn-w3", "task": "t", "verdict": "silent uncertainty loss"}
     for key, value in (("accuracy_change", -0.004), ("set_size_change", 0.31), ("excess", 0.3)):
@@ -97,8 +112,9 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
     assert list(dict.fromkeys(verdict.place.model for verdict in assessment.verdicts)) == wanted
     assert list(dict.fromkeys(record["model"] for record in assessment.couplings)) == wanted
     broken = "\n".join(verdict_sections(assessment.files())).split("## Where it breaks")[1].split("## ")[0]
-    found = [line.split(" | ")[0].removeprefix("| ") for line in broken.splitlines() if line.startswith("| ")]
-    assert list(dict.fromkeys(found[2:])) == wanted
+    # so few items get no row
+    found = [line.removeprefix("- ").split(":")[0] for line in broken.splitlines() if line.startswith("- ")]
+    assert found == wanted
     pictures = draw_verdict_figures(in_order([one.row for one in measured]), assessment, [], draw=False)
     assert [picture.scope.model for picture in pictures if picture.name.startswith("collapse")] == wanted
     summary = [line.split()[0] for line in assessment.lines() if line.startswith("  ")]

@@ -34,6 +34,7 @@ from suite.publish.order import (
     setting_of,
     severity_key,
 )
+from suite.variant import curve_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def curves_figure(
             axes.set_ylim(*limits[key])
             if column:
                 axes.tick_params(labelleft=False, left=False)
-        upper.set_title(shorter(_curve_title(curve), 30), fontweight="bold", pad=7)
+        upper.set_title(shorter(curve_title(curve.family, curve.name), 30), fontweight="bold", pad=7)
         upper.tick_params(labelbottom=False)
         lower.set_xlabel(level_axis(curve), color=QUIET)
         _tick_labels(lower, labels[curve], panel_width)
@@ -211,8 +212,3 @@ def _tick_labels(axes: Axes, labels: Sequence[str], panel_width: float) -> None:
 
 def _fits(labels: Sequence[str], panel_width: float) -> bool:
     return max(map(len, labels)) * 0.085 <= panel_width / len(labels)
-
-
-def _curve_title(curve: Curve) -> str:
-    """The method, told apart from its other curves where it has them."""
-    return curve.name + {"N:M": " N:M", "activation quantization": ", activations too"}.get(curve.family, "")

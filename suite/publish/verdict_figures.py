@@ -12,6 +12,7 @@ from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline,
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import level_label
+from suite.variant import curve_title
 from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import ACCURACY_MARGIN
 from suite.verdicts.verdict import Verdict
@@ -75,7 +76,9 @@ def _collapse_panel(axes: Axes, verdict: Verdict, *, first: bool) -> None:
     if curve.chance is not None:
         axes.axhline(curve.chance, color=QUIET, linewidth=1.0, linestyle=(0, (1, 2)))
     task = "average of tasks" if verdict.place.task == MACRO else one_line(verdict.place.task)
-    axes.set_title(shorter(f"{verdict.place.method}, {task}", 34), fontweight="bold", pad=7)
+    axes.set_title(
+        shorter(f"{curve_title(verdict.place.family, verdict.place.method)}, {task}", 34), fontweight="bold", pad=7
+    )
     said = finding.verdict
     if finding.level is not None:
         said += f" at {level_label(curve.names[finding.level])}"
@@ -161,7 +164,7 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
                 axes.plot([level - 1.5, level - 1.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
     tasks = {one.place.task for one in rows}
     labels = [
-        shorter(f"{one_line(one.place.model)} {one.place.method}", 34)
+        shorter(f"{one_line(one.place.model)} {curve_title(one.place.family, one.place.method)}", 34)
         + ("" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})")
         for one in rows
     ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from suite.publish.fields import Row, number, text
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, fixed, interval, parameters
+from suite.variant import curve_title
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import MACRO, PRIMARY
 
@@ -44,13 +45,20 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
     # models as they come, which is by size
     places = {model: place for place, model in enumerate(dict.fromkeys(text(one, "model") for one in verdicts))}
     order = sorted(
-        verdicts, key=lambda one: (places[text(one, "model")], text(one, "method"), text(one, "task") != MACRO)
+        verdicts,
+        key=lambda one: (
+            places[text(one, "model")],
+            text(one, "method"),
+            text(one, "family"),
+            text(one, "task") != MACRO,
+        ),
     )
+    judged = [one for one in order if number(one, "jump") is not None]
     body = [
         [
             escape(text(one, "model")),
-            escape(text(one, "method")),
-            "average of tasks" if text(one, "task") == MACRO else escape(text(one, "task")),
+            escape(_title(one)),
+            escape(_task(one)),
             f"**{text(one, 'verdict')}**" if text(one, "verdict") == "threshold" else text(one, "verdict"),
             _level(one),
             f"{fixed(number(one, 'jump'), 2, signed=True)} "
@@ -59,7 +67,7 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
             _p(number(one, "p_value")),
             fixed(number(one, "minimum_detectable"), 2),
         ]
-        for one in order
+        for one in judged
     ]
     seen = {text(one, "verdict") for one in verdicts}
     header = [
@@ -72,8 +80,38 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
         + "; ".join(f"*{name}*: {meaning}" for name, meaning in MEANINGS.items() if name in seen)
         + ". p is corrected over all curves of the model (Holm). The reasons for every verdict, and those of the other "
         "metrics, are in verdicts.json; docs/collapse.md has the rule and docs/detector.md its error rates.",
-        table(header, body, left=5),
+        *([table(header, body, left=5)] if body else []),
+        *_unjudged([one for one in order if number(one, "jump") is None]),
     ]
+
+
+def _unjudged(verdicts: Sequence[Row]) -> list[str]:
+    """In one line a model: the curves that have no row, since there is nothing to measure along them."""
+    lines = []
+    for model in dict.fromkeys(text(one, "model") for one in verdicts):
+        mine = [one for one in verdicts if text(one, "model") == model]
+        spent = dict.fromkeys(_task(one) for one in mine if text(one, "verdict") == "saturated")
+        said = [f"*saturated* on {', '.join(map(escape, spent))}"] if spent else []
+        reasons: dict[str, dict[str, None]] = {}
+        for one in mine:
+            if text(one, "verdict") != "saturated":
+                reasons.setdefault(_reason(one), {})[_title(one)] = None
+        said += [f"{'; '.join(map(escape, titles))} ({escape(reason)})" for reason, titles in reasons.items()]
+        lines.append(f"- {escape(model)}: {'. '.join(said)}")
+    return ["Curves without a row, and why:", "\n".join(lines)] if lines else []
+
+
+def _reason(one: Row) -> str:
+    notes = one.get("notes")
+    return str(notes[0]) if isinstance(notes, list | tuple) and notes else "verdicts.json says why"
+
+
+def _task(one: Row) -> str:
+    return "average of tasks" if text(one, "task") == MACRO else text(one, "task")
+
+
+def _title(one: Row) -> str:
+    return curve_title(text(one, "family"), text(one, "method"))
 
 
 def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
@@ -92,7 +130,7 @@ def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
     body = [
         [
             escape(text(one, "model")),
-            escape(text(one, "method")),
+            escape(_title(one)),
             escape(text(one, "task")),
             escape(text(one, "slice")),
             f"{text(one, 'verdict')} {_level(one)}",

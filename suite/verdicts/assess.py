@@ -12,7 +12,7 @@ from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings, settings_of
-from suite.variant import is_repeat, parse_variant
+from suite.variant import curve_title, is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import KEPT, MACRO, PRIMARY
 from suite.verdicts.decoupling import find_couplings
@@ -143,7 +143,8 @@ def _planned_methods(config: RunConfig | None) -> int:
 
 
 def _said(record: Mapping[str, object]) -> str:
-    where = f"{record['model']} {record['method']} on {record['task']}: {record['verdict']}"
+    title = curve_title(str(record["family"]), str(record["method"]))
+    where = f"{record['model']} {title} on {record['task']}: {record['verdict']}"
     if record["level"] is not None:
         where += f" at {record['level']}"
         if (record["level_low"], record["level_high"]) != (record["level"], record["level"]):
