@@ -101,7 +101,9 @@ def curve_title(family: str, curve: str) -> str:
     >>> curve_title("sparsity", "wanda"), curve_title("N:M", "wanda"), curve_title("activation quantization", "gptq")
     ('wanda', 'wanda N:M', 'gptq, activations too')
     """
-    return curve + {"N:M": " N:M", "activation quantization": ", activations too"}.get(family, "")
+    if family == "activation quantization" and curve.partition("-")[0] != "smoothquant":
+        return f"{curve}, activations too"
+    return f"{curve} N:M" if family == "N:M" else curve
 
 
 def parse_variant(name: str) -> Variant:

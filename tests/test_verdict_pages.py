@@ -69,6 +69,24 @@ def test_nothing_is_said_of_nothing() -> None:
     assert verdict_sections({name: [] for name in FILES.values()}) == []
 
 
+def test_a_curve_of_one_level_is_not_drawn(assessed: tuple[list[dict[str, object]], Assessment]) -> None:
+    rows, assessment = assessed
+    short = [
+        replace(
+            verdict,
+            curve=replace(
+                verdict.curve,
+                names=verdict.curve.names[:2],
+                values=verdict.curve.values[:2],
+                replicates=verdict.curve.replicates[:2],
+            ),
+        )
+        for verdict in assessment.verdicts
+        if verdict.curve is not None
+    ]
+    assert draw_verdict_figures(rows, replace(assessment, verdicts=short), [], draw=False) == []
+
+
 def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[str, object]], Assessment]) -> None:
     rows, assessment = assessed
     pictures = draw_verdict_figures(rows, assessment, [])

@@ -96,7 +96,9 @@ def curves_figure(
             axes.set_ylim(*limits[key])
             if column:
                 axes.tick_params(labelleft=False, left=False)
-        upper.set_title(shorter(curve_title(curve.family, curve.name), 30), fontweight="bold", pad=7)
+        upper.set_title(
+            shorter(curve_title(curve.family, curve.name), int(panel_width / 0.09)), fontweight="bold", pad=7
+        )
         upper.tick_params(labelbottom=False)
         lower.set_xlabel(level_axis(curve), color=QUIET)
         _tick_labels(lower, labels[curve], panel_width)

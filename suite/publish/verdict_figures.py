@@ -11,7 +11,7 @@ import numpy as np
 from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline, new_figure, shorter
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
-from suite.publish.order import level_label
+from suite.publish.order import Curve, level_label
 from suite.variant import curve_title
 from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import ACCURACY_MARGIN
@@ -26,8 +26,12 @@ RIVAL_COLOURS = {"straight": "#999999", "exponential": "#E69F00", "sigmoid": "#5
 
 
 def shown_verdicts(verdicts: Sequence[Verdict], model: str) -> list[Verdict]:
-    """The primary verdicts of a model that are drawn: averages over tasks, or the tasks where there is just one."""
-    mine = [one for one in verdicts if one.place.model == model and one.metric == PRIMARY and one.curve is not None]
+    """The primary verdicts of a model that are drawn: averages over tasks, or the tasks where there is just one.
+
+    Curves of dense and one level more are left out: a line between two points shows nothing that a table does not.
+    """
+    mine = [one for one in verdicts if one.place.model == model and one.metric == PRIMARY]
+    mine = [one for one in mine if one.curve is not None and len(one.curve.names) > 2]
     averages = [one for one in mine if one.place.task == MACRO]
     return averages or mine
 
@@ -124,12 +128,16 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
 
 
 def heat_map(verdicts: Sequence[Verdict]) -> Figure:
-    """Loss of set size as a fraction of the headroom: models and methods down, levels across.
+    """Loss of set size as a fraction of the headroom: methods down, under each the models, and levels across.
 
     Args:
         verdicts: primary, one a line, as `shown_verdicts` gives them.
     """
-    rows = [one for one in verdicts if one.curve is not None]
+    rows = sorted(
+        (one for one in verdicts if one.curve is not None),
+        key=lambda one: Curve(one.place.family, one.place.method).key,
+    )
+    titles = [curve_title(one.place.family, one.place.method) for one in rows]
     most = max(len(one.curve.names) - 1 for one in rows if one.curve)
     cell, left, top = 0.46, 2.9, 1.0
     width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.75
@@ -163,16 +171,23 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
             if broken:
                 axes.plot([level - 1.5, level - 1.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
     tasks = {one.place.task for one in rows}
-    labels = [
-        shorter(f"{one_line(one.place.model)} {curve_title(one.place.family, one.place.method)}", 34)
-        + ("" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})")
-        for one in rows
-    ]
+    labels = []
+    for line, one in enumerate(rows):
+        new = line == 0 or titles[line - 1] != titles[line]
+        if new and line:
+            axes.axhline(line - 0.5, color="white", linewidth=5)
+        model = shorter(one_line(one.place.model), 34 - len(titles[line]))
+        task = "" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})"
+        labels.append(f"{titles[line]}   {model}{task}" if new else f"{model}{task}")
     axes.set_yticks(range(len(rows)), labels)
     axes.set_xticks([])
     axes.grid(visible=False)
     headline(
         figure, "How much certainty is lost at each level", "change of set size as a fraction of the way to chance"
     )
-    footnote(figure, "An orange bar stands before the first level that broke (verdict: threshold).")
+    footnote(
+        figure,
+        "An orange bar stands before the first level that broke (verdict: threshold). Methods of one level are in the "
+        "table.",
+    )
     return figure
