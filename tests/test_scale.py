@@ -96,6 +96,31 @@ def test_records_of_a_run_with_three_sizes() -> None:
     assert within["models"][0]["value"] == pytest.approx(expected)  # type: ignore[index]
 
 
+def test_over_tasks_inflation_is_mean_change_over_mean_headroom() -> None:
+    """A task on which dense has next to nothing to lose must not rule the average."""
+    cells = []
+    for name, params in (("a-1b", 1e9), ("a-7b", 7e9)):
+        for task, noise in (("much", 0.5), ("little", 6.0)):
+            for cell in draw_cells(Population(), Plan(np.array([noise, noise + 3]), np.zeros(2)), n=400, seed=1):
+                named = replace(cell, model={"name": name, "params": params})
+                cells.append(replace(named, task={**cell.task, "name": task}))
+    measured = measure_cells(cells, FAST, keep=KEPT)
+    records = [one for one in find_scale(measured, protocol="exact") if one["variant"] != "dense"]
+    (average,) = [one for one in records if one["task"] == "macro"]
+    rows = {(r["task"], r["variant"]): r for one in measured if (r := one.row)["model"] == "a-7b"}
+    change = room = 0.0
+    for task in ("much", "little"):
+        dense, worse = rows[task, "dense"], rows[task, "magnitude-s10"]
+        change += float(str(worse["set_size"])) - float(str(dense["set_size"]))
+        room += float(str(dense["set_size_chance"])) - float(str(dense["set_size"]))
+    found = average["models"][1]  # type: ignore[index]
+    assert found["value"] == pytest.approx(change / room)
+    assert found["low"] < found["value"] < found["high"]
+    single = [one["models"][1]["value"] for one in records if one["task"] != "macro"]  # type: ignore[index]
+    assert len(single) == 2
+    assert abs(np.mean(single) - change / room) > 0.02
+
+
 def test_two_sizes_are_shown_without_a_slope() -> None:
     measured = measure_cells(models_of_sizes({"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}), FAST, keep=KEPT)
     records = find_scale(measured, protocol="exact")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,10 +116,11 @@ def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str,
         and intervals; `slope` and its intervals are None, with the reason under `notes`, for fewer than three sizes.
     """
     by_variant: dict[tuple[str, str], list[Sized]] = {}
-    parts: dict[tuple[str, str], dict[str, list[Sized]]] = {}
-    for task, variant, sized in _measurements(measured):
-        by_variant.setdefault((task, variant), []).append(sized)
-        parts.setdefault((variant, sized.model), {}).setdefault(task, []).append(sized)
+    parts: dict[tuple[str, str], dict[str, _Loss]] = {}
+    for task, variant, loss in _measurements(measured):
+        parts.setdefault((variant, loss.model), {})[task] = loss
+        if loss.room > 0:
+            by_variant.setdefault((task, variant), []).append(loss.sized())
     _add_macro(by_variant, parts)
     records = []
     for (task, variant), models in sorted(by_variant.items(), key=lambda item: (item[0][0] == MACRO, item[0])):
@@ -135,9 +136,43 @@ def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str,
     return records
 
 
-def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, Sized]]:
+@dataclass(frozen=True)
+class _Loss:
+    """What a model loses, and what it has to lose; of a dense model, its set size over 1.
+
+    Attributes:
+        change, room: shape [].
+        changes, rooms: shape [replicates].
+    """
+
+    model: str
+    params_b: float
+    bits: float | None
+    change: float
+    changes: Floats
+    room: float
+    rooms: Floats
+
+    def sized(self) -> Sized:
+        """The quotient."""
+        rooms = np.where(self.rooms > 0, self.rooms, np.nan)
+        return Sized(self.model, self.params_b, self.change / self.room, self.changes / rooms, self.bits)
+
+    @staticmethod
+    def mean(parts: Sequence[_Loss]) -> _Loss:
+        """Loss and room averaged apart: a mean of quotients would be that of the part with the least room."""
+        return replace(
+            parts[0],
+            change=float(np.mean([part.change for part in parts])),
+            changes=np.mean([part.changes for part in parts], axis=0),
+            room=float(np.mean([part.room for part in parts])),
+            rooms=np.mean([part.rooms for part in parts], axis=0),
+        )
+
+
+def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, _Loss]]:
     dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
-    grouped: dict[tuple[str, str, str], list[tuple[float, Floats, float, float | None]]] = {}
+    grouped: dict[tuple[str, str, str], list[_Loss]] = {}
     for one in measured:
         params = one.row["params_b"]
         dense = dense_of.get(one.cell.curve_key)
@@ -145,29 +180,22 @@ def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, Sized]]:
             continue
         if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(one.flags):
             continue
-        value, replicates = one.values[PRIMARY], one.replicates[PRIMARY]
+        change, changes = one.values[PRIMARY], one.replicates[PRIMARY]
+        room, rooms = 1.0, np.ones_like(changes)
         if one is not dense:
             chance = float(str(dense.row["set_size_chance"]))
-            room = chance - dense.values[PRIMARY]
-            if room <= 0:
-                continue
-            rooms = np.where(chance > dense.replicates[PRIMARY], chance - dense.replicates[PRIMARY], np.nan)
-            value = (value - dense.values[PRIMARY]) / room
-            replicates = (replicates - dense.replicates[PRIMARY]) / rooms
+            change, changes = change - dense.values[PRIMARY], changes - dense.replicates[PRIMARY]
+            room, rooms = chance - dense.values[PRIMARY], chance - dense.replicates[PRIMARY]
         bits = one.row["bits_per_weight"]
         key = (str(one.cell.task["name"]), str(one.cell.variant["name"]), str(one.cell.model["name"]))
-        grouped.setdefault(key, []).append((value, replicates, params, bits if isinstance(bits, float) else None))
-    result = []
-    for (task, variant, model), parts in grouped.items():
-        # Settings of one task (prompts) are averaged; they share items, so replicate by replicate.
-        value = float(np.mean([part[0] for part in parts]))
-        replicates = np.mean([part[1] for part in parts], axis=0)
-        result.append((task, variant, Sized(model, parts[0][2], value, replicates, parts[0][3])))
-    return result
+        known = bits if isinstance(bits, float) else None
+        grouped.setdefault(key, []).append(_Loss(key[2], params, known, change, changes, room, rooms))
+    # Settings of one task (prompts) share items, so they are averaged replicate by replicate.
+    return [(task, variant, _Loss.mean(parts)) for (task, variant, _), parts in grouped.items()]
 
 
 def _add_macro(
-    by_variant: dict[tuple[str, str], list[Sized]], parts: Mapping[tuple[str, str], Mapping[str, list[Sized]]]
+    by_variant: dict[tuple[str, str], list[Sized]], parts: Mapping[tuple[str, str], Mapping[str, _Loss]]
 ) -> None:
     tasks = sorted({task for tasks in parts.values() for task in tasks})
     if len(tasks) < 2:
@@ -175,21 +203,14 @@ def _add_macro(
     for (variant, _), mine in parts.items():
         if set(mine) != set(tasks):
             continue
-        members = [mine[task][0] for task in tasks]
         shuffled = []
-        for index, one in enumerate(members):
+        for index, task in enumerate(tasks):
             # Tasks share no items: shuffled task by task, alike for all models.
-            order = np.random.default_rng([index, 77]).permutation(len(one.replicates))
-            shuffled.append(one.replicates[order])
-        by_variant.setdefault((MACRO, variant), []).append(
-            Sized(
-                members[0].model,
-                members[0].params_b,
-                float(np.mean([one.value for one in members])),
-                np.mean(shuffled, axis=0),
-                members[0].bits,
-            )
-        )
+            order = np.random.default_rng([index, 77]).permutation(len(mine[task].changes))
+            shuffled.append(replace(mine[task], changes=mine[task].changes[order], rooms=mine[task].rooms[order]))
+        mean = _Loss.mean(shuffled)
+        if mean.room > 0:
+            by_variant.setdefault((MACRO, variant), []).append(mean.sized())
 
 
 def _record(
