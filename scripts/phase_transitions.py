@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import f as f_distribution
@@ -30,11 +31,13 @@ sys.path.insert(0, str(ROOT))
 from scripts.compression_table import records  # noqa: E402
 from scripts.markers import check_markers, write_between  # noqa: E402
 from suite.config import read_config  # noqa: E402
+from suite.publish.macro import macro_averages  # noqa: E402
 from suite.variant import Variant, parse_variant  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "phase_transitions.md"
 START, END = "<!-- transitions -->", "<!-- /transitions -->"
-FEWEST_LEVELS = 4
+# a point between two levels says nothing where there are no more, and a fit has four parameters
+FEWEST_LEVELS, FEWEST_FITTED = 3, 5
 # by family of methods; whucs21Mzy/Model-Phase-Transitions, npj Artificial Intelligence 2026, s44387-026-00072-8
 PUBLISHED = {"quantization": "below 3 bits", "sparsity": "55 to 65 %", "structured": "30 to 45 %"}
 
@@ -103,14 +106,25 @@ def _loss(point: float, dose: Floats, target: Floats) -> float:
 
 def doubling(dose: Floats, perplexity: Floats) -> float | None:
     """The dose at which perplexity is twice the dense one for good, between measured levels on a logarithmic scale."""
-    ratios = np.log2(perplexity / perplexity[0])
-    above = ratios >= 1
+    return _passes(dose, np.log2(perplexity / perplexity[0]), 1.0)
+
+
+def half_lost(dose: Floats, set_size: Floats, chance: float) -> float | None:
+    """The dose at which set size has gone half of its way from dense to chance for good, between measured levels."""
+    if chance <= set_size[0]:
+        return None
+    return _passes(dose, (set_size - set_size[0]) / (chance - set_size[0]), 0.5)
+
+
+def _passes(dose: Floats, values: Floats, limit: float) -> float | None:
+    """Where straight lines between the values pass a limit for the last time; None where the last value is below it."""
+    above = values >= limit
     if not above[-1]:
         return None
     last = len(above) - 1
-    while last > 0 and above[last - 1]:
+    while above[last - 1]:
         last -= 1
-    share = (1 - ratios[last - 1]) / (ratios[last] - ratios[last - 1])
+    share = (limit - values[last - 1]) / (values[last] - values[last - 1])
     return float(dose[last - 1] + share * (dose[last] - dose[last - 1]))
 
 
@@ -128,8 +142,19 @@ def in_words(dose: float | None, family: str) -> str:
     return f"{16 - dose:.1f} bits" if family == "quantization" else f"{100 * dose:.0f} %"
 
 
-def curve_rows(found: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]], model: str) -> list[str]:
-    """One line of the table a curve with enough levels."""
+def curve_rows(
+    found: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[Mapping[str, Any]],
+    averages: Mapping[str, tuple[float, float]],
+    model: str,
+) -> list[str]:
+    """One line of the table a curve with enough levels.
+
+    Args:
+        found: perplexities, one a variant.
+        verdicts: of verdicts.json.
+        averages: variant to its set size and that at chance, both averaged over tasks.
+    """
     dense = next(record["perplexity"] for record in found if record["name"] == "dense")
     curves: dict[str, list[tuple[Variant, float]]] = {}
     for record in found:
@@ -138,28 +163,35 @@ def curve_rows(found: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[st
             curves.setdefault(variant.curve, []).append((variant, record["perplexity"]))
     lines = []
     for curve, points in curves.items():
+        if len(points) < FEWEST_LEVELS:
+            continue
         points.sort(key=lambda point: point[0].severity)
         family = points[0][0].family
         dose = np.array([0.0, *(dose_of(variant) for variant, _ in points)])
         values = np.array([dense, *(value for _, value in points)])
         steps = ", ".join(f"{variant.name.rpartition('-')[2]} {value / dense:.2f}" for variant, value in points)
         fitted = "–"
-        if len(points) > FEWEST_LEVELS and np.isfinite(values).all():
+        if len(points) >= FEWEST_FITTED and np.isfinite(values).all():
             fit = transition(dose, values)
             fitted = in_words(fit.point, family)
             if fit.low is not None and fit.high is not None:
                 fitted += f" [{in_words(fit.low, family)}, {in_words(fit.high, family)}]"
+        half = None
+        names = ["dense", *(variant.name for variant, _ in points)]
+        if all(name in averages for name in names):
+            half = half_lost(dose, np.array([averages[name][0] for name in names]), averages["dense"][1])
         lines.append(
             f"| `{curve}` | {steps} | {in_words(doubling(dose, values), family)} | {fitted} | {PUBLISHED[family]} | "
-            f"{verdict_words(verdicts, model, curve)} |"
+            f"{in_words(half, family)} | "
+            f"{verdict_words(verdicts, model, family, curve)} |"
         )
     return lines
 
 
-def verdict_words(verdicts: Sequence[Mapping[str, Any]], model: str, curve: str) -> str:
+def verdict_words(verdicts: Sequence[Mapping[str, Any]], model: str, family: str, curve: str) -> str:
     """The verdicts of a curve on set size: that on the average over tasks, and how many tasks say what."""
     said = [entry for entry in verdicts if (entry["model"], entry["metric"]) == (model, "set_size")]
-    said = [entry for entry in said if entry["method"] == curve]
+    said = [entry for entry in said if (entry["family"], entry["method"]) == (family, curve)]
     if not said:
         return "–"
     words = []
@@ -167,6 +199,17 @@ def verdict_words(verdicts: Sequence[Mapping[str, Any]], model: str, curve: str)
         level = f" at {entry['level']}" if entry["level"] else ""
         words.append(f"{'average' if entry['task'] == 'macro' else entry['task']}: {entry['verdict']}{level}")
     return "; ".join(words)
+
+
+def set_sizes(snapshot: Path, model: str) -> dict[str, tuple[float, float]]:
+    """Variant to its set size and that at chance, averaged over the tasks on which dense is above chance."""
+    rows = pq.read_table(snapshot / "rows.parquet").to_pylist()
+    found = {}
+    for one in macro_averages([row for row in rows if row["model"] == model]):
+        value, chance = one.average("set_size").value, one.average("set_size_chance").value
+        if value is not None and chance is not None:
+            found[one.variant] = (value, chance)
+    return found
 
 
 def main() -> None:
@@ -182,13 +225,14 @@ def main() -> None:
     found = records(config, args.out, measuring=not args.table_only)
     verdicts = json.loads((args.snapshot / "verdicts.json").read_text(encoding="utf-8"))
     model = config.models[0]
+    averages = set_sizes(args.snapshot, model)
     head = (
         f"{model}; {args.snapshot.name}. Perplexity as a multiple of the dense model's "
         f"({next(record['perplexity'] for record in found if record['name'] == 'dense'):.2f}).\n\n"
-        "| curve | perplexity of dense | doubles at | fitted transition | published | verdict on set size |\n"
-        "|---|---|--:|--:|--:|---|\n"
+        "| curve | perplexity of dense | doubles at | fitted transition | published | half lost at | verdict |\n"
+        "|---|---|--:|--:|--:|--:|---|\n"
     )
-    write_between(DOCUMENT, START, END, head + "\n".join(curve_rows(found, verdicts, model)))
+    write_between(DOCUMENT, START, END, head + "\n".join(curve_rows(found, verdicts, averages, model)))
 
 
 if __name__ == "__main__":

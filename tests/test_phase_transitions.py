@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.phase_transitions import curve_rows, doubling, transition
+from scripts.phase_transitions import curve_rows, doubling, half_lost, transition
 
 DOSE = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 
@@ -53,12 +53,26 @@ def test_doubling_counts_for_good_only() -> None:
     assert doubling(DOSE[:3], np.array([10.0, 30.0, 12.0])) is None
 
 
+def test_half_is_lost_between_two_levels_and_for_good() -> None:
+    dose = np.array([0.0, 0.2, 0.4, 0.6])
+    assert half_lost(dose, np.array([3.0, 3.1, 3.2, 3.4]), 3.6) == pytest.approx(0.5)
+    assert half_lost(dose, np.array([3.0, 3.4, 3.1, 3.4]), 3.6) == pytest.approx(0.4 + 0.2 * 2 / 3)
+    assert half_lost(dose, np.array([3.0, 3.4, 3.1, 3.2]), 3.6) is None
+    assert half_lost(dose, np.array([3.7, 3.4, 3.1, 3.2]), 3.6) is None  # nothing to lose
+
+
 def test_table_lines_name_levels_and_verdicts() -> None:
-    found = [{"name": "dense", "perplexity": 20.0}, {"name": "magnitude-s60", "perplexity": 200.0}]
-    found += [{"name": "rtn-w4", "perplexity": 22.0}, {"name": "magnitude-s20", "perplexity": 21.0}]
-    found.append({"name": "wanda-s50@seed1", "perplexity": 30.0})
-    verdict = {"model": "m", "metric": "set_size", "method": "magnitude", "task": "macro", "verdict": "threshold"}
-    (sparse, bits) = curve_rows(found, [{**verdict, "level": "magnitude-s60"}], "m")
-    assert sparse.startswith("| `magnitude` | s20 1.05, s60 10.00 |")
+    names = ["dense", "magnitude-s60", "rtn-w4", "magnitude-s20", "rtn-w3", "rtn-w8", "magnitude-s40"]
+    values = [20.0, 200.0, 22.0, 21.0, 30.0, 20.0, 40.0]
+    found = [{"name": name, "perplexity": value} for name, value in zip(names, values, strict=True)]
+    found += [{"name": "wanda-s50@seed1", "perplexity": 30.0}, {"name": "wanda-s50", "perplexity": 30.0}]
+    verdict = {"model": "m", "metric": "set_size", "family": "sparsity", "method": "magnitude", "task": "macro"}
+    verdict |= {"verdict": "threshold", "level": "magnitude-s60"}
+    other = verdict | {"family": "N:M", "verdict": "gradual"}  # another curve of the same method
+    sizes = {"dense": 3.0, "magnitude-s20": 3.0, "magnitude-s40": 3.2, "magnitude-s60": 3.6, "rtn-w8": 3.0}
+    averages = {name: (size, 3.6) for name, size in sizes.items()}
+    (sparse, bits) = curve_rows(found, [other, verdict], averages, "m")
+    assert sparse.startswith("| `magnitude` | s20 1.05, s40 2.00, s60 10.00 | 40 % | – | 55 to 65 % | 45 % |")
     assert "average: threshold at magnitude-s60" in sparse
-    assert bits.startswith("| `rtn` | w4 1.10 | – | – | below 3 bits | – |")
+    assert "gradual" not in sparse
+    assert bits == "| `rtn` | w8 1.00, w4 1.10, w3 1.50 | – | – | below 3 bits | – | – |"
