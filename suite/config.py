@@ -90,6 +90,11 @@ class RunConfig:
                 del content[key]
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def cell_count(self) -> int:
+        """How many cells it asks for."""
+        return len(self.tasks) * (len(self.models) * len(self.variants) + len(self.ready_made))
+
     def to_yaml(self) -> str:
         """The configuration with every default written out."""
         text: str = yaml.safe_dump(json.loads(json.dumps(asdict(self))), sort_keys=False, allow_unicode=True)

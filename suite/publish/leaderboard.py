@@ -22,6 +22,7 @@ def leaderboard_texts(
     standings: Standings | None = None,
     assessed: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
     seeds: Sequence[Mapping[str, object]] = (),
+    unfinished: str = "",
 ) -> dict[str, bytes]:
     """The text files of a leaderboard by name: LEADERBOARD.md, rows.csv and, where there are standings, their CSVs.
 
@@ -32,6 +33,7 @@ def leaderboard_texts(
         standings: groups and pairs of equal size, from the computation of the rows.
         assessed: contents of the verdict files by name.
         seeds: spread over seeds of the sample text.
+        unfinished: what is said where cells of the configuration are missing.
     """
     texts = {"rows.csv": csv_bytes(rows)}
     if standings is not None:
@@ -40,5 +42,7 @@ def leaderboard_texts(
             ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
         ):
             texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
-    page = leaderboard_page(rows, pictures, failures, standings=standings, assessed=assessed, seeds=seeds)
+    page = leaderboard_page(
+        rows, pictures, failures, standings=standings, assessed=assessed, seeds=seeds, unfinished=unfinished
+    )
     return texts | {"LEADERBOARD.md": page.encode("utf-8", errors="replace")}

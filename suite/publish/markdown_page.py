@@ -33,6 +33,7 @@ def leaderboard_page(
     standings: Standings | None = None,
     assessed: Mapping[str, Sequence[Row]] | None = None,
     seeds: Sequence[Row] = (),
+    unfinished: str = "",
 ) -> str:
     """The text of LEADERBOARD.md.
 
@@ -43,12 +44,15 @@ def leaderboard_page(
         standings: groups and pairs of equal size; left out where there are none.
         assessed: contents of the verdict files by name; left out where there are none.
         seeds: spread over seeds of the sample text; left out where there are none.
+        unfinished: what is said where cells of the configuration are missing.
     """
     parts = [
         "# Leaderboard: does a compressed model still know when it may be wrong?",
         HOW_TO_READ,
         _protocol(rows),
     ]
+    if unfinished:
+        parts.append(_bold_start(unfinished))
     sentences = published_highlights(rows)
     if sentences:
         parts += [

@@ -68,6 +68,7 @@ def leaderboard_html(
     verdicts: Sequence[Mapping[str, Any]] | None = None,
     *,
     seeds: Sequence[Row] = (),
+    unfinished: str = "",
 ) -> bytes:
     """The page, UTF-8; the same input gives the same bytes.
 
@@ -77,6 +78,7 @@ def leaderboard_html(
         standings: groups and pairs of equal size.
         verdicts: of `verdicts.json`, where there are any.
         seeds: spread over seeds of the sample text, where there are any.
+        unfinished: what is said where cells of the configuration are missing.
     """
     folder = files("suite.publish")
     style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -101,6 +103,7 @@ def leaderboard_html(
         "<details><summary>How to read this</summary>",
         f"<p>{html.escape(HOW_TO_READ.replace('*', '').replace('`', ''))}</p></details>",
         f'<p class="quiet">{html.escape(_protocol(rows))} {html.escape(MARGINAL)}</p>',
+        *([f"<p><strong>{html.escape(unfinished)}</strong></p>"] if unfinished else []),
         *_highlights(rows),
         *_controls(rows, data),
         *_board(),

@@ -33,6 +33,7 @@ from suite.publish.order import in_order
 from suite.publish.page import leaderboard_html
 from suite.publish.records import parquet_bytes
 from suite.publish.standings import Collected, Standings, standings
+from suite.publish.unfinished import unfinished
 from suite.verdicts.assess import FILES, Assessment, judge_cells
 
 TAKEN = ("config.yaml", "environment.json")
@@ -48,6 +49,7 @@ class Computed:
         standings: groups and pairs of equal size.
         assessment: verdicts of every curve, decoupling of every variant, size comparisons.
         assessed: the same as contents of the verdict files by name, as published.
+        unfinished: what is said where the configuration asks for more cells; else empty.
     """
 
     cells: list[Cell]
@@ -56,6 +58,7 @@ class Computed:
     failures: list[dict[str, Any]]
     assessment: Assessment
     assessed: dict[str, list[Any]]
+    unfinished: str = ""
 
     def pictures(self, rows: Sequence[Mapping[str, object]], *, draw: bool = True) -> list[Picture]:
         """Every figure; with `draw` false their names and captions alone."""
@@ -75,14 +78,16 @@ def compute(folder: Path, config: RunConfig | None) -> Computed:
     cells = load_cells([folder])
     collected = Collected()
     measured, assessment = judge_cells(cells, config, observe=collected)
+    failures = read_failures(folder)
     ordered = in_order([rounded(one.row) for one in measured])
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],
         standings=standings(ordered, collected),
-        failures=read_failures(folder),
+        failures=failures,
         assessment=assessment,
         assessed=assessment.files(),
+        unfinished=unfinished(config, cells, failures),
     )
 
 
@@ -104,10 +109,21 @@ def snapshot_texts(
     said = computed.assessed if assessed is None else assessed
     seeds = seed_spread(rows, computed.cells)
     texts = leaderboard_texts(
-        rows, pictures, failures=computed.failures, standings=computed.standings, assessed=said, seeds=seeds
+        rows,
+        pictures,
+        failures=computed.failures,
+        standings=computed.standings,
+        assessed=said,
+        seeds=seeds,
+        unfinished=computed.unfinished,
     )
     texts["index.html"] = leaderboard_html(
-        rows, computed.cells, computed.standings, said[FILES["verdicts"]], seeds=seeds
+        rows,
+        computed.cells,
+        computed.standings,
+        said[FILES["verdicts"]],
+        seeds=seeds,
+        unfinished=computed.unfinished,
     )
     return texts | {name: json_bytes(content) for name, content in said.items()}
 
