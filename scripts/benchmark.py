@@ -33,6 +33,11 @@ from suite.score.cells import Sheet, make_sheet, score
 from tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.compression_speed import END, START  # noqa: E402
+from scripts.markers import kept_block  # noqa: E402
+
 LM_EVAL = "lm-eval[hf]==0.4.13"
 PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
 MODEL = "smollm2-135m"
@@ -236,13 +241,6 @@ def memory() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def compression(document: Path) -> str:
-    """The table of scripts/compression_speed.py, as it stands; that script writes it anew."""
-    start, end = "<!-- compression -->", "<!-- /compression -->"
-    text = document.read_text(encoding="utf-8") if document.is_file() else ""
-    return f"{start}{text.partition(start)[2].partition(end)[0] or chr(10)}{end}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scoring speed beside lm-eval's.")
     parser.add_argument("--repeats", type=int, default=5)
@@ -294,7 +292,7 @@ def main() -> None:
             body=spread(bodies, 0),
             cores=os.cpu_count(),
             memory=memory(),
-            compression=compression(args.out),
+            compression=kept_block(args.out, START, END),
         ),
         encoding="utf-8",
     )

@@ -15,6 +15,13 @@ def write_between(document: Path, start: str, end: str, text: str) -> None:
     document.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
+def kept_block(document: Path, start: str, end: str) -> str:
+    """What stands between two markers, with them; an empty line where there is no such document or place yet."""
+    whole = document.read_text(encoding="utf-8") if document.is_file() else ""
+    inside = whole.partition(start)[2].partition(end)[0]
+    return f"{start}{inside or chr(10)}{end}"
+
+
 def check_markers(document: Path, start: str, end: str) -> None:
     """Raise SystemExit where a marker is missing: before hours of work, not after."""
     _around(document, start, end)

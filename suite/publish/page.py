@@ -25,7 +25,7 @@ from suite.publish.seed_sections import HEADER, MEANING, seed_line
 from suite.publish.seed_sections import TITLE as SEEDS
 from suite.publish.standings import Standings
 from suite.publish.standings_tables import GROUP_RULE, PAIR_RULE, change_words, group_lines
-from suite.variant import curve_title
+from suite.verdicts.curves import record_title
 
 TITLE = "Does a compressed model still know when it may be wrong?"
 SHOWN_PAIRS = 200
@@ -275,7 +275,7 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]] | None) -> list[str]:
     body = [
         [
             one_line(text(verdict, "model")),
-            one_line(curve_title(text(verdict, "family"), text(verdict, "method"))),
+            one_line(record_title(verdict)),
             *(one_line(text(verdict, key)) or "–" for key in keys[2:]),
             f"{fixed(number(verdict, 'jump'), 3, signed=True)} "
             f"{interval(number(verdict, 'jump_low'), number(verdict, 'jump_high'), 3, signed=True)}".strip(),

@@ -12,8 +12,7 @@ from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline,
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Curve, level_label
-from suite.variant import curve_title
-from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.curves import MACRO, PRIMARY, task_title
 from suite.verdicts.decoupling import ACCURACY_MARGIN
 from suite.verdicts.verdict import Verdict
 
@@ -79,10 +78,8 @@ def _collapse_panel(axes: Axes, verdict: Verdict, *, first: bool) -> None:
     axes.plot(place, curve.values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.6)
     if curve.chance is not None:
         axes.axhline(curve.chance, color=QUIET, linewidth=1.0, linestyle=(0, (1, 2)))
-    task = "average of tasks" if verdict.place.task == MACRO else one_line(verdict.place.task)
-    axes.set_title(
-        shorter(f"{curve_title(verdict.place.family, verdict.place.method)}, {task}", 34), fontweight="bold", pad=7
-    )
+    task = one_line(task_title(verdict.place.task))
+    axes.set_title(shorter(f"{verdict.place.title}, {task}", 34), fontweight="bold", pad=7)
     said = finding.verdict
     if finding.level is not None:
         said += f" at {level_label(curve.names[finding.level])}"
@@ -137,7 +134,7 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
         (one for one in verdicts if one.curve is not None),
         key=lambda one: Curve(one.place.family, one.place.method).key,
     )
-    titles = [curve_title(one.place.family, one.place.method) for one in rows]
+    titles = [one.place.title for one in rows]
     most = max(len(one.curve.names) - 1 for one in rows if one.curve)
     cell, left, top = 0.46, 2.9, 1.0
     width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.75

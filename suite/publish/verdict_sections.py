@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from suite.publish.fields import Row, number, text
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, fixed, interval, parameters
-from suite.variant import curve_title
 from suite.verdicts.assess import FILES
-from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 
 NAMED = 12
 """So many parts of tasks are named; the rest is counted."""
@@ -57,8 +56,8 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
     body = [
         [
             escape(text(one, "model")),
-            escape(_title(one)),
-            escape(_task(one)),
+            escape(record_title(one)),
+            escape(task_title(text(one, "task"))),
             f"**{text(one, 'verdict')}**" if text(one, "verdict") == "threshold" else text(one, "verdict"),
             _level(one),
             f"{fixed(number(one, 'jump'), 2, signed=True)} "
@@ -90,12 +89,12 @@ def _unjudged(verdicts: Sequence[Row]) -> list[str]:
     lines = []
     for model in dict.fromkeys(text(one, "model") for one in verdicts):
         mine = [one for one in verdicts if text(one, "model") == model]
-        spent = dict.fromkeys(_task(one) for one in mine if text(one, "verdict") == "saturated")
+        spent = dict.fromkeys(task_title(text(one, "task")) for one in mine if text(one, "verdict") == "saturated")
         said = [f"*saturated* on {', '.join(map(escape, spent))}"] if spent else []
         reasons: dict[str, dict[str, None]] = {}
         for one in mine:
             if text(one, "verdict") != "saturated":
-                reasons.setdefault(_reason(one), {})[_title(one)] = None
+                reasons.setdefault(_reason(one), {})[record_title(one)] = None
         said += [f"{'; '.join(map(escape, titles))} ({escape(reason)})" for reason, titles in reasons.items()]
         lines.append(f"- {escape(model)}: {'. '.join(said)}")
     return ["Curves without a row, and why:", "\n".join(lines)] if lines else []
@@ -104,14 +103,6 @@ def _unjudged(verdicts: Sequence[Row]) -> list[str]:
 def _reason(one: Row) -> str:
     notes = one.get("notes")
     return str(notes[0]) if isinstance(notes, list | tuple) and notes else "verdicts.json says why"
-
-
-def _task(one: Row) -> str:
-    return "average of tasks" if text(one, "task") == MACRO else text(one, "task")
-
-
-def _title(one: Row) -> str:
-    return curve_title(text(one, "family"), text(one, "method"))
 
 
 def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
@@ -130,7 +121,7 @@ def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
     body = [
         [
             escape(text(one, "model")),
-            escape(_title(one)),
+            escape(record_title(one)),
             escape(text(one, "task")),
             escape(text(one, "slice")),
             f"{text(one, 'verdict')} {_level(one)}",
@@ -219,7 +210,7 @@ def _scale(records: Sequence[Row]) -> list[str]:
             [
                 escape(text(one, "group")) + (" (confounded)" if one["confounded"] else ""),
                 code(text(one, "variant")),
-                "average of tasks" if text(one, "task") == MACRO else escape(text(one, "task")),
+                escape(task_title(text(one, "task"))),
                 ", ".join(f"{parameters(number(m, 'params_b'))}: {fixed(number(m, 'value'), 2)}" for m in models),
                 _estimate(one, "slope", 3) if number(one, "slope") is not None else MISSING,
             ]

@@ -12,9 +12,9 @@ from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings, settings_of
-from suite.variant import curve_title, is_repeat, parse_variant
+from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import KEPT, MACRO, PRIMARY
+from suite.verdicts.curves import KEPT, MACRO, PRIMARY, record_title
 from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.scale import find_scale
 from suite.verdicts.slices import SliceVerdict, find_slice_verdicts
@@ -143,8 +143,7 @@ def _planned_methods(config: RunConfig | None) -> int:
 
 
 def _said(record: Mapping[str, object]) -> str:
-    title = curve_title(str(record["family"]), str(record["method"]))
-    where = f"{record['model']} {title} on {record['task']}: {record['verdict']}"
+    where = f"{record['model']} {record_title(record)} on {record['task']}: {record['verdict']}"
     if record["level"] is not None:
         where += f" at {record['level']}"
         if (record["level_low"], record["level_high"]) != (record["level"], record["level"]):

@@ -14,7 +14,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import subset
-from suite.variant import parse_variant
+from suite.variant import curve_title, parse_variant
 from suite.verdicts.collapse import Curve
 
 Floats = NDArray[np.float64]
@@ -76,6 +76,21 @@ class Place:
     method: str
     task: str
     setting: tuple[str, str, int] | tuple[()] = ()
+
+    @property
+    def title(self) -> str:
+        """The curve for readers."""
+        return curve_title(self.family, self.method)
+
+
+def record_title(record: Mapping[str, object]) -> str:
+    """The curve of a published verdict for readers."""
+    return curve_title(str(record["family"]), str(record["method"]))
+
+
+def task_title(task: str) -> str:
+    """A verdict's task for readers: an average over tasks is said in words."""
+    return "average of tasks" if task == MACRO else task
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from suite.metrics.rows import Measured
 from suite.metrics.sample import Settings
 from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
 from suite.prompt_name import original_of, parse_prompt
-from suite.variant import curve_title
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
-from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels
+from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels, record_title
 from suite.verdicts.verdict import LEAST_SIMULATIONS, VERDICT_KEYS, Verdict, agree
 
 SLICE_VERDICT_KEYS = (
@@ -199,8 +198,7 @@ def slice_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
         return [*lines, "  no part with a curve: no slices, and too few items for an edge"]
     for record in records:
         if record["verdict"] in ("threshold", "gradual"):
-            title = curve_title(str(record["family"]), str(record["method"]))
-            where = f"{record['model']} {title} on {record['task']}, {record['slice']}"
+            where = f"{record['model']} {record_title(record)} on {record['task']}, {record['slice']}"
             lines.append(f"  {where} ({record['n']} items): {record['verdict']} at {record['level']}")
     counts = Counter(str(record["verdict"]) for record in records)
     others = [f"{counts[kind]} {kind}" for kind in ("none", "saturated", "undetermined")]
