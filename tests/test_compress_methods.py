@@ -321,6 +321,13 @@ def test_awq_runs_without_an_accelerator_because_pinning_is_skipped(
         made(load(), "awq-w4", tokens)
 
 
+def test_what_the_library_says_of_threads_is_no_note_on_a_model(
+    load: Load, tokens: SampleTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    assert made(load(), "gptq-w4", tokens).notes == []
+
+
 # structure
 
 

@@ -60,7 +60,11 @@ def collapse_figure(model: str, verdicts: Sequence[Verdict]) -> Figure:
         if column == 0:
             axes.set_ylabel("set size (options)")
     headline(figure, "Where uncertainty breaks, and what smooth curves would say", shorter(one_line(model), 70))
-    footnote(figure, "Bars: 95 % intervals. Thin lines: best fits of smooth rivals. Dotted: value at chance.")
+    footnote(
+        figure,
+        "Bars: 95 % intervals. Thin lines: best fits of smooth rivals, to steps between levels: all levels share their "
+        "items,\nso steps are known better than heights, and a fit may lie above or below all points. Dotted: chance.",
+    )
     return figure
 
 
