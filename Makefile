@@ -6,10 +6,11 @@ PY := .venv/bin/python
 SUITE := .venv/bin/suite
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector clean distclean
+.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
+	reproduce-three-llms reproduce-paper clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the pinned packages (PYTHON=python3.11 names an interpreter)
 	@PYTHON='$(PYTHON)' sh scripts/setup_env.sh
@@ -42,8 +43,7 @@ verify: setup ## recompute every committed snapshot under results/ and compare
 	[ $$found = 1 ] || echo "verify: no snapshots under results/ yet, nothing to do"; \
 	exit $$status
 
-benchmark: setup
-	@[ -f scripts/benchmark.py ] || { echo "benchmark: scripts/benchmark.py is not part of this version" >&2; exit 1; }
+benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md
 	$(PY) scripts/benchmark.py
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
@@ -51,6 +51,10 @@ reproduce-published: setup ## compare with the published tables of arXiv 2401.12
 
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) scripts/validate_detector.py
+
+reproduce-three-llms: setup ## the run behind results/three-llms (half a day and more on two cores; resumes)
+	$(PY) scripts/get_models.py models
+	$(SUITE) run configs/three-llms.yaml --out runs/three-llms
 
 reproduce-paper: setup ## the 12-model run of configs/paper.yaml (needs accelerators and days; see 'suite run --dry-run')
 	$(SUITE) run configs/paper.yaml --out runs/paper

@@ -25,8 +25,8 @@ import suite
 from suite.doctor import EMBEDDED
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark", "reproduce-paper"]
-TARGETS += ["reproduce-published", "validate-detector", "clean", "distclean", "help"]
+TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark", "clean"]
+TARGETS += ["distclean", "reproduce-three-llms", "reproduce-paper", "reproduce-published", "validate-detector", "help"]
 
 
 def text(name: str) -> str:

