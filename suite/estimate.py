@@ -34,8 +34,9 @@ HEADROOM = 1.25
 DISCORDANT = 0.2
 """Share of items whose answer flips under compression, for the smallest change of accuracy."""
 
-SET_SIZE_SD = 2.0
-"""Standard deviation of the paired change of set size an item, averaged over splits: 0.10 at 400 items, measured."""
+SET_SIZE_SD = 2 / 3
+"""Standard deviation of the paired change of set size an item, averaged over splits, for each option beyond the first:
+measured at four options (2.0, which is 0.10 on the mean of 400 items) and at two (0.7)."""
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
@@ -113,7 +114,8 @@ class Estimate:
         if self.detectable:
             lines.append(
                 f"  2.8 standard errors at level 0.05 before any adjustment for the number of curves; accuracy: "
-                f"sqrt({DISCORDANT:g} / n), {DISCORDANT:.0%} of answers flipping; set size: {SET_SIZE_SD:g} / sqrt(n)"
+                f"sqrt({DISCORDANT:g} / n), {DISCORDANT:.0%} of answers flipping; "
+                f"set size: {SET_SIZE_SD:.2f} x (options - 1) / sqrt(n)"
             )
         return lines + [f"remark: {remark}" for remark in self.remarks]
 
@@ -139,37 +141,41 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     cells = []
     for label, params in models.values():
         for variant in config.variants:
-            for name, scoring, items, tokens in asked:
-                whole = f"{label}/{name}/{variant}"
+            for one in asked:
+                whole = f"{label}/{one.name}/{variant}"
                 if only is not None and not any(
-                    fnmatch.fnmatchcase(part, only) for part in (whole, label, name, variant)
+                    fnmatch.fnmatchcase(part, only) for part in (whole, label, one.name, variant)
                 ):
                     continue
                 gigabytes = None if params is None else params * width * HEADROOM / 1e9
-                flops = None if params is None or tokens is None else 2 * params * tokens
-                cells.append(CellEstimate(whole, scoring, items, tokens, gigabytes, flops))
+                flops = None if params is None or one.tokens is None else 2 * params * one.tokens
+                cells.append(CellEstimate(whole, one.scoring, one.items, one.tokens, gigabytes, flops))
     if not cells:
         raise SuiteError(f"--only {only!r} matches no cell; they are named model/task/variant")
-    counts = {name: items for name, _, items, _ in asked if items}
-    return Estimate(tuple(cells), tuple(dict.fromkeys(remarks)), tuple(_detectable(counts)))
+    return Estimate(tuple(cells), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)))
 
 
-def smallest_changes(n: int) -> tuple[float, float]:
+def smallest_changes(n: int, options: float) -> tuple[float, float]:
     """The smallest true changes of accuracy and set size that n paired items show in 80 of 100 runs.
 
-    >>> [round(value, 3) for value in smallest_changes(400)]
+    Args:
+        options: of an item, on average. Set sizes spread in proportion to the options beyond the first.
+
+    >>> [round(value, 3) for value in smallest_changes(400, 4)]
     [0.063, 0.28]
     """
-    return minimum_detectable(math.sqrt(DISCORDANT / n)), minimum_detectable(SET_SIZE_SD / math.sqrt(n))
+    spread = SET_SIZE_SD * (options - 1)
+    return minimum_detectable(math.sqrt(DISCORDANT / n)), minimum_detectable(spread / math.sqrt(n))
 
 
-def _detectable(counts: Mapping[str, int]) -> list[tuple[str, int, float, float]]:
-    found = [(name, n, *smallest_changes(n)) for name, n in counts.items()]
+def _detectable(asked: Sequence[_Asked]) -> list[tuple[str, int, float, float]]:
+    known = {one.name: (one.items, one.options) for one in asked if one.items}
+    found = [(name, n, *smallest_changes(n, options)) for name, (n, options) in known.items()]
     if len(found) > 1:
         # the mean over tasks: variances add up, and are divided by the number of tasks squared
         accuracy = math.hypot(*(line[2] for line in found)) / len(found)
         size = math.hypot(*(line[3] for line in found)) / len(found)
-        found.append(("average over tasks", sum(counts.values()), accuracy, size))
+        found.append(("average over tasks", sum(n for n, _ in known.values()), accuracy, size))
     return found
 
 
@@ -201,8 +207,18 @@ def _counted(folder: Path) -> float | None:
     return float(total) or None
 
 
-def _task(choice: TaskChoice, remarks: list[str]) -> tuple[str, str, int | None, float | None]:
-    """Name, read-out, items and tokens of a task; what its data would say is unknown where the data is not here."""
+@dataclass(frozen=True)
+class _Asked:
+    """A task of the run: items and tokens are None where its data is not here; options are the mean over items."""
+
+    name: str
+    scoring: str
+    items: int | None
+    tokens: float | None
+    options: float
+
+
+def _task(choice: TaskChoice, remarks: list[str]) -> _Asked:
     task = get_task(choice.name)
     try:
         sheet = make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
@@ -210,9 +226,11 @@ def _task(choice: TaskChoice, remarks: list[str]) -> tuple[str, str, int | None,
         if Path(choice.name).suffix or choice.scoring or choice.prompt or choice.shots:
             raise
         remarks.append(f"task {choice.name}: {error}")
-        return task.name, task.scoring, choice.limit, None
+        ends = [int(count) for count in task.options.split("-")]
+        return _Asked(task.name, task.scoring, choice.limit, None, sum(ends) / len(ends))
     characters = sum(len(text.context) + sum(map(len, text.continuations)) for text in sheet.rendered)
-    return task.name, sheet.scoring, len(sheet.questions), characters / CHARACTERS
+    options = sum(len(question.choices) for question in sheet.questions) / len(sheet.questions)
+    return _Asked(task.name, sheet.scoring, len(sheet.questions), characters / CHARACTERS, options)
 
 
 def measured_gflops(dtype: str, speeds: Mapping[str, float]) -> float | None:

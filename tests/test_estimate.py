@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_checkpoint_is_counted(tiny_models: dict[str, Path], quiz: str) -> Non
 
 def test_the_smallest_change_is_found_in_80_of_100_runs() -> None:
     n, random = 400, np.random.default_rng(0)
-    accuracy, size = smallest_changes(n)
+    accuracy, size = smallest_changes(n, 4)
     # flips: 20 % of items, those to wrong more frequent by the change
     wrong, right = (0.2 + accuracy) / 2, (0.2 - accuracy) / 2
     draws = random.choice([-1, 1, 0], size=(2000, n), p=[wrong, right, 1 - wrong - right])
@@ -104,6 +105,21 @@ def test_the_smallest_change_is_found_in_80_of_100_runs() -> None:
     draws = random.normal(size, 2.0, size=(2000, n))
     z = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / math.sqrt(n))
     assert (np.abs(z) > 1.96).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_fewer_options_leave_smaller_changes_to_be_seen(tmp_path: Path) -> None:
+    """Spread at two options a third of that at four, as paired changes on such tasks have it."""
+    for options in (2, 4):
+        item = {"question": "Which?", "choices": list("abcd"[:options]), "answer_index": 0}
+        lines = [json.dumps(item | {"id": row}) for row in range(100)]
+        (tmp_path / f"of{options}.jsonl").write_text("\n".join(lines))
+    tasks = tuple(TaskChoice(str(tmp_path / f"of{options}.jsonl")) for options in (2, 4))
+    two, four, average = estimate(RunConfig(("org/a-1b",), tasks, ("dense",))).detectable
+    assert (two[0], four[0], average[1]) == ("of2", "of4", 200)
+    assert two[2] == four[2]
+    assert two[3] == pytest.approx(four[3] / 3)
+    assert four[3] == pytest.approx(0.56, abs=0.01)
+    assert average[3] == pytest.approx(math.hypot(two[3], four[3]) / 2)
 
 
 def test_only_and_the_speed(quiz: str) -> None:
