@@ -1,9 +1,9 @@
-"""Put the summary of results/embedded into README.md, between its markers.
+"""Put part of the summary of results/three-llms into README.md, between its markers.
 
     .venv/bin/python scripts/readme_results.py
 
-The numbers are those of results/embedded/LEADERBOARD.md, which `suite leaderboard results/embedded` makes from its
-cells.
+The numbers are those of results/three-llms/LEADERBOARD.md, which `suite leaderboard results/three-llms` makes from its
+cells. Which variants are shown was chosen before there were any.
 """
 
 from __future__ import annotations
@@ -17,38 +17,42 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.markers import write_between  # noqa: E402
 
-BOARD = ROOT / "results" / "embedded" / "LEADERBOARD.md"
-COLUMNS = ("variant", "bits", "accuracy", "set size", "dense threshold reused", "ECE after T")
+BOARD = ROOT / "results" / "three-llms" / "LEADERBOARD.md"
+README = ROOT / "README.md"
+COLUMNS = ("model", "variant", "bits", "accuracy", "set size", "dense threshold reused")
+VARIANTS = ("dense", "rtn-w4", "gptq-w4", "rtn-w3", "gptq-w3", "magnitude-s50", "sparsegpt-s50", "depth-s20")
 START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
 
 
-def summary(board: str) -> str:
-    """Some columns of the leaderboard's first table."""
+def summary(board: str, variants: tuple[str, ...] = VARIANTS) -> str:
+    """Some columns and lines of the leaderboard's first table; a model is named once.
+
+    Raises:
+        SystemExit: the leaderboard lacks one of the variants.
+    """
     section = board.split("## Summary", 1)[1]
     lines = [line for line in section.split("\n## ", 1)[0].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     wanted = [cells[0].index(name) for name in COLUMNS]
-    return "\n".join("| " + " | ".join(row[index] for index in wanted) + " |" for row in cells)
-
-
-def tasks(board: str) -> str:
-    """Which tasks went into the averages, as the leaderboard says it."""
-    section = board.split("## Summary", 1)[1]
-    line = next(line for line in section.splitlines() if line.startswith("- "))
-    return line[2:].partition(": ")[2]
+    header, rule, *body = [[row[index] for index in wanted] for row in cells]
+    chosen = [row for row in body if row[1].strip("`") in variants]
+    if missing := set(variants) - {row[1].strip("`") for row in chosen}:
+        raise SystemExit(f"{BOARD}: its summary has no {', '.join(sorted(missing))}")
+    models = [row[0] for row in chosen]
+    named = [["" if place and models[place - 1] == row[0] else row[0], *row[1:]] for place, row in enumerate(chosen)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *named))
 
 
 def main() -> None:
-    board = BOARD.read_text(encoding="utf-8")
-    readme = ROOT / "README.md"
+    """Write the block."""
     block = (
-        f"{summary(board)}\n\nAverages over tasks ({tasks(board)}) with 95 % intervals; "
-        "the whole table, every task and every flag: "
-        "[results/embedded/LEADERBOARD.md](results/embedded/LEADERBOARD.md).\n\n"
-        "![Accuracy and conformal set size as weights are compressed]"
-        f"(results/embedded/figures/curves-smollm2-135m.png)"
+        f"{summary(BOARD.read_text(encoding='utf-8'))}\n\nAverages over four tasks with 95 % intervals. All "
+        "variants, every task, verdicts and flags: [results/three-llms/LEADERBOARD.md]"
+        "(results/three-llms/LEADERBOARD.md); what follows from them: [docs/findings.md](docs/findings.md).\n\n"
+        "![Loss of certainty by model, method and level, as a fraction of the way to chance]"
+        "(results/three-llms/figures/levels.png)"
     )
-    write_between(readme, START, END, block)
+    write_between(README, START, END, block)
 
 
 if __name__ == "__main__":
