@@ -24,9 +24,9 @@ from scripts.markers import check_markers, write_between  # noqa: E402
 from suite.publish.macro import Macro, macro_averages  # noqa: E402
 from suite.publish.markdown import code, escape, table  # noqa: E402
 from suite.publish.numerals import MISSING, fixed, interval, parameters  # noqa: E402
-from suite.publish.order import without_repeats  # noqa: E402
+from suite.publish.order import grouped, without_repeats  # noqa: E402
 from suite.variant import Variant, curve_title, is_repeat, parse_variant  # noqa: E402
-from suite.verdicts.curves import MACRO, PRIMARY  # noqa: E402
+from suite.verdicts.curves import MACRO, PRIMARY, record_title  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "findings.md"
 COUPLINGS = ("silent uncertainty loss", "silent accuracy loss", "coupled", "improved", "undetermined")
@@ -39,7 +39,7 @@ Record = Mapping[str, Any]
 def coupling_table(couplings: Sequence[Record]) -> str:
     """Verdicts on single tasks by model, and how often set size moved by more or less than accuracy explains."""
     body = []
-    for model, records in _by(couplings, "model").items():
+    for model, records in grouped(couplings, lambda one: str(one["model"])).items():
         counts = Counter(record["verdict"] for record in records)
         more = sum(record["excess_low"] is not None and record["excess_low"] > 0 for record in records)
         less = sum(record["excess_high"] is not None and record["excess_high"] < 0 for record in records)
@@ -110,7 +110,11 @@ def moved_table(averages: Sequence[Macro]) -> str:
 
 
 def size_table(scale: Sequence[Record]) -> str:
-    """By curve and model: the first level with a shown loss, and the first with half of the way to chance gone."""
+    """By curve and model: the first level with a shown loss, and the first with half of the way to chance gone.
+
+    A model that lacks a level which another one has gets no words on that curve: "never" would speak of what is not
+    there.
+    """
     losses: dict[tuple[str, str], dict[str, list[tuple[Variant, Record]]]] = {}
     sizes: dict[str, float] = {}
     for record in scale:
@@ -123,12 +127,13 @@ def size_table(scale: Sequence[Record]) -> str:
     models = sorted(sizes, key=lambda name: (sizes[name], name))
     body = []
     for (family, curve), by_model in losses.items():
+        levels = max(len(points) for points in by_model.values())
         cells = []
         for model in models:
             points = sorted(by_model.get(model, []), key=lambda point: point[0].severity)
             first = _first(points, lambda one: one["low"] is not None and one["low"] > 0)
             half = _first(points, lambda one: one["value"] >= 0.5)
-            cells += [first if points else MISSING, half if points else MISSING]
+            cells += [first, half] if len(points) == levels else [MISSING, MISSING]
         body.append([curve_title(family, curve), *cells])
     named = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
     return table(
@@ -168,38 +173,23 @@ def shape_table(verdicts: Sequence[Record]) -> str:
     """
     primary = [one for one in verdicts if one["metric"] == PRIMARY]
     body = []
-    for model, of_model in _by(primary, "model").items():
-        for (family, method), of_curve in _curves(of_model).items():
-            counts = Counter(one["verdict"] for one in of_curve if one["task"] != MACRO)
-            average = next((one for one in of_curve if one["task"] == MACRO), None)
-            if all(one["jump"] is None for one in of_curve):
-                continue
-            cells = [MISSING] * 3
-            if average is not None:
-                level = f" at {code(average['level'])}" if average["level"] else ""
-                cells = [
-                    f"{average['verdict']}{level}",
-                    f"{fixed(average['jump'], 2, signed=True)} "
-                    f"{interval(average['jump_low'], average['jump_high'], 2, signed=True)}".strip(),
-                    MISSING if average["jump_of_headroom"] is None else f"{100 * average['jump_of_headroom']:.0f} %",
-                ]
-            tasks = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
-            body.append([escape(model), curve_title(family, method), *cells, tasks])
+    for (model, title), of_curve in grouped(primary, lambda one: (str(one["model"]), record_title(one))).items():
+        counts = Counter(one["verdict"] for one in of_curve if one["task"] != MACRO)
+        average = next((one for one in of_curve if one["task"] == MACRO), None)
+        if all(one["jump"] is None for one in of_curve):
+            continue
+        cells = [MISSING] * 3
+        if average is not None:
+            level = f" at {code(average['level'])}" if average["level"] else ""
+            cells = [
+                f"{average['verdict']}{level}",
+                f"{fixed(average['jump'], 2, signed=True)} "
+                f"{interval(average['jump_low'], average['jump_high'], 2, signed=True)}".strip(),
+                MISSING if average["jump_of_headroom"] is None else f"{100 * average['jump_of_headroom']:.0f} %",
+            ]
+        tasks = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
+        body.append([escape(model), title, *cells, tasks])
     return table(["model", "curve", "average of tasks", "largest jump", "of headroom", "single tasks"], body, left=3)
-
-
-def _by(records: Sequence[Record], key: str) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record[key], []).append(record)
-    return found
-
-
-def _curves(verdicts: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    found: dict[tuple[str, str], list[Record]] = {}
-    for one in verdicts:
-        found.setdefault((one["family"], one["method"]), []).append(one)
-    return found
 
 
 def _first(points: Sequence[tuple[Variant, Record]], holds: Callable[[Record], bool]) -> str:

@@ -70,6 +70,12 @@ def test_a_loss_that_ends_before_the_last_level_is_none() -> None:
     assert body(size_table(records)) == [["rtn", "never", "never", "`rtn-w4`", "`rtn-w4`"]]
 
 
+def test_a_model_that_lacks_a_level_is_not_said_to_lose_nothing() -> None:
+    records = [scale_record("rtn-w4", 0.1, 0.7, slope=(0, 0, 0)), scale_record("rtn-w3", 0.7, 0.7, slope=(0, 0, 0))]
+    records[1]["models"].pop(0)
+    assert body(size_table(records)) == [["rtn", "–", "–", "`rtn-w4`", "`rtn-w4`"]]
+
+
 def test_slopes_are_counted_without_dense_repeats_tasks_and_families() -> None:
     said = slope_counts(SCALE)
     assert "Of 4 variants, inflation falls with size for 2 and rises for 2." in said

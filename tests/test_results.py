@@ -29,10 +29,23 @@ def test_cells_hold_no_benchmark_text(folder: Path) -> None:
 
 def test_the_front_page_shows_the_committed_numbers() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    board = (ROOT / "results" / "embedded" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    board = (ROOT / "results" / "three-llms" / "LEADERBOARD.md").read_text(encoding="utf-8")
     block = readme.partition("<!-- leaderboard -->")[2].partition("<!-- /leaderboard -->")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("| `")]
-    assert len(rows) == 9
-    for variant, *values in rows:
-        line = next(line for line in board.splitlines() if variant in line and line.startswith("| smollm2-135m"))
-        assert all(f"| {value} |" in line for value in values)
+    header, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("|")
+    ]
+    summary = board.partition("## Summary")[2].partition("\n## ")[0]
+    names, _, *lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in summary.splitlines() if line.startswith("|")
+    ]
+    published = [dict(zip(names, line, strict=True)) for line in lines]
+    models = list(dict.fromkeys(line["model"] for line in published))
+    assert [row[0] for row in rows if row[0]] == models
+    model = ""
+    for row in rows:
+        model = row[0] or model
+        shown = dict(zip(header, row, strict=True)) | {"model": model}
+        [line] = [line for line in published if (line["model"], line["variant"]) == (model, shown["variant"])]
+        assert shown.items() <= line.items()
+    assert len(rows) == 8 * len(models)
+    assert ("**Unfinished:**" in block) == ("**Unfinished:**" in board)
