@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,15 @@ def moved_table(averages: Sequence[Macro]) -> str:
     )
 
 
-def size_table(scale: Sequence[Record]) -> str:
+def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
     """By curve and model: the first level with a shown loss, and the first with half of the way to chance gone.
 
-    A model that lacks a level which another one has gets no words on that curve: "never" would speak of what is not
-    there.
+    Args:
+        scale: of scale.json, which has the levels that several models share.
+        variants: names of all variants of the snapshot. A model without a figure at one of the levels of a curve gets
+            no words on it: "never" would speak of levels that are not there.
     """
+    levels = Counter((one.family, one.curve) for one in map(parse_variant, set(variants)) if not is_repeat(one.name))
     losses: dict[tuple[str, str], dict[str, list[tuple[Variant, Record]]]] = {}
     sizes: dict[str, float] = {}
     for record in scale:
@@ -127,13 +130,12 @@ def size_table(scale: Sequence[Record]) -> str:
     models = sorted(sizes, key=lambda name: (sizes[name], name))
     body = []
     for (family, curve), by_model in losses.items():
-        levels = max(len(points) for points in by_model.values())
         cells = []
         for model in models:
             points = sorted(by_model.get(model, []), key=lambda point: point[0].severity)
             first = _first(points, lambda one: one["low"] is not None and one["low"] > 0)
             half = _first(points, lambda one: one["value"] >= 0.5)
-            cells += [first, half] if len(points) == levels else [MISSING, MISSING]
+            cells += [first, half] if len(points) == levels[family, curve] else [MISSING, MISSING]
         body.append([curve_title(family, curve), *cells])
     named = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
     return table(
@@ -239,7 +241,7 @@ def main() -> None:
         "couplings": coupling_table(couplings),
         "kept": kept_table(averages),
         "moved": moved_table(averages),
-        "size": size_table(scale),
+        "size": size_table(scale, [one.variant for one in averages]),
         "slopes": slope_counts(scale),
         "shapes": shape_table(verdicts),
     }

@@ -54,10 +54,11 @@ SCALE = [
     scale_record("rtn-w3", 0.9, 0.9, slope=(0.3, 0.2, 0.4), task="arc-easy"),
     scale_record("rtn-w3", 0.9, 0.9, slope=(0.3, 0.2, 0.4), group="a family"),
 ]
+VARIANTS = ("dense", "rtn-w8", "rtn-w6", "rtn-w4", "rtn-w2", "rtn-w2@seed1", "awq-w4")
 
 
 def test_losses_count_from_the_level_on_which_they_stay() -> None:
-    text = size_table(SCALE)
+    text = size_table(SCALE, VARIANTS)
     assert cells_of(text.splitlines()[0]) == [
         "curve",
         *("small (100M): loss shown from", "half lost from", "large (1B): loss shown from", "half lost from"),
@@ -67,13 +68,14 @@ def test_losses_count_from_the_level_on_which_they_stay() -> None:
 
 def test_a_loss_that_ends_before_the_last_level_is_none() -> None:
     records = [scale_record("rtn-w4", 0.7, 0.7, slope=(0, 0, 0)), scale_record("rtn-w3", 0.1, 0.7, slope=(0, 0, 0))]
-    assert body(size_table(records)) == [["rtn", "never", "never", "`rtn-w4`", "`rtn-w4`"]]
+    assert body(size_table(records, ("rtn-w4", "rtn-w3"))) == [["rtn", "never", "never", "`rtn-w4`", "`rtn-w4`"]]
 
 
 def test_a_model_that_lacks_a_level_is_not_said_to_lose_nothing() -> None:
     records = [scale_record("rtn-w4", 0.1, 0.7, slope=(0, 0, 0)), scale_record("rtn-w3", 0.7, 0.7, slope=(0, 0, 0))]
     records[1]["models"].pop(0)
-    assert body(size_table(records)) == [["rtn", "–", "–", "`rtn-w4`", "`rtn-w4`"]]
+    assert body(size_table(records, ("rtn-w4", "rtn-w3"))) == [["rtn", "–", "–", "`rtn-w4`", "`rtn-w4`"]]
+    assert body(size_table(records, ("rtn-w4", "rtn-w3", "rtn-w2"))) == [["rtn", *["–"] * 4]]
 
 
 def test_slopes_are_counted_without_dense_repeats_tasks_and_families() -> None:
