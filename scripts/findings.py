@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scripts.markers import check_markers, write_between  # noqa: E402
+from scripts.readme_results import VARIANTS  # noqa: E402
 from suite.publish.macro import Macro, macro_averages  # noqa: E402
 from suite.publish.markdown import code, escape, table  # noqa: E402
 from suite.publish.numerals import MISSING, fixed, interval, parameters  # noqa: E402
@@ -115,7 +116,7 @@ def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
     Args:
         scale: of scale.json, which has the levels that several models share.
         variants: names of all variants of the snapshot. A model without a figure at one of the levels of a curve gets
-            no words on it: "never" would speak of levels that are not there.
+            no words on it: "never" would speak of levels that are not there. Curves without any words are left out.
     """
     levels = Counter((one.family, one.curve) for one in map(parse_variant, set(variants)) if not is_repeat(one.name))
     losses: dict[tuple[str, str], dict[str, list[tuple[Variant, Record]]]] = {}
@@ -136,13 +137,39 @@ def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
             first = _first(points, lambda one: one["low"] is not None and one["low"] > 0)
             half = _first(points, lambda one: one["value"] >= 0.5)
             cells += [first, half] if len(points) == levels[family, curve] else [MISSING, MISSING]
-        body.append([curve_title(family, curve), *cells])
+        if set(cells) != {MISSING}:
+            body.append([curve_title(family, curve), *cells])
     named = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
     return table(
         ["curve", *(head for name in named for head in (f"{name}: loss shown from", "half lost from"))],
         body,
         left=1 + 2 * len(models),
     )
+
+
+def inflation_table(scale: Sequence[Record], variants: Sequence[str] = VARIANTS) -> str:
+    """Inflation of some variants, averaged over tasks, by model in rising size, and its slope on size."""
+    wanted = {
+        record["variant"]: record
+        for record in scale
+        if (record["task"], record["group"]) == (MACRO, "all") and record["variant"] != "dense"
+    }
+    sizes = {one["model"]: one["params_b"] for record in wanted.values() for one in record["models"]}
+    models = sorted(sizes, key=lambda name: (sizes[name], name))
+    body = []
+    for name in variants:
+        if name not in wanted:
+            continue
+        record = wanted[name]
+        values = {one["model"]: one for one in record["models"]}
+        cells = [_percent(values[model]) if model in values else MISSING for model in models]
+        slope = MISSING
+        if record["slope"] is not None:
+            ends = interval(record["slope_items_low"], record["slope_items_high"], 2, signed=True)
+            slope = f"{fixed(record['slope'], 2, signed=True)} {ends}".strip()
+        body.append([code(name), *cells, slope])
+    header = ["variant", *(f"{escape(model)} ({parameters(sizes[model])})" for model in models), "slope on size"]
+    return table(header, body)
 
 
 def slope_counts(scale: Sequence[Record]) -> str:
@@ -204,6 +231,11 @@ def _first(points: Sequence[tuple[Variant, Record]], holds: Callable[[Record], b
     return code(first) if first else "never"
 
 
+def _percent(one: Record) -> str:
+    ends = "" if one["low"] is None else f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]".replace("-", "−")
+    return f"{100 * one['value']:.0f} %".replace("-", "−") + ends
+
+
 def _above(one: Macro, key: str) -> bool:
     low = one.average(key).low
     return low is not None and low > 0
@@ -227,7 +259,7 @@ def main() -> None:
     args = parser.parse_args()
     places = {
         name: (f"<!-- {name} -->", f"<!-- /{name} -->")
-        for name in ("couplings", "kept", "moved", "size", "slopes", "shapes")
+        for name in ("couplings", "kept", "moved", "inflation", "slopes", "size", "shapes")
     }
     for start, end in places.values():
         check_markers(DOCUMENT, start, end)
@@ -241,6 +273,7 @@ def main() -> None:
         "couplings": coupling_table(couplings),
         "kept": kept_table(averages),
         "moved": moved_table(averages),
+        "inflation": inflation_table(scale),
         "size": size_table(scale, [one.variant for one in averages]),
         "slopes": slope_counts(scale),
         "shapes": shape_table(verdicts),

@@ -7,6 +7,7 @@ from typing import Any
 from scripts.findings import (
     accuracy_kept,
     coupling_table,
+    inflation_table,
     kept_table,
     moved_table,
     shape_table,
@@ -75,7 +76,19 @@ def test_a_model_that_lacks_a_level_is_not_said_to_lose_nothing() -> None:
     records = [scale_record("rtn-w4", 0.1, 0.7, slope=(0, 0, 0)), scale_record("rtn-w3", 0.7, 0.7, slope=(0, 0, 0))]
     records[1]["models"].pop(0)
     assert body(size_table(records, ("rtn-w4", "rtn-w3"))) == [["rtn", "–", "–", "`rtn-w4`", "`rtn-w4`"]]
-    assert body(size_table(records, ("rtn-w4", "rtn-w3", "rtn-w2"))) == [["rtn", *["–"] * 4]]
+    assert body(size_table(records, ("rtn-w4", "rtn-w3", "rtn-w2"))) == []
+
+
+def test_inflation_by_size_with_intervals() -> None:
+    alone = scale_record("rtn-w3", 0.5, -0.02, slope=(0.1, -0.3, 0.1))
+    alone["models"].pop(0)
+    text = inflation_table([*SCALE[::-1], alone], ("rtn-w8", "rtn-w3", "awq-w4", "rtn-w4"))
+    assert cells_of(text.splitlines()[0]) == ["variant", "small (100M)", "large (1B)", "slope on size"]
+    assert body(text) == [
+        ["`rtn-w8`", "20 % [10, 100]", "2 % [−8, 100]", "−0.10 [−0.30, +0.10]"],
+        ["`rtn-w3`", "–", "−2 % [−12, 100]", "+0.10 [−0.30, +0.10]"],
+        ["`rtn-w4`", "30 % [20, 100]", "5 % [−5, 100]", "−0.20 [−0.30, −0.10]"],
+    ]
 
 
 def test_slopes_are_counted_without_dense_repeats_tasks_and_families() -> None:
