@@ -223,12 +223,14 @@ def main() -> None:
     check_markers(DOCUMENT, START, END)
     config = read_config(args.config)
     found = records(config, args.out, measuring=not args.table_only)
+    dense = next((record["perplexity"] for record in found if record["name"] == "dense"), None)
+    if dense is None:
+        raise SystemExit(f"{args.out}: no perplexity of the dense model; leave out --table-only, and it is measured")
     verdicts = json.loads((args.snapshot / "verdicts.json").read_text(encoding="utf-8"))
     model = config.models[0]
     averages = set_sizes(args.snapshot, model)
     head = (
-        f"{model}; {args.snapshot.name}. Perplexity as a multiple of the dense model's "
-        f"({next(record['perplexity'] for record in found if record['name'] == 'dense'):.2f}).\n\n"
+        f"{model}; {args.snapshot.name}. Perplexity as a multiple of the dense model's ({dense:.2f}).\n\n"
         "| curve | perplexity of dense | doubles at | fitted transition | published | half lost at | verdict |\n"
         "|---|---|--:|--:|--:|--:|---|\n"
     )

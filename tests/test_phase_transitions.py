@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.phase_transitions import curve_rows, doubling, half_lost, transition
+from scripts.phase_transitions import curve_rows, doubling, half_lost, main, transition
 
 DOSE = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 
@@ -76,3 +78,9 @@ def test_table_lines_name_levels_and_verdicts() -> None:
     assert "average: threshold at magnitude-s60" in sparse
     assert "gradual" not in sparse
     assert bits == "| `rtn` | w8 1.00, w4 1.10, w3 1.50 | – | – | below 3 bits | – | – |"
+
+
+def test_a_table_without_measurements_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["phase_transitions.py", "--table-only", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"no perplexity of the dense model; leave out --table-only"):
+        main()
