@@ -12,6 +12,7 @@ from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
+from suite.publish.verdict_figures import heat_map
 from suite.publish.verdict_sections import verdict_sections
 from suite.verdicts.assess import FILES, Assessment, assess
 from suite.verdicts.curves import KEPT
@@ -101,6 +102,30 @@ def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[s
     assert [picture.content for picture in again] == [picture.content for picture in pictures]
     blank = draw_verdict_figures(rows, assessment, [], draw=False)
     assert [(p.name, p.caption, p.content) for p in blank] == [(p.name, p.caption, b"") for p in pictures]
+
+
+def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
+    assessed: tuple[list[dict[str, object]], Assessment],
+) -> None:
+    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.curve is not None)
+    curve = whole.curve
+    assert curve is not None
+    assert len(curve.names) > 4
+    kept = [0, *range(2, len(curve.names))]  # the other model has not been scored on the first level
+    part = replace(
+        curve,
+        names=tuple(curve.names[index] for index in kept),
+        values=curve.values[kept],
+        replicates=curve.replicates[kept],
+    )
+    figure = heat_map([whole, replace(whole, place=replace(whole.place, model="other"), curve=part)])
+    shown = {
+        (text.get_position()[1], text.get_text().partition("\n")[0]): text.get_position()[0]
+        for text in figure.axes[0].texts
+    }
+    assert len(shown) == 2 * len(curve.names) - 3
+    for (line, label), column in shown.items():
+        assert column == shown[0, label], (line, label)
 
 
 def test_files_are_rounded_and_free_of_numbers_json_lacks(

@@ -11,7 +11,7 @@ import numpy as np
 from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline, new_figure, shorter
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
-from suite.publish.order import Curve, level_label
+from suite.publish.order import Curve, level_label, severity_key
 from suite.verdicts.curves import MACRO, PRIMARY, task_title
 from suite.verdicts.decoupling import ACCURACY_MARGIN
 from suite.verdicts.verdict import Verdict
@@ -131,6 +131,8 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
 def heat_map(verdicts: Sequence[Verdict]) -> Figure:
     """Loss of set size as a fraction of the headroom: methods down, under each the models, and levels across.
 
+    Under one method a column is one level, whichever models have it.
+
     Args:
         verdicts: primary, one a line, as `shown_verdicts` gives them.
     """
@@ -139,9 +141,14 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
         key=lambda one: Curve(one.place.family, one.place.method).key,
     )
     titles = [one.place.title for one in rows]
-    most = max(len(one.curve.names) - 1 for one in rows if one.curve)
-    cell, left, top = 0.46, 2.9, 1.0
-    width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.75
+    columns: dict[str, dict[str, int]] = {}
+    for title in dict.fromkeys(titles):
+        names = {name for one in rows if one.curve and one.place.title == title for name in one.curve.names[1:]}
+        columns[title] = {name: column for column, name in enumerate(sorted(names, key=severity_key))}
+    most = max(map(len, columns.values()))
+    labels = _heat_labels(rows, titles)
+    cell, left, top = 0.46, 0.25 + 0.085 * max(map(len, labels)), 1.0
+    width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.55
     figure = new_figure(width, height)
     axes = figure.add_axes((left / width, 0.55 / height, (width - left - 0.3) / width, cell * len(rows) / height))
     losses = np.full((len(rows), most), np.nan)
@@ -150,17 +157,20 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
         assert curve is not None
         room = curve.headroom
         if room is not None:
-            losses[line, : len(curve.names) - 1] = (curve.values[1:] - curve.values[0]) / room
+            losses[line, [columns[titles[line]][name] for name in curve.names[1:]]] = (
+                curve.values[1:] - curve.values[0]
+            ) / room
     axes.imshow(losses, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
     for line, one in enumerate(rows):
         curve = one.curve
         assert curve is not None
         for level, name in enumerate(curve.names[1:], 1):
-            value = losses[line, level - 1]
+            column = columns[titles[line]][name]
+            value = losses[line, column]
             broken = one.finding.verdict == "threshold" and one.finding.level == level
             shown = f"{level_label(name)}\n" + ("–" if math.isnan(value) else f"{fixed(100 * value, 0)} %")
             axes.text(
-                level - 1,
+                column,
                 line,
                 shown,
                 ha="center",
@@ -170,16 +180,10 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
                 color="white" if not math.isnan(value) and value > 0.55 else INK,
             )
             if broken:
-                axes.plot([level - 1.5, level - 1.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
-    tasks = {one.place.task for one in rows}
-    labels = []
-    for line, one in enumerate(rows):
-        new = line == 0 or titles[line - 1] != titles[line]
-        if new and line:
+                axes.plot([column - 0.5, column - 0.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
+    for line in range(1, len(rows)):
+        if titles[line - 1] != titles[line]:
             axes.axhline(line - 0.5, color="white", linewidth=5)
-        model = shorter(one_line(one.place.model), 34 - len(titles[line]))
-        task = "" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})"
-        labels.append(f"{titles[line]}   {model}{task}" if new else f"{model}{task}")
     axes.set_yticks(range(len(rows)), labels)
     axes.set_xticks([])
     axes.grid(visible=False)
@@ -192,3 +196,15 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
         "table.",
     )
     return figure
+
+
+def _heat_labels(rows: Sequence[Verdict], titles: Sequence[str]) -> list[str]:
+    """A model a line, the method before its first one, and the task where there are several."""
+    tasks = {one.place.task for one in rows}
+    labels = []
+    for line, one in enumerate(rows):
+        model = shorter(one_line(one.place.model), 36)
+        task = "" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})"
+        new = line == 0 or titles[line - 1] != titles[line]
+        labels.append(f"{titles[line]}   {model}{task}" if new else f"{model}{task}")
+    return labels
