@@ -12,7 +12,7 @@ from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
-from suite.publish.verdict_figures import heat_map
+from suite.publish.verdict_figures import coupling_figure, heat_map
 from suite.publish.verdict_sections import verdict_sections
 from suite.verdicts.assess import FILES, Assessment, assess
 from suite.verdicts.curves import KEPT
@@ -126,6 +126,17 @@ def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
     assert len(shown) == 2 * len(curve.names) - 3
     for (line, label), column in shown.items():
         assert column == shown[0, label], (line, label)
+
+
+def test_no_two_methods_look_alike_in_the_coupling_figure() -> None:
+    methods = ("awq", "depth", "gptq", "magnitude", "quip", "rtn", "smoothquant", "sparsegpt", "spinquant", "wanda")
+    records: list[dict[str, object]] = [
+        {"variant": f"{method}-w4", "accuracy_change": 0.0, "set_size_change": 0.1, "verdict": "coupled"}
+        for method in methods
+    ]
+    drawn = [one for one in coupling_figure("m", records).axes[0].collections if str(one.get_label()) in methods]
+    looks = {(str(one.get_facecolor()), str(one.get_paths()[0].vertices.tolist())) for one in drawn}
+    assert len(drawn) == len(looks) == len(methods)
 
 
 def test_files_are_rounded_and_free_of_numbers_json_lacks(

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 
 # Okabe and Ito's palette: told apart with any common colour blindness. Its yellow is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, QUIET = "#222222", "#666666"
 WIDTH = 10.0
 DPI = 150

@@ -10,6 +10,7 @@ import numpy as np
 
 from suite.publish.canvas import (
     COLOURS,
+    MARKERS,
     QUIET,
     WIDTH,
     footnote,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 MAX_COLUMNS = 4
 NARROW = 7.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from suite.publish.canvas import COLOURS, INK, QUIET, WIDTH, footnote, headline, new_figure, shorter
+from suite.publish.canvas import COLOURS, INK, MARKERS, QUIET, WIDTH, footnote, headline, new_figure, shorter
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Curve, level_label, severity_key
@@ -116,7 +116,8 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
         x = [number(one, "accuracy_change") or 0.0 for one in mine]
         y = [number(one, "set_size_change") or 0.0 for one in mine]
         colour = COLOURS[index % len(COLOURS)]
-        axes.scatter(x, y, s=22, color=colour, label=method, alpha=0.8, linewidths=0)
+        marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
+        axes.scatter(x, y, s=22, color=colour, marker=marker, label=method, alpha=0.8, linewidths=0)
         silent = [i for i, one in enumerate(mine) if text(one, "verdict") == "silent uncertainty loss"]
         axes.scatter([x[i] for i in silent], [y[i] for i in silent], s=90, facecolors="none", edgecolors=INK)
     axes.set_xlabel("change of accuracy (worse to the left)")
