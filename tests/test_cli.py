@@ -543,7 +543,7 @@ def test_dry_run_lists_the_cells(config: Path, capfd: pytest.CaptureFixture[str]
     assert memory == "0.0 GB"
     assert err.splitlines()[0] == "1 cells, 4 items"
     assert "hours of scoring here" in err
-    assert "n = 4: accuracy 0.626, set size 2.80" in err
+    assert "n = 4: accuracy 0.626, set size 2.33" in err  # 2.8 x 2/3 x (3.5 options - 1) / 2
     assert main([*args, "--limit", "7"]) == 0
     assert "7 items" in capfd.readouterr().out
     assert listing(config.parent) == before
