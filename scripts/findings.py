@@ -24,7 +24,7 @@ from scripts.markers import check_markers, write_between  # noqa: E402
 from scripts.readme_results import VARIANTS  # noqa: E402
 from suite.publish.macro import Macro, macro_averages  # noqa: E402
 from suite.publish.markdown import code, escape, table  # noqa: E402
-from suite.publish.numerals import MISSING, fixed, interval, parameters  # noqa: E402
+from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval  # noqa: E402
 from suite.publish.order import grouped, without_repeats  # noqa: E402
 from suite.variant import Variant, curve_title, is_repeat, parse_variant  # noqa: E402
 from suite.verdicts.curves import MACRO, PRIMARY, record_title  # noqa: E402
@@ -119,16 +119,13 @@ def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
             no words on it: "never" would speak of levels that are not there. Curves without any words are left out.
     """
     levels = Counter((one.family, one.curve) for one in map(parse_variant, set(variants)) if not is_repeat(one.name))
+    averages = _averages(scale)
     losses: dict[tuple[str, str], dict[str, list[tuple[Variant, Record]]]] = {}
-    sizes: dict[str, float] = {}
-    for record in scale:
+    for record in averages:
         variant = parse_variant(record["variant"])
-        if (record["task"], record["group"]) != (MACRO, "all") or variant.name == "dense" or is_repeat(variant.name):
-            continue
         for one in record["models"]:
-            sizes[one["model"]] = one["params_b"]
             losses.setdefault((variant.family, variant.curve), {}).setdefault(one["model"], []).append((variant, one))
-    models = sorted(sizes, key=lambda name: (sizes[name], name))
+    models = _by_size(averages)
     body = []
     for (family, curve), by_model in losses.items():
         cells = []
@@ -139,9 +136,8 @@ def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
             cells += [first, half] if len(points) == levels[family, curve] else [MISSING, MISSING]
         if set(cells) != {MISSING}:
             body.append([curve_title(family, curve), *cells])
-    named = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
     return table(
-        ["curve", *(head for name in named for head in (f"{name}: loss shown from", "half lost from"))],
+        ["curve", *(head for name in models.values() for head in (f"{name}: loss shown from", "half lost from"))],
         body,
         left=1 + 2 * len(models),
     )
@@ -149,13 +145,9 @@ def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
 
 def inflation_table(scale: Sequence[Record], variants: Sequence[str] = VARIANTS) -> str:
     """Inflation of some variants, averaged over tasks, by model in rising size, and its slope on size."""
-    wanted = {
-        record["variant"]: record
-        for record in scale
-        if (record["task"], record["group"]) == (MACRO, "all") and record["variant"] != "dense"
-    }
-    sizes = {one["model"]: one["params_b"] for record in wanted.values() for one in record["models"]}
-    models = sorted(sizes, key=lambda name: (sizes[name], name))
+    averages = _averages(scale)
+    wanted = {record["variant"]: record for record in averages}
+    models = _by_size(averages)
     body = []
     for name in variants:
         if name not in wanted:
@@ -163,25 +155,14 @@ def inflation_table(scale: Sequence[Record], variants: Sequence[str] = VARIANTS)
         record = wanted[name]
         values = {one["model"]: one for one in record["models"]}
         cells = [_percent(values[model]) if model in values else MISSING for model in models]
-        slope = MISSING
-        if record["slope"] is not None:
-            ends = interval(record["slope_items_low"], record["slope_items_high"], 2, signed=True)
-            slope = f"{fixed(record['slope'], 2, signed=True)} {ends}".strip()
+        slope = with_interval(record["slope"], record["slope_items_low"], record["slope_items_high"], 2, signed=True)
         body.append([code(name), *cells, slope])
-    header = ["variant", *(f"{escape(model)} ({parameters(sizes[model])})" for model in models), "slope on size"]
-    return table(header, body)
+    return table(["variant", *models.values(), "slope on size"], body)
 
 
 def slope_counts(scale: Sequence[Record]) -> str:
     """In one sentence: how many slopes on size are below and above zero, and of how many the interval says so."""
-    slopes = [
-        one
-        for one in scale
-        if (one["task"], one["group"]) == (MACRO, "all")
-        and one["variant"] != "dense"
-        and not is_repeat(one["variant"])
-        and one["slope"] is not None
-    ]
+    slopes = [one for one in _averages(scale) if one["slope"] is not None]
     if not slopes:
         return "No slope on size: fewer than three sizes."
     below = sum(one["slope"] < 0 for one in slopes)
@@ -212,13 +193,30 @@ def shape_table(verdicts: Sequence[Record]) -> str:
             level = f" at {code(average['level'])}" if average["level"] else ""
             cells = [
                 f"{average['verdict']}{level}",
-                f"{fixed(average['jump'], 2, signed=True)} "
-                f"{interval(average['jump_low'], average['jump_high'], 2, signed=True)}".strip(),
+                with_interval(average["jump"], average["jump_low"], average["jump_high"], 2, signed=True),
                 MISSING if average["jump_of_headroom"] is None else f"{100 * average['jump_of_headroom']:.0f} %",
             ]
         tasks = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
         body.append([escape(model), title, *cells, tasks])
     return table(["model", "curve", "average of tasks", "largest jump", "of headroom", "single tasks"], body, left=3)
+
+
+def _averages(scale: Sequence[Record]) -> list[Record]:
+    """Compressed variants averaged over tasks, models of all families together, without repeats under other seeds."""
+    return [
+        record
+        for record in scale
+        if (record["task"], record["group"]) == (MACRO, "all")
+        and record["variant"] != "dense"
+        and not is_repeat(record["variant"])
+    ]
+
+
+def _by_size(records: Sequence[Record]) -> dict[str, str]:
+    """Every model in rising size, and how a table's head calls it."""
+    sizes = {one["model"]: one["params_b"] for record in records for one in record["models"]}
+    ordered = sorted(sizes, key=lambda name: (sizes[name], name))
+    return {model: f"{escape(model)} ({parameters(sizes[model])})" for model in ordered}
 
 
 def _first(points: Sequence[tuple[Variant, Record]], holds: Callable[[Record], bool]) -> str:
@@ -232,8 +230,8 @@ def _first(points: Sequence[tuple[Variant, Record]], holds: Callable[[Record], b
 
 
 def _percent(one: Record) -> str:
-    ends = "" if one["low"] is None else f" [{100 * one['low']:.0f}, {100 * one['high']:.0f}]".replace("-", "−")
-    return f"{100 * one['value']:.0f} %".replace("-", "−") + ends
+    ends = "" if one["low"] is None else interval(100 * one["low"], 100 * one["high"], 0)
+    return f"{fixed(100 * one['value'], 0)} % {ends}".strip()
 
 
 def _above(one: Macro, key: str) -> bool:
@@ -248,8 +246,7 @@ def _below_target(one: Macro) -> bool:
 
 def _shown(one: Macro, key: str, places: int, *, signed: bool = False) -> str:
     found = one.average(key)
-    ends = interval(found.low, found.high, places, signed=signed)
-    return f"{fixed(found.value, places, signed=signed)} {ends}".strip()
+    return with_interval(found.value, found.low, found.high, places, signed=signed)
 
 
 def main() -> None:

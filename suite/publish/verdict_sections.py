@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from suite.publish.fields import Row, number, text
 from suite.publish.markdown import code, escape, table
-from suite.publish.numerals import MISSING, fixed, interval, parameters
+from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 
@@ -60,8 +60,7 @@ def _collapse(verdicts: Sequence[Row]) -> list[str]:
             escape(task_title(text(one, "task"))),
             f"**{text(one, 'verdict')}**" if text(one, "verdict") == "threshold" else text(one, "verdict"),
             _level(one),
-            f"{fixed(number(one, 'jump'), 2, signed=True)} "
-            f"{interval(number(one, 'jump_low'), number(one, 'jump_high'), 2, signed=True)}".strip(),
+            with_interval(number(one, "jump"), number(one, "jump_low"), number(one, "jump_high"), 2, signed=True),
             _percent(number(one, "jump_of_headroom")),
             _p(number(one, "p_value")),
             fixed(number(one, "minimum_detectable"), 2),
@@ -126,8 +125,7 @@ def _slices(records: Sequence[Row], verdicts: Sequence[Row]) -> list[str]:
             escape(text(one, "slice")),
             f"{text(one, 'verdict')} {_level(one)}",
             f"{said[0]} {code(said[1])}" if said[1] else said[0],
-            f"{fixed(number(one, 'jump'), 2, signed=True)} "
-            f"{interval(number(one, 'jump_low'), number(one, 'jump_high'), 2, signed=True)}".strip(),
+            with_interval(number(one, "jump"), number(one, "jump_low"), number(one, "jump_high"), 2, signed=True),
             _p(number(one, "p_value")),
         ]
         for one, said in worse[:NAMED]
