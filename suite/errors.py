@@ -13,6 +13,10 @@ class SuiteError(Exception):
     """
 
 
+class MissingData(SuiteError):
+    """Benchmark data that is not part of the suite and was not found."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> SuiteError:
     """Error for a name that is not in a closed list, with the closest valid names.
 

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.config import RunConfig, TaskChoice
-from suite.errors import SuiteError
+from suite.errors import MissingData, SuiteError
 from suite.metrics.paired import minimum_detectable
 from suite.model import EMBEDDED, resolve_model
-from suite.score.cells import make_sheet
+from suite.prompt_name import parse_prompt
+from suite.score.cells import CPU_TOKEN_BUDGET, Sheet, make_sheet
+from suite.score.pack import forwarded_tokens, plan_batches
+from suite.score.prompt import Encoded, check_style
 from suite.variant import parse_variant
-from tasks import get_task
+from tasks import TASKS, get_task
 
-CHARACTERS = 4.0
+CHARACTERS = 4
 """Characters a token, of English text under the tokenizers of these models."""
 
 EFFICIENCY = 0.5
@@ -39,6 +42,7 @@ SET_SIZE_SD = 2 / 3
 measured at four options (2.0, which is 0.10 on the mean of 400 items) and at two (0.7)."""
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_VOCABULARY = re.compile(r"\b(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)\.weight$")
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -48,10 +52,11 @@ class CellEstimate:
 
     Attributes:
         label: model/task/variant.
-        scoring: how the options are read; "?" where the task's data is not here.
-        items, tokens: None where the task's data is not here and no limit is set.
+        scoring: how the options are read.
+        items: None where the task's data is not here and no limit is set.
+        tokens: that go through the model, None where the task's data is not here.
         gigabytes: memory of the model while it is scored, None where its size is unknown.
-        flops: of the forward passes.
+        flops: of the forward passes, None where tokens or size are unknown.
     """
 
     label: str
@@ -92,19 +97,21 @@ class Estimate:
             gflops: speed of matrix products on the machine that will score, in 10^9 operations a second.
         """
         items = sum(cell.items or 0 for cell in self.cells)
-        tokens = sum(cell.tokens or 0.0 for cell in self.cells)
-        flops = sum(cell.flops or 0.0 for cell in self.cells)
+        tokens = [cell.tokens for cell in self.cells if cell.tokens is not None]
+        flops = [cell.flops for cell in self.cells if cell.flops is not None]
         sizes = [cell.gigabytes for cell in self.cells if cell.gigabytes is not None]
         lines = [f"{len(self.cells)} cells, {items} items"]
-        lines.append(
-            f"about {tokens:.3g} tokens (characters / {CHARACTERS:g}), "
-            + (f"at most {max(sizes):.1f} GB a model (weights x {HEADROOM:g})" if sizes else "memory unknown")
-        )
-        if gflops:
-            hours = flops / (gflops * 1e9 * EFFICIENCY) / 3600
+        counted = "tokens unknown"
+        if tokens:
+            counted = f"about {sum(tokens):.3g} tokens{self._of(tokens)}"
+            counted += f" (characters / {CHARACTERS}; a start that texts share counts once)"
+        memory = f"at most {max(sizes):.1f} GB a model (weights x {HEADROOM:g})" if sizes else "memory unknown"
+        lines.append(f"{counted}, {memory}")
+        if gflops and flops:
+            hours = sum(flops) / (gflops * 1e9 * EFFICIENCY) / 3600
             lines.append(
-                f"about {hours:.2g} hours of scoring here: 2 x parameters x tokens / ({gflops:.0f} GFLOP/s measured x "
-                f"{EFFICIENCY:g}); loading and compressing come on top"
+                f"about {hours:.2g} hours of scoring here{self._of(flops)}: 2 x parameters x tokens / ({gflops:.0f} "
+                f"GFLOP/s measured x {EFFICIENCY:g}); loading and compressing come on top"
             )
         for task, n, accuracy, size in self.detectable:
             lines.append(
@@ -118,6 +125,9 @@ class Estimate:
                 f"set size: {SET_SIZE_SD:.2f} x (options - 1) / sqrt(n)"
             )
         return lines + [f"remark: {remark}" for remark in self.remarks]
+
+    def _of(self, known: Sequence[float]) -> str:
+        return "" if len(known) == len(self.cells) else f" in the {len(known)} cells that can be counted"
 
 
 def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
@@ -139,7 +149,7 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     width = 4 if config.dtype == "float32" else 2
     asked = [_task(choice, remarks) for choice in config.tasks]
     cells = []
-    for label, params in models.values():
+    for label, size in models.values():
         for variant in config.variants:
             for one in asked:
                 whole = f"{label}/{one.name}/{variant}"
@@ -147,9 +157,13 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
                     fnmatch.fnmatchcase(part, only) for part in (whole, label, one.name, variant)
                 ):
                     continue
-                gigabytes = None if params is None else params * width * HEADROOM / 1e9
-                flops = None if params is None or one.tokens is None else 2 * params * one.tokens
-                cells.append(CellEstimate(whole, one.scoring, one.items, one.tokens, gigabytes, flops))
+                gigabytes = None if size is None else size.total * width * HEADROOM / 1e9
+                flops = None if size is None or one.work is None else _flops(size, one.work)
+                cells.append(
+                    CellEstimate(
+                        whole, one.scoring, one.items, None if one.work is None else one.work.tokens, gigabytes, flops
+                    )
+                )
     if not cells:
         raise SuiteError(f"--only {only!r} matches no cell; they are named model/task/variant")
     return Estimate(tuple(cells), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)))
@@ -179,7 +193,31 @@ def _detectable(asked: Sequence[_Asked]) -> list[tuple[str, int, float, float]]:
     return found
 
 
-def _model(name: str, remarks: list[str]) -> tuple[str, float | None]:
+@dataclass(frozen=True)
+class _Size:
+    """Parameters of a model: all, and of them those that every token is multiplied by and those of the head alone.
+
+    A size read from a name says nothing of the parts, so all of it counts for every token.
+    """
+
+    total: float
+    body: float
+    head: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a task puts through a model: tokens, and positions whose next token is read."""
+
+    tokens: int
+    read: int
+
+
+def _flops(size: _Size, work: _Work) -> float:
+    return 2 * (size.body * work.tokens + size.head * work.read)
+
+
+def _model(name: str, remarks: list[str]) -> tuple[str, _Size | None]:
     """How results will name a model, and its parameters."""
     if name not in EMBEDDED and not Path(name).exists() and _HUB.fullmatch(name) and not name.startswith("."):
         label = name.partition("@")[0].rpartition("/")[2]
@@ -193,44 +231,71 @@ def _model(name: str, remarks: list[str]) -> tuple[str, float | None]:
         remarks.append(f"model {name}: its name says no size, so memory and hours leave it out")
         return label, None
     value, unit = found[-1]
-    return label, float(value) * (1e9 if unit.lower() == "b" else 1e6)
+    params = float(value) * (1e9 if unit.lower() == "b" else 1e6)
+    return label, _Size(params, params)
 
 
-def _counted(folder: Path) -> float | None:
+def _counted(folder: Path) -> _Size | None:
     """Parameters of a checkpoint, from the headers of its safetensors files."""
-    total = 0
+    total, vocabulary = 0, []
     for file in folder.glob("*.safetensors"):
         with file.open("rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))
             header = json.loads(handle.read(length))
-        total += sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
-    return float(total) or None
+        for key, entry in header.items():
+            if key != "__metadata__":
+                count = math.prod(entry["shape"])
+                total += count
+                if _VOCABULARY.search(key):
+                    vocabulary.append(count)
+    # embedding and head are two tensors or one that serves as both; looking a token up multiplies nothing
+    return _Size(total, total - sum(vocabulary), max(vocabulary, default=0)) if total else None
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A task of the run: items and tokens are None where its data is not here; options are the mean over items."""
+    """A task of the run: work is None where its data is not here; options are the mean over items."""
 
     name: str
     scoring: str
     items: int | None
-    tokens: float | None
+    work: _Work | None
     options: float
 
 
 def _task(choice: TaskChoice, remarks: list[str]) -> _Asked:
-    task = get_task(choice.name)
     try:
+        task = get_task(choice.name)
         sheet = make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
-    except SuiteError as error:
-        if Path(choice.name).suffix or choice.scoring or choice.prompt or choice.shots:
-            raise
-        remarks.append(f"task {choice.name}: {error}")
+    except MissingData as error:
+        task = TASKS[choice.name]
+        scoring = choice.scoring or task.scoring
+        check_style(task, scoring, parse_prompt(choice.prompt or task.default_prompt))
+        remarks.append(str(error))
+        known = [count for count in (choice.limit, task.items) if count is not None]
         ends = [int(count) for count in task.options.split("-")]
-        return _Asked(task.name, task.scoring, choice.limit, None, sum(ends) / len(ends))
-    characters = sum(len(text.context) + sum(map(len, text.continuations)) for text in sheet.rendered)
+        return _Asked(task.name, scoring, min(known, default=None), None, sum(ends) / len(ends))
     options = sum(len(question.choices) for question in sheet.questions) / len(sheet.questions)
-    return _Asked(task.name, sheet.scoring, len(sheet.questions), characters / CHARACTERS, options)
+    return _Asked(task.name, sheet.scoring, len(sheet.questions), _work(sheet), options)
+
+
+def _work(sheet: Sheet) -> _Work:
+    """What scoring a sheet takes, by the engine's own batches, with runs of characters in the place of tokens."""
+    ids: dict[str, int] = {}
+
+    def tokens(text: str) -> tuple[int, ...]:
+        pieces = (text[begin : begin + CHARACTERS] for begin in range(0, len(text), CHARACTERS))
+        return tuple(ids.setdefault(piece, len(ids)) for piece in pieces)
+
+    items = []
+    letter = sheet.scoring == "letter"
+    for text in sheet.rendered:
+        branches = tuple((0,) if letter else tokens(option) for option in text.continuations)
+        room = (sheet.task.window or 1 << 30) - max(map(len, branches))
+        items.append(Encoded((tokens(text.context) or (0,))[-room:], branches, (0,) * len(branches)))
+    planned = plan_batches(items, backend="tree", budget=CPU_TOKEN_BUDGET)
+    read = len(items) if letter else sum(len(branch) for item in items for branch in item.branches)
+    return _Work(forwarded_tokens(items, planned, backend="tree"), read)
 
 
 def measured_gflops(dtype: str, speeds: Mapping[str, float]) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.errors import SuiteError
+from suite.errors import MissingData, SuiteError
 from suite.task import json_objects, parse_json
 
 DATA_VARIABLE = "SUITE_DATA"
@@ -49,7 +49,7 @@ def find(task: str, place: Place) -> Path:
     """The data file of a task.
 
     Raises:
-        SuiteError: one line that says which file to fetch, from where, and how to name its folder.
+        MissingData: one line that says which file to fetch, from where, and how to name its folder.
     """
     for folder in folders():
         for name in place.names:
@@ -63,7 +63,7 @@ def find(task: str, place: Place) -> Path:
             named = os.environ.get(REVISION_VARIABLE, "").strip()
             at = f" at {REVISION_VARIABLE}={named}" if named else ""
             why += f" and the hub did not give it{at} ({type(error).__name__})"
-    raise SuiteError(f"task {task}: {why}; fetch {place.fetch} and name its folder: {DATA_VARIABLE}=FOLDER suite ...")
+    raise MissingData(f"task {task}: {why}; fetch {place.fetch} and name its folder: {DATA_VARIABLE}=FOLDER suite ...")
 
 
 def _from_hub(place: Place) -> Path:

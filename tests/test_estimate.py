@@ -16,8 +16,9 @@ from suite.compress import METHODS
 from suite.config import RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
 from suite.estimate import estimate, measured_gflops, smallest_changes
+from suite.score.cells import make_sheet
 from suite.variant import parse_variant
-from tasks import TASKS, ye2024
+from tasks import TASKS, get_task, ye2024
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -77,9 +78,8 @@ def test_hub_models_are_sized_by_name_and_not_fetched(quiz: str) -> None:
     assert len(found.cells) == 8
     assert "? GB" in found.lines()[-1]
     assert any("nameless" in remark for remark in found.remarks)
-    # tokens: characters of context and options over four; hours: 2 P T over half the measured speed
-    characters = sum(len(f"\nQuestion: What is {i}?\nAnswer:") + len(" one") + len(" two") for i in range(20))
-    assert found.cells[0].tokens == pytest.approx(characters / 4, rel=0.05)
+    # tokens: characters over four, an option's last one is read and not fed; hours: 2 P T over half the measured speed
+    assert found.cells[0].tokens == sum(math.ceil(len(f"Question: What is {i}?\nAnswer:") / 4) for i in range(20))
     flops = sum(2 * p * found.cells[0].tokens * 2 for p in (70e9, 1.5e9, 0.135e9))
     hours = flops / (1000e9 * 0.5) / 3600
     assert f"about {hours:.2g} hours" in "\n".join(found.summary(1000.0))
@@ -92,6 +92,63 @@ def test_a_checkpoint_is_counted(tiny_models: dict[str, Path], quiz: str) -> Non
     params = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(folder).parameters())
     (cell,) = estimate(RunConfig((str(folder),), (TaskChoice(quiz),), ("dense",), dtype="float32")).cells
     assert cell.gigabytes == pytest.approx(params * 4 * 1.25 / 1e9)
+
+
+def test_embedding_is_a_lookup_and_the_head_counts_where_a_token_is_read(
+    tiny_models: dict[str, Path], quiz: str
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    for shape in ("llama", "qwen2"):  # two tables; one that serves as both
+        network = AutoModelForCausalLM.from_pretrained(tiny_models[shape])
+        table = network.get_input_embeddings().weight.numel()
+        body = sum(p.numel() for p in network.model.parameters()) - table
+        asked = (TaskChoice(quiz, scoring="letter"), TaskChoice(quiz, scoring="cloze-sum"))
+        letter, cloze = estimate(RunConfig((str(tiny_models[shape]),), asked, ("dense",), dtype="float32")).cells
+        assert letter.tokens is not None
+        assert letter.flops == 2 * (body * letter.tokens + table * 20)
+        # " one" is one token of four characters, " two" another: 40 are read, and none is forwarded
+        assert cloze.tokens is not None
+        assert cloze.flops == 2 * (body * cloze.tokens + table * 40)
+        assert cloze.tokens == sum(math.ceil(len(f"Question: What is {i}?\nAnswer:") / 4) for i in range(20))
+
+
+def test_worked_examples_that_texts_share_count_once(tmp_path: Path) -> None:
+    words = [f"word{n}" for n in range(300)]
+    lines = []
+    for row in range(120):
+        question = " ".join(words[(row * 7 + k * 13) % 300] for k in range(20))
+        lines.append(json.dumps({"id": row, "question": question, "choices": ["one", "two"], "answer_index": 0}))
+    file = tmp_path / "long.jsonl"
+    file.write_text("\n".join(lines))
+    task = get_task(str(file))
+    contexts = [text.context for text in make_sheet(task, shots=5).rendered]
+    shared = next(place for place, seen in enumerate(zip(*contexts, strict=False)) if len(set(seen)) > 1)
+    assert shared > 600
+    alone = sum(len(context) - shared for context in contexts)
+    (cell,) = estimate(RunConfig(("org/a-1b",), (TaskChoice(str(file), shots=5),), ("dense",))).cells
+    assert cell.tokens == pytest.approx((shared + alone) / 4, rel=0.05)
+    assert sum(map(len, contexts)) / 4 > 3 * cell.tokens
+
+
+def test_tasks_whose_data_is_not_here_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiz: str) -> None:
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
+    found = estimate(read_config(ROOT / "configs" / "paper.yaml"))
+    assert len(found.cells) == 12 * len(read_config(ROOT / "configs" / "paper.yaml").variants) * 5
+    assert all((cell.tokens, cell.flops) == (None, None) and cell.gigabytes for cell in found.cells)
+    assert {cell.items for cell in found.cells} == {9995, 9997, 9999}
+    assert sum("mmlu_10k.json" in remark for remark in found.remarks) == 1
+    summary = found.summary(100.0)
+    assert summary[1].startswith("tokens unknown, at most 180.0 GB")
+    assert not any("hours" in line for line in summary)
+    both = RunConfig(("org/a-1b",), (TaskChoice("ye2024-qa", limit=50), TaskChoice(quiz)), ("dense",))
+    known = estimate(both)
+    assert [cell.items for cell in known.cells] == [50, 20]
+    assert " tokens in the 1 cells that can be counted" in known.summary(100.0)[1]
+    assert " of scoring here in the 1 cells that can be counted" in known.summary(100.0)[2]
+    wrong = RunConfig(("org/a-1b",), (TaskChoice("ye2024-qa", prompt="nonesuch"),), ("dense",))
+    with pytest.raises(SuiteError, match="nonesuch"):
+        estimate(wrong)
 
 
 def test_the_smallest_change_is_found_in_80_of_100_runs() -> None:

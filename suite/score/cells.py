@@ -23,7 +23,7 @@ from suite.score.chat import RAW, in_chat, template_hash
 from suite.score.drift import Drift, compare, in_float32
 from suite.score.noise import perturb
 from suite.score.norms import fuse_norms
-from suite.score.pack import Batch, plan_batches
+from suite.score.pack import Batch, forwarded_tokens, plan_batches
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
@@ -247,7 +247,7 @@ def score(
             values / np.array([len(choice) for choice in item.choices])
             for values, item in zip(scores, sheet.questions, strict=True)
         ]
-    forwarded = _forwarded(encoded, planned, used)
+    forwarded = forwarded_tokens(encoded, planned, backend=used)
     run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
     run["drift"] = moved.as_metadata() if moved else None
     seen = {
@@ -305,14 +305,6 @@ class _Reader:
             torch.cuda.empty_cache()
         half = len(items) // 2
         return [*self.read(items[:half], shared), *self.read(items[half:], shared)]
-
-
-def _forwarded(encoded: Sequence[Encoded], planned: Sequence[Batch], backend: str) -> int:
-    """Tokens that went through the model, padding aside."""
-    if backend != "tree":
-        return sum(len(item.prefix) + len(branch) - 1 for item in encoded for branch in item.branches)
-    own = sum(encoded[index].forwarded - len(batch.shared) for batch in planned for index in batch.items)
-    return own + sum(len(shared) for shared in {batch.shared for batch in planned})
 
 
 def _drift(reader: _Reader, sheet: Sheet, encoded: Sequence[Encoded], scores: Sequence[NDArray[np.float64]]) -> Drift:

@@ -100,3 +100,11 @@ def plan_batches(items: Sequence[Encoded], *, backend: str, budget: int) -> list
         lengths = [items[index].forwarded - len(shared) for index in members]
         planned += [Batch(tuple(members[i] for i in group), shared) for group in batches(lengths, budget)]
     return planned
+
+
+def forwarded_tokens(items: Sequence[Encoded], planned: Sequence[Batch], *, backend: str) -> int:
+    """Tokens that go through the model in these batches, padding aside."""
+    if backend != "tree":
+        return sum(len(item.prefix) + len(branch) - 1 for item in items for branch in item.branches)
+    own = sum(items[index].forwarded - len(batch.shared) for batch in planned for index in batch.items)
+    return own + sum(len(shared) for shared in {batch.shared for batch in planned})
