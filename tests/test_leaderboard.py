@@ -16,6 +16,7 @@ from test_leaderboard_synthetic import TWO_METHODS, synthetic_cells, synthetic_r
 from written_tables import write_tables
 
 from suite.cell import Cell
+from suite.publish.markdown import table
 
 Rows = list[dict[str, Any]]
 Table = list[dict[str, str]]
@@ -96,6 +97,18 @@ def summary(page: str) -> dict[str, dict[str, str]]:
 
 
 # ---------------------------------------------------------------- the numbers
+
+
+def test_a_last_column_of_numbers_is_aligned_right_and_one_of_words_left() -> None:
+    def last(*cells: str) -> str:
+        rule = table(["name", "value", "end"], [["a", "1", cell] for cell in cells]).splitlines()[1]
+        assert rule.startswith("| :-- | --: | ")
+        return rule.split("|")[3].strip()
+
+    assert last("0.875", "–", "−0.26 [−0.45, −0.08]", "1.1e−05") == "--:"
+    assert last("12", "", "39 % [25, 49]") == "--:"
+    assert last("4 undetermined", "1") == ":--"
+    assert last("–", "") == last() == last("`rtn-w3`") == last("0.1 of it") == ":--"
 
 
 @pytest.mark.parametrize("scoring", ["cloze-sum", "letter"])

@@ -20,7 +20,7 @@ from suite.metrics.rows import compute_rows
 from suite.publish.fields import Row, is_cloze, number, one_line
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import read_manifest
-from suite.publish.numerals import fixed, interval, places, rounded
+from suite.publish.numerals import estimate, rounded
 
 CHANGES = ("accuracy", "set_size", "nll", "nll_ts", "ece_ts", "error_auroc")
 """What is compared, B minus A, where both have it."""
@@ -270,10 +270,7 @@ def _same(first: Cell, second: Cell) -> bool:
 
 
 def _shown(change: Change, key: str) -> str:
-    name, decimals = f"{key}_change", places(f"{key}_change")
-    ends = interval(number(change.row, f"{name}_low"), number(change.row, f"{name}_high"), decimals, signed=True)
-    mark = "*" if change.surely(key) else ""
-    return f"{fixed(number(change.row, name), decimals, signed=True)} {ends}{mark}".strip()
+    return estimate(change.row, f"{key}_change", signed=True) + ("*" if change.surely(key) else "")
 
 
 def _name(setting: _Setting) -> str:

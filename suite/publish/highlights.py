@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from suite.publish.fields import Row, flags, number, one_line, text
 from suite.publish.macro import Macro, macro_averages
-from suite.publish.numerals import fixed, interval, rounded
+from suite.publish.numerals import estimate, fixed, rounded, with_interval
 from suite.publish.order import OTHER, Setting, curve_of, in_order, setting_names, setting_of, without_repeats
 
 NAMED = 3
@@ -86,11 +86,9 @@ def _silent(macro: Macro) -> bool:
 
 def _silent_words(macro: Macro, *, many: bool) -> str:
     size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
-    return (
-        f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {fixed(size.value, 3, signed=True)} "
-        f"{interval(size.low, size.high, 3, signed=True)}, accuracy {fixed(accuracy.value, 3, signed=True)} "
-        f"{interval(accuracy.low, accuracy.high, 3, signed=True)})"
-    )
+    grown = with_interval(size.value, size.low, size.high, 3, signed=True)
+    changed = with_interval(accuracy.value, accuracy.low, accuracy.high, 3, signed=True)
+    return f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {grown}, accuracy {changed})"
 
 
 def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str:
@@ -113,7 +111,7 @@ def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str
     doubt = "" if _surely_below(row) else ", which its interval cannot tell from the target"
     return (
         f"Coverage without recalibration: it falls furthest for {where}, where the dense model's threshold covers "
-        f"{fixed(value, 3)}{_bounds(row, 'lac_transfer_coverage')} of the right answers, "
+        f"{estimate(row, 'lac_transfer_coverage')} of the right answers, "
         f"target {fixed(target, 2)}{doubt}. "
         f"The whole interval lies below the target in {below} of {_count(len(lost), 'compressed cell')}."
     )
@@ -150,7 +148,7 @@ def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
     if worst <= 0:
         found = "what is left exceeds the dense model's in none."
     else:
-        by = f"{fixed(worst, 3, signed=True)}{_bounds(row, 'ece_ts_change', signed=True)}"
+        by = estimate(row, "ece_ts_change", signed=True)
         found = (
             f"what is left exceeds the dense model's most for {where}, by {by}, and with the whole interval above zero "
             f"in {surely} of {len(left)}."
@@ -159,17 +157,12 @@ def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
     if not losses:
         return start + found
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
-    loss, lost = max(losses, key=lambda pair: pair[0])
-    by = f"{fixed(loss, 3, signed=True)}{_bounds(lost, 'nll_ts_change', signed=True)}"
+    _, lost = max(losses, key=lambda pair: pair[0])
+    by = estimate(lost, "nll_ts_change", signed=True)
     return (
         f"{start}{found} A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for "
         f"{_where(lost, rows, names)}."
     )
-
-
-def _bounds(row: Row, key: str, *, signed: bool = False) -> str:
-    shown = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), 3, signed=signed)
-    return f" {shown}" if shown else ""
 
 
 def _where(row: Row, rows: Sequence[Row], names: dict[Setting, str]) -> str:

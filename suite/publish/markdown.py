@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from suite.publish.fields import one_line
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_FIGURE = re.compile(r"[+−-]?\d[\d.,e+−-]*( %)?( \[.*\])?", re.DOTALL)
+"""A number, with its interval or without."""
+
 _SIGNS = set("\\`*_[]|~#!$")
 
 
@@ -39,7 +42,10 @@ def table(header: Sequence[str], body: Sequence[Sequence[str]], *, left: int = 1
     """A table in GitHub's Markdown; cells are taken as they are.
 
     Args:
-        left: so many first columns, and the last one, are aligned left; all others hold numbers and go right.
+        left: so many first columns are aligned left; all others hold numbers and go right, but for a last one of words.
     """
-    rule = [":--" if index < left or index == len(header) - 1 else "--:" for index in range(len(header))]
+    rule = [":--" if index < left else "--:" for index in range(len(header))]
+    last = {line[-1] for line in body} - {"", "–"}
+    if not (last and all(_FIGURE.fullmatch(cell) for cell in last)):
+        rule[-1] = ":--"
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *body))

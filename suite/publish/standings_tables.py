@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from suite.publish.fields import Row, number, text, whole
 from suite.publish.markdown import code, escape, table
-from suite.publish.numerals import fixed, interval, parameters, places
+from suite.publish.numerals import estimate, fixed, parameters, places
 from suite.publish.order import grouped
 from suite.publish.standings import AVERAGE, NEAR, Standings
 
@@ -104,6 +104,4 @@ def pair_line(pair: Row) -> list[str]:
 
 def change_words(pair: Row, metric: str) -> str:
     """The change of one metric with its simultaneous interval."""
-    key, decimals = f"{metric}_change", places(metric)
-    ends = interval(number(pair, f"{key}_low"), number(pair, f"{key}_high"), decimals, signed=True)
-    return f"{fixed(number(pair, key), decimals, signed=True)} {ends}".strip()
+    return estimate(pair, f"{metric}_change", signed=True)
