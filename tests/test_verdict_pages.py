@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
-from suite.publish.verdict_figures import coupling_figure, heat_map
+from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
 from suite.publish.verdict_sections import verdict_sections
 from suite.verdicts.assess import FILES, Assessment, assess
 from suite.verdicts.curves import KEPT
@@ -126,6 +127,50 @@ def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
     assert len(shown) == 2 * len(curve.names) - 3
     for (line, label), column in shown.items():
         assert column == shown[0, label], (line, label)
+
+
+def test_words_of_the_heat_map_stand_out_from_their_ground(
+    assessed: tuple[list[dict[str, object]], Assessment],
+) -> None:
+    """The contrast that WCAG 2.2 asks of text this small, wherever on the scale a loss lies, as far as one can."""
+    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.curve is not None)
+    curve = whole.curve
+    assert curve is not None
+    assert curve.headroom is not None
+    names = ("dense", *(f"magnitude-s{level}" for level in range(1, 100)))
+    values = curve.values[0] + curve.headroom * np.arange(100) / 99
+    wide = replace(curve, names=names, values=values, replicates=np.repeat(curve.replicates[:1], 100, axis=0))
+    axes = heat_map([replace(whole, curve=wide)]).axes[0]
+    [image] = axes.images
+
+    def luminance(colour: object) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    assert len(axes.texts) == 99
+    for text in axes.texts:
+        column, line = text.get_position()
+        value = image.get_array()[line, column]
+        bright, dark = sorted((luminance(text.get_color()), luminance(image.to_rgba(value)[:3])), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) > 3.9, text.get_text()
+
+
+@pytest.mark.parametrize("drawn", [1, 0])
+def test_the_collapse_figure_names_every_line_whichever_panel_has_it(
+    assessed: tuple[list[dict[str, object]], Assessment], drawn: int
+) -> None:
+    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.finding.fits)
+    bare = replace(whole, finding=replace(whole.finding, fits={}))
+    figure = collapse_figure("m", [bare, *[whole] * drawn])
+    [legend] = figure.legends
+    named = {
+        text.get_text(): line.get_color() for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    assert ({"straight", "exponential", "sigmoid"} <= set(named)) == bool(drawn)
+    lines = {line.get_color() for axes in figure.axes for line in axes.get_lines()}
+    assert lines <= set(named.values())
+    assert len(set(named.values())) == len(named)
+    assert all(axes.get_legend() is None for axes in figure.axes)
 
 
 def test_no_two_methods_look_alike_in_the_coupling_figure() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suite.publish.canvas import COLOURS, INK, MARKERS, QUIET, WIDTH, footnote, headline, new_figure, shorter
+from suite.publish.canvas import COLOURS, INK, MARKERS, QUIET, WIDTH, footnote, headline, legend, new_figure, shorter
 from suite.publish.fields import Row, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Curve, level_label, severity_key
@@ -19,9 +19,13 @@ from suite.verdicts.verdict import Verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 MAX_COLUMNS = 3
 RIVAL_COLOURS = {"straight": "#999999", "exponential": "#E69F00", "sigmoid": "#56B4E9"}
+_MEASURED: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4.5, "linewidth": 1.6}
+_CHANCE: dict[str, Any] = {"color": QUIET, "linewidth": 1.0, "linestyle": (0, (1, 2))}
+_WHERE: dict[str, Any] = {"color": "#D55E00", "alpha": 0.12}
 
 
 def shown_verdicts(verdicts: Sequence[Verdict], model: str) -> list[Verdict]:
@@ -43,7 +47,7 @@ def collapse_figure(model: str, verdicts: Sequence[Verdict]) -> Figure:
     """
     columns = min(MAX_COLUMNS, len(verdicts))
     bands = math.ceil(len(verdicts) / columns)
-    width, top, panel, gap, left, between = WIDTH, 1.0, 2.4, 1.15, 0.68, 0.35
+    width, top, panel, gap, left, between = WIDTH, 1.25, 2.4, 1.15, 0.68, 0.35
     height = top + bands * (panel + gap) + 0.1
     panel_width = (width - left - 0.15 - (columns - 1) * between) / columns
     figure = new_figure(width, height)
@@ -55,33 +59,35 @@ def collapse_figure(model: str, verdicts: Sequence[Verdict]) -> Figure:
         x = left + column * (panel_width + between)
         y = height - top - band * (panel + gap) - panel
         axes = figure.add_axes((x / width, y / height, panel_width / width, panel / height))
-        _collapse_panel(axes, verdict, first=index == 0)
+        _collapse_panel(axes, verdict)
         axes.set_ylim(min(lows) - 0.05, max([*highs, *chances]) + 0.1)
         if column == 0:
             axes.set_ylabel("set size (options)")
+    entries = _collapse_legend(verdicts)
+    legend(figure, entries, len(entries))
     headline(figure, "Where uncertainty breaks, and what smooth curves would say", shorter(one_line(model), 70))
     footnote(
         figure,
         "Bars: 95 % intervals. Thin lines: best fits of smooth rivals, to steps between levels: all levels share their "
-        "items,\nso steps are known better than heights, and a fit may lie above or below all points. Dotted: chance.",
+        "items,\nso steps are known better than heights, and a fit may lie above or below all points.",
     )
     return figure
 
 
-def _collapse_panel(axes: Axes, verdict: Verdict, *, first: bool) -> None:
+def _collapse_panel(axes: Axes, verdict: Verdict) -> None:
     curve, finding = verdict.curve, verdict.finding
     assert curve is not None
     place = np.arange(len(curve.names))
     low, high = np.quantile(curve.replicates, [0.025, 0.975], axis=1)
     for name, colour in RIVAL_COLOURS.items():
         if name in finding.fits:
-            axes.plot(place, finding.fits[name], color=colour, linewidth=1.0, label=name)
+            axes.plot(place, finding.fits[name], color=colour, linewidth=1.0)
     if finding.level is not None and finding.level_low is not None and finding.level_high is not None:
-        axes.axvspan(finding.level_low - 0.5, finding.level_high + 0.5, color="#D55E00", alpha=0.12, linewidth=0)
+        axes.axvspan(finding.level_low - 0.5, finding.level_high + 0.5, linewidth=0, **_WHERE)
     axes.vlines(place, low, high, color=COLOURS[0], linewidth=1.2, alpha=0.6)
-    axes.plot(place, curve.values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.6)
+    axes.plot(place, curve.values, **_MEASURED)
     if curve.chance is not None:
-        axes.axhline(curve.chance, color=QUIET, linewidth=1.0, linestyle=(0, (1, 2)))
+        axes.axhline(curve.chance, **_CHANCE)
     task = one_line(task_title(verdict.place.task))
     axes.set_title(shorter(f"{verdict.place.title}, {task}", 34), fontweight="bold", pad=7)
     said = finding.verdict
@@ -91,8 +97,21 @@ def _collapse_panel(axes: Axes, verdict: Verdict, *, first: bool) -> None:
         said += f" (p of a threshold {'< 0.001' if finding.p < 0.001 else f'{finding.p:.2g}'})"
     axes.set_xlabel(said, color=INK)
     axes.set_xticks(place, [level_label(name) for name in curve.names], rotation=0 if len(place) < 8 else 45)
-    if first and finding.fits:
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _collapse_legend(verdicts: Sequence[Verdict]) -> list[tuple[str, Line2D]]:
+    """Whatever some panel shows."""
+    from matplotlib.lines import Line2D
+
+    entries = [("measured", Line2D([], [], **_MEASURED))]
+    for name, colour in RIVAL_COLOURS.items():
+        if any(name in one.finding.fits for one in verdicts):
+            entries.append((name, Line2D([], [], color=colour, linewidth=1.0)))
+    if any(one.curve and one.curve.chance is not None for one in verdicts):
+        entries.append(("chance", Line2D([], [], **_CHANCE)))
+    if any(one.finding.level is not None and one.finding.level_low is not None for one in verdicts):
+        entries.append(("interval of the level", Line2D([], [], linewidth=9, solid_capstyle="butt", **_WHERE)))
+    return entries
 
 
 def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
@@ -161,7 +180,7 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
             losses[line, [columns[titles[line]][name] for name in curve.names[1:]]] = (
                 curve.values[1:] - curve.values[0]
             ) / room
-    axes.imshow(losses, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(losses, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
     for line, one in enumerate(rows):
         curve = one.curve
         assert curve is not None
@@ -178,7 +197,7 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
                 va="center",
                 fontsize=7.5,
                 fontweight="bold" if broken else "normal",
-                color="white" if not math.isnan(value) and value > 0.55 else INK,
+                color=INK if math.isnan(value) else _readable_on([float(c) for c in np.ravel(image.to_rgba(value))]),
             )
             if broken:
                 axes.plot([column - 0.5, column - 0.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
@@ -197,6 +216,17 @@ def heat_map(verdicts: Sequence[Verdict]) -> Figure:
         "table.",
     )
     return figure
+
+
+def _readable_on(ground: Sequence[float]) -> str:
+    """White or the colour of text, whichever has the higher contrast (WCAG 2.2) to a background."""
+
+    def luminance(channels: Sequence[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels[:3]]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    behind, ink = luminance(ground) + 0.05, luminance([int(INK[i : i + 2], 16) / 255 for i in (1, 3, 5)]) + 0.05
+    return "white" if 1.05 / behind > behind / ink else INK
 
 
 def _heat_labels(rows: Sequence[Verdict], titles: Sequence[str]) -> list[str]:
