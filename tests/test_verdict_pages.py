@@ -16,8 +16,10 @@ from suite.publish.order import in_order
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
 from suite.publish.verdict_sections import verdict_sections
 from suite.verdicts.assess import FILES, Assessment, assess
+from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import KEPT
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
+from suite.verdicts.verdict import Verdict
 
 HOSTILE = "a|b <script>alert(1)</script>"
 
@@ -105,12 +107,15 @@ def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[s
     assert [(p.name, p.caption, p.content) for p in blank] == [(p.name, p.caption, b"") for p in pictures]
 
 
+def drawn_curve(assessment: Assessment) -> tuple[Verdict, Curve]:
+    """A verdict on set size, and the curve it is about."""
+    return next((one, one.curve) for one in assessment.verdicts if one.metric == "set_size" and one.curve is not None)
+
+
 def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
     assessed: tuple[list[dict[str, object]], Assessment],
 ) -> None:
-    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.curve is not None)
-    curve = whole.curve
-    assert curve is not None
+    whole, curve = drawn_curve(assessed[1])
     assert len(curve.names) > 4
     kept = [0, *range(2, len(curve.names))]  # the other model has not been scored on the first level
     part = replace(
@@ -133,9 +138,7 @@ def test_words_of_the_heat_map_stand_out_from_their_ground(
     assessed: tuple[list[dict[str, object]], Assessment],
 ) -> None:
     """The contrast that WCAG 2.2 asks of text this small, wherever on the scale a loss lies, as far as one can."""
-    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.curve is not None)
-    curve = whole.curve
-    assert curve is not None
+    whole, curve = drawn_curve(assessed[1])
     assert curve.headroom is not None
     names = ("dense", *(f"magnitude-s{level}" for level in range(1, 100)))
     values = curve.values[0] + curve.headroom * np.arange(100) / 99
