@@ -214,12 +214,16 @@ def write_cell(path: Path, cell: Cell) -> None:
     table = pa.table(columns)
     signed = metadata | {"checksum": _checksum(metadata, table.to_pydict())}
     text = json.dumps(signed, sort_keys=True, ensure_ascii=False)
-    table = table.replace_schema_metadata({METADATA_KEY: text.encode("utf-8")})
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as handle:
-            pq.write_table(table, handle, compression="zstd", write_page_checksum=True)
+            # without Arrow's copy of the schema: it would hold the metadata a second time, half of a file of 400 items
+            with pq.ParquetWriter(
+                handle, table.schema, compression="zstd", write_page_checksum=True, store_schema=False
+            ) as writer:
+                writer.write_table(table)
+                writer.add_key_value_metadata({METADATA_KEY: text})
             handle.flush()
             os.fsync(handle.fileno())
         partial.replace(path)

@@ -366,6 +366,14 @@ def test_two_writes_of_one_cell_are_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+def test_a_file_holds_its_metadata_once(tmp_path: Path) -> None:
+    """Metadata is longer than the logits of a few hundred items, and Arrow would keep it twice."""
+    long = "x" * 100_000
+    write_cell(tmp_path / "a.parquet", build(model={"name": "m", "note": long}))
+    assert read_cell(tmp_path / "a.parquet").model["note"] == long
+    assert len(long) < (tmp_path / "a.parquet").stat().st_size < 1.1 * len(long)
+
+
 def test_a_full_disk_leaves_the_old_cell_and_nothing_half_written(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     n = 20_000
