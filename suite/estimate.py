@@ -6,10 +6,8 @@ Everything here is an estimate from stated assumptions; nothing of it enters a r
 from __future__ import annotations
 
 import fnmatch
-import json
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 from suite.config import RunConfig, TaskChoice
 from suite.errors import MissingData, SuiteError
 from suite.metrics.paired import minimum_detectable
-from suite.model import EMBEDDED, resolve_model
+from suite.model import EMBEDDED, resolve_model, tensor_sizes
 from suite.prompt_name import parse_prompt
 from suite.score.cells import CPU_TOKEN_BUDGET, Sheet, make_sheet
 from suite.score.pack import forwarded_tokens, plan_batches
@@ -42,7 +40,10 @@ SET_SIZE_SD = 2 / 3
 measured at four options (2.0, which is 0.10 on the mean of 400 items) and at two (0.7)."""
 
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-_VOCABULARY = re.compile(r"\b(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)\.weight$")
+# the last two are the names in a GGUF file
+_VOCABULARY = re.compile(
+    r"\b(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)\.weight$|^(token_embd|output)\.weight$"
+)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -219,13 +220,10 @@ def _flops(size: _Size, work: _Work) -> float:
 
 def _model(name: str, remarks: list[str]) -> tuple[str, _Size | None]:
     """How results will name a model, and its parameters."""
-    if name not in EMBEDDED and not Path(name).exists() and _HUB.fullmatch(name) and not name.startswith("."):
-        label = name.partition("@")[0].rpartition("/")[2]
-    else:
+    if name in EMBEDDED or Path(name).exists() or not _HUB.fullmatch(name) or name.startswith("."):
         model = resolve_model(name)
-        label = model.name
-        if model.path.is_dir():
-            return label, _counted(model.path)
+        return model.name, _counted(model.path)
+    label = name.partition("@")[0].rpartition("/")[2]
     found = _SIZE.findall(label)
     if not found:
         remarks.append(f"model {name}: its name says no size, so memory and hours leave it out")
@@ -235,21 +233,12 @@ def _model(name: str, remarks: list[str]) -> tuple[str, _Size | None]:
     return label, _Size(params, params)
 
 
-def _counted(folder: Path) -> _Size | None:
-    """Parameters of a checkpoint, from the headers of its safetensors files."""
-    total, vocabulary = 0, []
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            header = json.loads(handle.read(length))
-        for key, entry in header.items():
-            if key != "__metadata__":
-                count = math.prod(entry["shape"])
-                total += count
-                if _VOCABULARY.search(key):
-                    vocabulary.append(count)
+def _counted(path: Path) -> _Size:
+    """Parameters of a checkpoint folder or GGUF file, from its headers."""
+    sizes = tensor_sizes(path)
+    total, vocabulary = sum(sizes.values()), [count for name, count in sizes.items() if _VOCABULARY.search(name)]
     # embedding and head are two tensors or one that serves as both; looking a token up multiplies nothing
-    return _Size(total, total - sum(vocabulary), max(vocabulary, default=0)) if total else None
+    return _Size(total, total - sum(vocabulary), max(vocabulary, default=0))
 
 
 @dataclass(frozen=True)

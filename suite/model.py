@@ -206,6 +206,22 @@ def tensor_bits(path: Path) -> int:
     return total
 
 
+def tensor_sizes(path: Path) -> dict[str, int]:
+    """Elements of every tensor in a checkpoint folder or GGUF file, by its name there.
+
+    Raises:
+        SuiteError: a file that is truncated or damaged, or a folder without safetensors files.
+    """
+    if not path.is_file():
+        return {name: math.prod(shape) for name, _, shape, *_ in _tensors(path)}
+    from gguf import GGUFReader
+
+    try:
+        return {tensor.name: int(tensor.n_elements) for tensor in GGUFReader(path).tensors}
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise SuiteError(f"model file {path}: truncated or damaged ({_reason(error)}); fetch it again") from error
+
+
 def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, int, int]]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from test_six_option_tasks import FILES as FIVE_FILES
@@ -111,6 +112,40 @@ def test_embedding_is_a_lookup_and_the_head_counts_where_a_token_is_read(
         assert cloze.tokens is not None
         assert cloze.flops == 2 * (body * cloze.tokens + table * 40)
         assert cloze.tokens == sum(math.ceil(len(f"Question: What is {i}?\nAnswer:") / 4) for i in range(20))
+
+
+def write_gguf(path: Path, shapes: dict[str, tuple[int, int]]) -> Path:
+    """A GGUF file of 8-bit blocks and nothing that a loader would need besides."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, shape in shapes.items():
+        kind = gguf.GGMLQuantizationType.Q8_0
+        writer.add_tensor(name, gguf.quantize(np.ones(shape, dtype=np.float32), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gguf_file_is_counted_whatever_its_name_says(tmp_path: Path, quiz: str, tied: bool) -> None:
+    shapes = {"token_embd.weight": (96, 64), "blk.0.ffn_up.weight": (128, 64), "blk.0.attn_output.weight": (64, 64)}
+    file = write_gguf(tmp_path / "big-70b.gguf", shapes | ({} if tied else {"output.weight": (96, 64)}))
+    (cell,) = estimate(RunConfig((str(file),), (TaskChoice(quiz, scoring="letter"),), ("dense",))).cells
+    body, table = 128 * 64 + 64 * 64, 96 * 64
+    assert cell.gigabytes == pytest.approx((body + table * (1 if tied else 2)) * 2 * 1.25 / 1e9)
+    assert cell.tokens is not None
+    assert cell.flops == 2 * (body * cell.tokens + table * 20)
+
+
+def test_a_damaged_gguf_file_is_one_line(tmp_path: Path, quiz: str) -> None:
+    file = write_gguf(tmp_path / "tiny-1b.gguf", {"token_embd.weight": (96, 64)})
+    whole = file.read_bytes()
+    for kept in (b"", b"GGUF", whole[:40], whole[: len(whole) // 2], b"x" * 500):
+        file.write_bytes(kept)
+        with pytest.raises(SuiteError, match=r"tiny-1b\.gguf: truncated or damaged \(.+\); fetch it again") as caught:
+            estimate(RunConfig((str(file),), (TaskChoice(quiz),), ("dense",)))
+        assert "\n" not in str(caught.value)
 
 
 def test_worked_examples_that_texts_share_count_once(tmp_path: Path) -> None:
