@@ -289,6 +289,24 @@ def test_transformations_before_rounding_leave_outputs_as_they_are(
     assert info.relative_output_error < 0.15
 
 
+@pytest.mark.parametrize("shape", ["gemma2", "gemma3"])
+def test_awq_in_bfloat16_keeps_norms_that_are_stored_less_one(load: Load, tokens: SampleTokens, shape: str) -> None:
+    """Channels that a norm switches off let the library's scales grow a hundredfold, and 1 + w vanish beside 1."""
+    draw = torch.Generator().manual_seed(0)
+    moved = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        network = load(shape, dtype)
+        for name, parameter in network.named_parameters():
+            if name.endswith("pre_feedforward_layernorm.weight"):
+                parameter.copy_(10 ** (torch.rand(len(parameter), generator=draw) - 0.5) - 1)
+                parameter[::9] = -1
+        (note,) = [note for note in made(network, "awq-w8", tokens).notes if "transformation" in note]
+        moved[dtype] = float(note.rpartition(" ")[2])
+    assert moved[torch.float32] < 1e-4
+    # what rounding every weight to bfloat16 a second time does
+    assert moved[torch.bfloat16] < 0.04
+
+
 def test_a_transformation_that_does_not_fit_is_refused(
     load: Load, tokens: SampleTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
