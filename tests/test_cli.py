@@ -292,9 +292,13 @@ def test_an_output_folder_that_cannot_be_written(
     assert f"{tmp_path} cannot be written; name another folder" in score()
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, llama: Path, task: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("left", [0, 4096])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, llama: Path, capfd: pytest.CaptureFixture[str], left: int) -> None:
+    # a cell that is longer than what is left
+    records = [QUESTIONS[0] | {"id": f"q{number}", "question": f"Is it {number}?"} for number in range(400)]
+    task = write_task(tmp_path / "long.jsonl", records)
     with small_disk(tmp_path / "disk") as disk:
-        (disk / "filler").write_bytes(bytes(64 * 1024 - 4096))
+        (disk / "filler").write_bytes(bytes(64 * 1024 - left))
         args = ["score", "--model", llama, "--task", task, "--dtype", "float32", "--out", disk / "cell.parquet"]
         assert main([str(arg) for arg in args]) == 2
         last = capfd.readouterr().err.splitlines()[-1]
