@@ -63,6 +63,30 @@ def test_the_front_page_shows_the_committed_numbers() -> None:
     assert ("**Unfinished:**" in block) == ("**Unfinished:**" in board)
 
 
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_inflation_follows_from_the_published_rows(folder: Path) -> None:
+    """Averages over tasks in scale.json are mean change over mean headroom, to the digits that the rows have."""
+    rows = pq.read_table(folder / "rows.parquet").to_pylist()
+    cells = {(row["model"], row["variant"], row["task"]): row for row in rows}
+    tasks: dict[str, list[str]] = {}
+    for model, variant, task in cells:
+        if variant == "dense":
+            tasks.setdefault(model, []).append(task)
+    scale = json.loads((folder / "scale.json").read_text(encoding="utf-8"))
+    checked = 0
+    for record in scale:
+        if record["task"] != "macro" or record["variant"] == "dense":
+            continue
+        for one in record["models"]:
+            name = one["model"]
+            change = np.mean([cells[name, record["variant"], task]["set_size_change"] for task in tasks[name]])
+            dense = [cells[name, "dense", task] for task in tasks[name]]
+            headroom = np.mean([row["set_size_chance"] - row["set_size"] for row in dense])
+            assert one["value"] == pytest.approx(change / headroom, rel=4e-5, abs=1e-5)
+            checked += 1
+    assert checked or len(tasks) < 2
+
+
 def splitmix(state: int) -> int:
     """The output function of SplitMix64 (Steele et al. 2014), on Python's integers."""
     state = (state + 0x9E3779B97F4A7C15) % 2**64

@@ -44,7 +44,7 @@ class Assessment:
         return [verdict.record() for verdict in self.verdicts]
 
     def files(self) -> dict[str, list[Any]]:
-        """Contents of the JSON files by name, numbers with four significant digits."""
+        """Contents of the JSON files by name, numbers with six significant digits, as in rows.csv."""
         contents = {"verdicts": self.records, "couplings": list(self.couplings), "scale": list(self.scale)}
         if self.slices:
             contents["slices"] = [one.record() for one in self.slices]
@@ -115,7 +115,7 @@ def _once(measured: Sequence[Measured]) -> list[Measured]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.4g}")
+        return float(f"{value:.6g}")
     if isinstance(value, Mapping):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
