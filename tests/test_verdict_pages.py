@@ -195,7 +195,7 @@ def test_files_are_rounded_and_free_of_numbers_json_lacks(
             for value in record.values():
                 if isinstance(value, float):
                     assert np.isfinite(value)
-                    assert float(f"{value:.4g}") == value
+                    assert float(f"{value:.6g}") == value
 
 
 def test_models_come_by_size_wherever_they_are_listed() -> None:
