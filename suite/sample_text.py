@@ -8,6 +8,7 @@ taken as well. Both are named and hashed, because compressed weights depend on e
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT = "squad+drop"
 CHECK_TOKENS = 256
 _SEPARATOR = "\n\n"
+_RECORDED = re.compile(r"; sample text (?P<text>.*), seed (?P<seed>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,29 @@ def recipe(text: SampleText, sampling: Sampling) -> str:
     'notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 0'
     """
     return f"{text.name}@{text.hash[:19]}, {sampling.samples} x {sampling.length} tokens, seed {sampling.seed}"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a cell's recipe says of its sample text.
+
+    Attributes:
+        text: name, hash and amount.
+        seed: of the order of its passages.
+    """
+
+    text: str
+    seed: int
+
+
+def recorded(variant_recipe: str) -> Drawn | None:
+    """The sample text that the recipe of a variant ends with; None where it read none.
+
+    >>> recorded("Wanda; sample text notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 2")
+    Drawn(text='notes.txt@sha256:a0ef70c43442, 8 x 64 tokens', seed=2)
+    """
+    found = _RECORDED.search(variant_recipe)
+    return Drawn(found["text"], int(found["seed"])) if found else None
 
 
 def tokenize(text: SampleText, sampling: Sampling, tokenizer: Any, *, bos: int | None) -> SampleTokens:

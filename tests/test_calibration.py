@@ -233,6 +233,16 @@ def test_temperature_minimizes_the_loss_over_a_fine_grid():
     assert loss(found) <= min(loss(t) for t in grid) + 1e-7
 
 
+@pytest.mark.parametrize(("confidence", "right"), [(0.99, 14), (0.9, 19), (0.6, 12), (0.55, 19)])
+def test_temperature_is_the_closed_form_to_the_last_digits(confidence, right):
+    """Two options, all with one confidence q, a share a of them right: the best T has logit(q) / T = logit(a)."""
+    log_p = np.log(np.tile([[confidence, 1 - confidence]], (20, 1)))
+    answers = (np.arange(20) >= right).astype(int)
+    share = right / 20
+    wanted = np.log(confidence / (1 - confidence)) / np.log(share / (1 - share))
+    assert calibration.fit_temperature(log_p, answers) == pytest.approx(wanted, rel=1e-10)
+
+
 def test_temperature_ends_at_its_bounds_and_ignores_impossible_answers():
     sure = softmax_log(np.tile([[3.0, 0.0]], (20, 1)))
     assert calibration.fit_temperature(sure, np.zeros(20, dtype=int)) == pytest.approx(0.01)

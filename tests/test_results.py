@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
@@ -29,6 +33,22 @@ RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.yaml"
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
 def test_the_snapshot_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(folder)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the other kernels are those of x86")
+def test_another_processor_finds_the_same_digits() -> None:
+    """NumPy without vector instructions and OpenBLAS as on a processor of 2008, in a process of its own."""
+    older = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "Nehalem"}
+    done = subprocess.run(
+        [sys.executable, "-m", "suite", "verify", str(ROOT / "results" / "embedded")],
+        env={**os.environ, **older},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "last digit" not in done.stdout
 
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)

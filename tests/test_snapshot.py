@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,25 @@ def test_the_manifest_says_where_the_numbers_come_from(made: Path) -> None:
     assert set(manifest["suite"]) == {"version", "git_commit", "changed"}
 
 
+def test_the_manifest_names_sample_texts_and_seeds(tmp_path: Path) -> None:
+    """As the recipes in the cells record them; a scorer's own seed counts where there is no sample text."""
+    text = "words.txt@sha256:0123456789ab, 32 x 512 tokens"
+    cells = synthetic_cells(variants=("dense", "rtn-w4", "gptq-w3", "gptq-w3@seed2"), tasks={"sciq": 4}, n=30)
+    for index, cell in enumerate(cells):
+        name = str(cell.variant["name"])
+        if name.startswith("gptq"):
+            recipe = f"GPTQ; sample text {text}, seed {2 if name.endswith('@seed2') else 0}"
+            cells[index] = replace(cell, variant={**cell.variant, "recipe": recipe})
+        elif name == "rtn-w4":
+            cells[index] = replace(cell, run={**cell.run, "seed": 5})
+    run = write_run(tmp_path / "run", cells)
+    manifest = json.loads((publish(run, tmp_path / "out") / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["sample_texts"] == [text]
+    assert manifest["seeds"] == {"protocol": 0, "cells": [0, 2, 5]}
+
+
 def test_the_items_hash_follows_items_alone(tmp_path: Path) -> None:
     """Equal for every variant, whatever the order of the file; another answer or another item changes it."""
-    from dataclasses import replace
-
     from suite.publish.manifest import items_hash
 
     cell, other = synthetic_cells(variants=("dense", "rtn-w2"), tasks={"sciq": 4}, n=20)
@@ -323,6 +339,25 @@ def test_pairs_of_equal_megabytes_are_chosen_by_size_and_compared_item_by_item(m
         assert float(pair[f"{metric}_change"]) == pytest.approx(means[0] - means[1], abs=2e-5)
         low, high = float(pair[f"{metric}_change_low"]), float(pair[f"{metric}_change_high"])
         assert low < float(pair[f"{metric}_change"]) < high
+
+
+def test_where_no_pair_is_of_equal_megabytes_the_nearest_is_named(tmp_path: Path) -> None:
+    """600M at 4.5 bits are 337.5 MB, 100M at 16.5 are 206.25: 64 % more; all other pairs are further apart."""
+    out = small_snapshot(
+        tmp_path, models={"small-100m": 0.1, "large-600m": 0.6}, variants=VARIANTS, tasks={"sciq": 4}, n=40
+    )
+    assert lines(out / "equal-megabytes.csv") == []
+    said = "Nearest: large-600m rtn-w4 (337.5 MB) beside small-100m dense (206.2 MB), 64 % apart."
+    for name in ("LEADERBOARD.md", "index.html"):
+        text = (out / name).read_text(encoding="utf-8")
+        assert "At equal megabytes" in text
+        assert said in text.replace("\\", "")
+    assert verify(out).problems == []
+
+
+def test_a_single_model_has_nothing_to_stand_beside(tmp_path: Path) -> None:
+    out = small_snapshot(tmp_path, n=30)
+    assert "equal megabytes" not in (out / "LEADERBOARD.md").read_text(encoding="utf-8")
 
 
 def test_cells_with_other_items_are_left_out_of_the_ranking_and_counted(tmp_path: Path) -> None:

@@ -176,6 +176,30 @@ def test_the_collapse_figure_names_every_line_whichever_panel_has_it(
     assert all(axes.get_legend() is None for axes in figure.axes)
 
 
+@pytest.mark.parametrize("bare", [True, False])
+def test_the_collapse_figure_says_why_a_judged_panel_has_no_fits(
+    assessed: tuple[list[dict[str, object]], Assessment], bare: bool
+) -> None:
+    whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.finding.fits)
+    assert whole.finding.p is not None
+    panel = replace(whole, finding=replace(whole.finding, fits={})) if bare else whole
+    said = [text.get_text() for text in collapse_figure("m", [whole, panel]).texts]
+    assert any("the largest jump is the last one" in text for text in said) == bare
+
+
+@pytest.mark.parametrize(("silent", "words"), [(0, "(none here)"), (2, "(2 here)")])
+def test_the_coupling_figure_rings_silent_losses_and_counts_the_rings(silent: int, words: str) -> None:
+    verdicts = ["silent uncertainty loss"] * silent + ["coupled"] * 3
+    records: list[dict[str, object]] = [
+        {"variant": f"rtn-w{8 - i}", "accuracy_change": 0.0, "set_size_change": 0.1 * i, "verdict": verdict}
+        for i, verdict in enumerate(verdicts)
+    ]
+    figure = coupling_figure("m", records)
+    rings = [one for one in figure.axes[0].collections if len(one.get_edgecolor()) and not len(one.get_facecolor())]
+    assert sum(len(one.get_offsets()) for one in rings) == silent
+    assert any(words in text.get_text() for text in figure.texts)
+
+
 def test_no_two_methods_look_alike_in_the_coupling_figure() -> None:
     methods = ("awq", "depth", "gptq", "magnitude", "quip", "rtn", "smoothquant", "sparsegpt", "spinquant", "wanda")
     records: list[dict[str, object]] = [

@@ -278,6 +278,22 @@ def test_a_forged_verdict_under_a_forged_manifest_is_named(copy: Path) -> None:
     assert any(problem.startswith("verdicts.json: line ") for problem in problems(copy))
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1 + 1e-3, True), (1 + 1e-4, True), (1 + 5e-6, False)])
+def test_a_forged_number_of_a_verdict_is_named_and_another_processor_s_last_digit_is_a_remark(
+    copy: Path, factor: float, found: bool
+) -> None:
+    file = copy / "decoupling.json"
+    records = json.loads(file.read_text(encoding="utf-8"))
+    assert abs(records[0]["set_size_change"]) > 0.01
+    records[0]["set_size_change_high"] *= factor
+    file.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sign(copy)
+    report = verify(copy)
+    named = [one for one in report.problems if one.startswith("decoupling.json: ")]
+    told = [one for one in report.remarks if one.startswith("decoupling.json: ")]
+    assert (bool(named), bool(told)) == (found, not found)
+
+
 @pytest.mark.parametrize("what", ["absent", "empty", "file"])
 def test_a_folder_that_is_no_snapshot_is_bad_input(
     tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]

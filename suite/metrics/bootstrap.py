@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
 LEVEL = 0.95
+_WIDENED = 256
 
 
 def unit_weights(units: Sequence[str], *, replicates: int, seed: int = 0) -> Weights:
@@ -62,11 +62,32 @@ def weighted_means(values: Floats, weights: Weights) -> Floats:
     [0.5, 0.0]
     """
     table = values.reshape(len(values), -1)
-    # Centred, so that float32 products keep their precision for values far from zero.
-    centre = table.mean(axis=0)
-    sums = (table - centre).astype(np.float32).T @ weights
-    means = centre[:, None] + ratio(sums.astype(np.float64), weights.sum(axis=0, dtype=np.float64))
+    means = ratio(weighted_sums(table.T, weights), weights.sum(axis=0, dtype=np.float64))
     return np.asarray(means[0] if values.ndim == 1 else means)
+
+
+def weighted_sums(columns: Floats, weights: Weights) -> Floats:
+    """Sum over items, times their weights, in each replicate.
+
+    In float64: float32 products differ between processors in the digits that are published. (Counts of items, as
+    conformal sets need them, are whole numbers and exact in float32.)
+
+    Args:
+        columns: shape [columns, n].
+        weights: shape [n, replicates].
+
+    Returns:
+        Shape [columns, replicates].
+
+    >>> weighted_sums(np.array([[0.5, 0.25]]), np.array([[1.0, 2.0], [1.0, 0.0]], dtype=np.float32)).tolist()
+    [[0.75, 1.0]]
+    """
+    replicates = weights.shape[1]
+    sums = np.empty((len(columns), replicates))
+    for start in range(0, replicates, _WIDENED):  # so that few weights are held twice
+        block = slice(start, start + _WIDENED)
+        sums[:, block] = columns @ weights[:, block].astype(np.float64)
+    return sums
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
@@ -95,14 +116,14 @@ def debiased_error_replicates(
     >>> debiased_error_replicates(np.array([0.5, -0.5]), np.array([0, 1]), deviation=np.zeros(2), weights=ones).tolist()
     [0.5]
     """
-    columns = np.zeros((len(deviation), len(difference)), dtype=np.float32)
+    columns = np.zeros((len(deviation), len(difference)))
     columns[number, np.arange(len(difference))] = difference
-    return debiased_sums(columns @ weights, deviation, weights.sum(axis=0, dtype=np.float64))
+    return debiased_sums(weighted_sums(columns, weights), deviation, weights.sum(axis=0, dtype=np.float64))
 
 
-def debiased_sums(sums: NDArray[np.floating[Any]], deviation: Floats, mass: Floats) -> Floats:
+def debiased_sums(sums: Floats, deviation: Floats, mass: Floats) -> Floats:
     """Sum over bins of 2 |S_b| - E|N(S_b, deviation_b^2)|, over the total weight; sums: [bins, replicates]."""
-    size = np.abs(sums.astype(np.float64))
+    size = np.abs(sums)
     spread = np.broadcast_to(deviation[:, None], size.shape)
     return ratio((2 * size - folded_normal_mean(size, spread)).sum(axis=0), mass)
 

@@ -218,29 +218,32 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
     >>> fit_temperature(log_p, np.array([0, 0, 0, 1])) > 2
     True
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq
 
     right = log_probabilities[np.arange(len(answers)), answers]
     usable = np.isfinite(right)
     if not usable.any():
         return 1.0
-    scores, right = log_probabilities[usable], right[usable]
+    scores = log_probabilities[usable]
+    possible = np.isfinite(scores)
+    # The largest log probability is at most 0 and at least -log K: no overflow at any scale within the bounds.
+    top = scores.max(axis=1, keepdims=True)
+    below = np.where(possible, scores - top, 0.0)
+    chosen = right[usable] - top[:, 0]
 
-    def loss(log_temperature: float) -> float:
-        scale = np.exp(-log_temperature)
-        # The largest log probability is at most 0 and at least -log K: no overflow at any scale within the bounds.
-        top = scores.max(axis=1)
-        normalizer = np.log(np.exp((scores - top[:, None]) * scale).sum(axis=1))
-        return float((normalizer - (right - top) * scale).mean())
+    def slope(log_temperature: float) -> float:
+        """Derivative of the NLL by 1 / T: the mean score that softmax(log p / T) expects, less that of the answers."""
+        parts = np.where(possible, np.exp(below * np.exp(-log_temperature)), 0.0)
+        return float(((parts * below).sum(axis=1) / parts.sum(axis=1) - chosen).mean())
 
-    low, high = np.log(TEMPERATURE_BOUNDS[0]), np.log(TEMPERATURE_BOUNDS[1])
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
-    best = float(found.x)
-    # A one-sided loss is lowest at a bound, which the bounded search approaches, or stops short of where it is flat.
-    for bound in (low, high):
-        if loss(bound) <= loss(best) + 1e-12:
-            best = float(bound)
-    return float(np.exp(best))
+    # The NLL is convex in 1 / T, so its slope changes sign once at most. A root is found to the last digits; the
+    # place of a minimum would be found to half of them, and on another processor to other ones.
+    low, high = np.log(TEMPERATURE_BOUNDS)
+    if slope(high) >= 0:
+        return TEMPERATURE_BOUNDS[1]
+    if slope(low) <= 0:
+        return TEMPERATURE_BOUNDS[0]
+    return float(np.exp(brentq(slope, low, high, xtol=1e-13)))
 
 
 def rescale(log_probabilities: Floats, temperature: float) -> Floats:

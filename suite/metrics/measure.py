@@ -373,9 +373,9 @@ def _temperature_replicates(
     grid = _temperature_grid(scored, folds.temperature[usable[0]], fitted)
     points = [_Rescaled.at(scored, float(np.exp(g)), everything) for g in grid]
     # An infinite loss is infinite at every temperature: such items say nothing about it.
-    losses = np.stack([np.where(np.isfinite(p.nll), p.nll, 0.0) for p in points]).astype(np.float32)
+    losses = np.stack([np.where(np.isfinite(p.nll), p.nll, 0.0) for p in points])
     edges = calibration.equal_width_edges()
-    tables = np.zeros((len(grid), 2 + calibration.BINS, len(sample)), dtype=np.float32)
+    tables = np.zeros((len(grid), 2 + calibration.BINS, len(sample)))
     for g, point in enumerate(points):
         tables[g, 0], tables[g, 1] = losses[g], point.brier
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
@@ -383,7 +383,7 @@ def _temperature_replicates(
     sum_over = _fold_sums(tables.reshape(-1, len(sample)), sample.weights, several=len(usable) > 1)
     for index, deviation in zip(usable, deviations, strict=True):
         fold, rest = folds.temperature[index], folds.rescaled[index]
-        place = _lowest(losses[:, fold] @ sample.weights[fold])
+        place = _lowest(bootstrap.weighted_sums(losses[:, fold], sample.weights[fold]))
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
         mass = sample.weights[rest].sum(axis=0, dtype=np.float64)
         sums = sum_over(rest).reshape(len(grid), -1, len(mass))
@@ -399,21 +399,19 @@ def _temperature_replicates(
     return means
 
 
-def _fold_sums(
-    tables: NDArray[np.float32], weights: bootstrap.Weights, *, several: bool
-) -> Callable[[NDArray[np.intp]], NDArray[np.float32]]:
+def _fold_sums(tables: Floats, weights: bootstrap.Weights, *, several: bool) -> Callable[[NDArray[np.intp]], Floats]:
     """A function from items to the weighted sums of each table over them, shape [tables, replicates].
 
     With several large folds of the same items, one product over all items less one over the few left out is cheaper.
     """
     if not several:
-        return lambda items: tables[:, items] @ weights[items]
-    whole = tables @ weights
+        return lambda items: bootstrap.weighted_sums(tables[:, items], weights[items])
+    whole = bootstrap.weighted_sums(tables, weights)
     everything = np.arange(tables.shape[1])
 
-    def over(items: NDArray[np.intp]) -> NDArray[np.float32]:
+    def over(items: NDArray[np.intp]) -> Floats:
         left_out = np.setdiff1d(everything, items)
-        return np.asarray(whole - tables[:, left_out] @ weights[left_out])
+        return whole - bootstrap.weighted_sums(tables[:, left_out], weights[left_out])
 
     return over
 
@@ -435,9 +433,8 @@ def _temperature_grid(scored: Scored, fold: NDArray[np.intp], fitted: Floats) ->
     return np.asarray(np.clip(grid, low, high) + np.arange(TEMPERATURE_GRID) * 1e-9)
 
 
-def _lowest(losses: NDArray[np.float32]) -> Floats:
+def _lowest(values: Floats) -> Floats:
     """Position of the minimum of each column along a grid, refined by a parabola, shape [columns]."""
-    values = losses.astype(np.float64)
     lowest = values.argmin(axis=0)
     inner = np.clip(lowest, 1, len(values) - 2)
     columns = np.arange(values.shape[1])

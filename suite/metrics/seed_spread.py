@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics.spread import METRICS, number, same_direction, summary
+from suite.sample_text import recorded
 from suite.variant import parse_variant
 
 SEED_SPREAD_KEYS = (
@@ -25,7 +25,6 @@ SEED_SPREAD_KEYS = (
 )
 """Every key of a row, in order."""
 
-_RECORDED = re.compile(r"; sample text .*, seed (\d+)$")
 _Z = 1.959964
 
 
@@ -64,9 +63,9 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
             continue
         key = tuple(row[part] for part in ("model", "task", "scoring", "prompt", "shots"))
         recipe = recipes.get((*key, name), "")  # type: ignore[arg-type]
-        recorded = _RECORDED.search(recipe)
-        made = recipe if recorded is None else recipe[: recorded.start(1)]
-        seed = int(recorded[1]) if recorded else variant.sample_seed
+        drawn = recorded(recipe)
+        made = recipe if drawn is None else recipe.removesuffix(str(drawn.seed))
+        seed = drawn.seed if drawn else variant.sample_seed
         seeds = grouped.setdefault((*key, variant.recipe_name, made), {})
         if seed not in seeds or variant.sample_seed is None:
             seeds[seed] = row

@@ -17,6 +17,7 @@ import suite
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
+from suite.sample_text import recorded
 
 NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -34,8 +35,8 @@ def describe(
 
     Returns:
         `configuration` (hash, null where cells were imported), `protocol`, `models`, `tasks` (with a hash of the
-        items), `variants` (recipe, sample text where the cell names it), `library_versions`, `hardware`, `seeds`,
-        `cells`.
+        items), `variants` (recipe), `sample_texts` (name, hash and amount of what data-driven methods read),
+        `library_versions`, `hardware`, `seeds` (of folds and bootstrap, and of cells: their sample text's), `cells`.
     """
     return {
         "configuration": None if config is None else config.hash,
@@ -57,7 +58,11 @@ def describe(
             "cores": environment.get("cores"),
             "python": environment.get("python"),
         },
-        "seeds": {"protocol": protocol.seed, "cells": sorted({_seed(cell) for cell in cells}, key=repr)},
+        "sample_texts": sorted({drawn.text for cell in cells if (drawn := recorded(_recipe(cell)))}),
+        "seeds": {
+            "protocol": protocol.seed,
+            "cells": sorted({seed for cell in cells if (seed := _seed(cell)) is not None}),
+        },
         "cells": len(cells),
     }
 
@@ -151,14 +156,18 @@ def _git(root: Path, *words: str) -> str | None:
 
 
 def _variant(cell: Cell) -> dict[str, Any]:
-    keys = ("name", "method", "family", "recipe")
-    # what data-driven methods looked at, under whatever name they record it
-    sample = {key: value for key, value in cell.variant.items() if "sample" in key}
-    return {key: cell.variant.get(key) for key in keys} | sample
+    return {key: cell.variant.get(key) for key in ("name", "method", "family", "recipe")}
 
 
-def _seed(cell: Cell) -> Any:
-    return cell.run.get("seed", cell.variant.get("seed"))
+def _recipe(cell: Cell) -> str:
+    return str(cell.variant.get("recipe") or "")
+
+
+def _seed(cell: Cell) -> int | None:
+    """The seed that a cell depends on: what its recipe records, else what its scorer said; None where there is none."""
+    drawn = recorded(_recipe(cell))
+    said = cell.run.get("seed") if drawn is None else drawn.seed
+    return said if isinstance(said, int) else None
 
 
 def _distinct(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -24,7 +24,14 @@ from suite.publish.page_data import page_data
 from suite.publish.seed_sections import HEADER, MEANING, seed_line
 from suite.publish.seed_sections import TITLE as SEEDS
 from suite.publish.standings import Standings
-from suite.publish.standings_tables import GROUP_RULE, PAIR_RULE, change_words, group_lines
+from suite.publish.standings_tables import (
+    GROUP_RULE,
+    PAIR_RULE,
+    PAIR_TITLE,
+    change_words,
+    group_lines,
+    no_pair_words,
+)
 from suite.verdicts.curves import record_title
 
 TITLE = "Does a compressed model still know when it may be wrong?"
@@ -248,7 +255,8 @@ def _groups(standings: Standings) -> list[str]:
 
 def _pairs(standings: Standings) -> list[str]:
     if not standings.pairs:
-        return []
+        near = standings.nearest
+        return [f"<h2>{PAIR_TITLE}</h2>", f"<p>{html.escape(one_line(no_pair_words(near)))}</p>"] if near else []
     body = []
     for pair in standings.pairs[:SHOWN_PAIRS]:
         line = []
@@ -261,7 +269,7 @@ def _pairs(standings: Standings) -> list[str]:
     header = ("bigger", *side, "smaller", *side, "accuracy, bigger − smaller", "set size, bigger − smaller")
     rest = len(standings.pairs) - SHOWN_PAIRS
     return [
-        "<h2>At equal megabytes: bigger and compressed, or smaller and denser</h2>",
+        f"<h2>{PAIR_TITLE}</h2>",
         f"<p>{html.escape(PAIR_RULE)}</p>",
         *_table(header, body, left=(0, 1, 4, 5)),
         *([f'<p class="quiet">{rest} more are in equal-megabytes.csv.</p>'] if rest > 0 else []),

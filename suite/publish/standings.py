@@ -78,12 +78,14 @@ class Standings:
         tasks: the tasks that went into the averages.
         left_out: entries that stand in no table, by reason.
         pairs: one mapping a pair of equal megabytes with the keys `PAIR_KEYS`.
+        nearest: where there is no pair, the two that come nearest to one, with the keys `PAIR_KEYS` up to their sizes.
     """
 
     ranking: tuple[Row, ...] = ()
     tasks: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     pairs: tuple[Row, ...] = ()
+    nearest: Row | None = None
 
     def groups(self) -> dict[tuple[str, str, str, str, int, str, str], int]:
         """Group number by model, task, scoring, prompt, shots, variant and metric."""
@@ -122,7 +124,10 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
             setting, members, {name: _table([[row] for row in members], name, collected) for name in METRICS}
         )
     tasks = tuple(sorted({setting.task for setting in useful}))
-    return Standings(tuple(ranking), tasks, dict(sorted(left_out.items())), _equal_sizes(entries, tables, len(tasks)))
+    pairs, nearest = _size_pairs(entries)
+    compared = _compare_sizes(entries, tables, pairs, len(tasks))
+    missed = None if pairs or nearest is None else rounded(_sizes(entries, *nearest))
+    return Standings(tuple(ranking), tasks, dict(sorted(left_out.items())), compared, missed)
 
 
 def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str, int]) -> list[Row]:
@@ -205,12 +210,19 @@ def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Tabl
     return result
 
 
-def _equal_sizes(entries: Sequence[Row], tables: Mapping[str, _Table], tasks: int) -> tuple[Row, ...]:
+_Pair = tuple[int, int]
+
+
+def _size_pairs(entries: Sequence[Row]) -> tuple[list[_Pair], _Pair | None]:
     """Each dense or quantized entry of a model beside the entry of each bigger model nearest to it in megabytes.
 
     The partner is chosen by size alone, never by its results; it has fewer bits a weight.
+
+    Returns:
+        Places in `entries` of bigger and smaller: those of equal size, and of all others the pair that comes nearest.
     """
-    pairs: list[tuple[int, int]] = []
+    pairs: list[_Pair] = []
+    missed: list[tuple[float, _Pair]] = []
     models: dict[str, list[int]] = {}
     for index, row in enumerate(entries):
         models.setdefault(text(row, "model"), []).append(index)
@@ -218,18 +230,34 @@ def _equal_sizes(entries: Sequence[Row], tables: Mapping[str, _Table], tasks: in
         if text(row, "family") not in ("dense", "quantization") or "no-op" in flags(row):
             continue
         for others in models.values():
-            near = [(_apart(entries[big], row), big) for big in others if _bigger(entries[big], row)]
-            if near:
-                pairs.append((min(near)[1], small))
+            denser = [(_apart(entries[big], row), big) for big in others if _bigger(entries[big], row)]
+            if not denser:
+                continue
+            gap, big = min(denser)
+            if gap <= NEAR:
+                pairs.append((big, small))
+            else:
+                missed.append((gap, (big, small)))
+    return pairs, min(missed)[1] if missed else None
+
+
+def _sizes(entries: Sequence[Row], big: int, small: int) -> dict[str, object]:
+    line: dict[str, object] = {}
+    for name, index in (("bigger", big), ("smaller", small)):
+        row = entries[index]
+        line |= {name: text(row, "model"), f"{name}_variant": text(row, "variant")}
+        keys = (("params_b", "params_b"), ("bits", "bits_per_weight"), ("megabytes", "megabytes"))
+        line |= {f"{name}_{short}": number(row, key) for short, key in keys}
+    return line
+
+
+def _compare_sizes(
+    entries: Sequence[Row], tables: Mapping[str, _Table], pairs: Sequence[_Pair], tasks: int
+) -> tuple[Row, ...]:
     z = z_against_best(2 * len(pairs))  # two sides
     result: list[Row] = []
     for big, small in pairs:
-        line: dict[str, object] = {"tasks": tasks, "pairs": len(pairs)}
-        for name, index in (("bigger", big), ("smaller", small)):
-            row = entries[index]
-            line |= {name: text(row, "model"), f"{name}_variant": text(row, "variant")}
-            keys = (("params_b", "params_b"), ("bits", "bits_per_weight"), ("megabytes", "megabytes"))
-            line |= {f"{name}_{short}": number(row, key) for short, key in keys}
+        line = {"tasks": tasks, "pairs": len(pairs), **_sizes(entries, big, small)}
         for metric in METRICS:
             values, copies = tables[metric]
             chosen = [big, small]
@@ -242,15 +270,18 @@ def _equal_sizes(entries: Sequence[Row], tables: Mapping[str, _Table], tasks: in
 
 
 def _bigger(big: Row, small: Row) -> bool:
+    """Whether an entry has more parameters, fewer bits a weight and a known size."""
     sizes = [number(row, key) for key in ("params_b", "bits_per_weight", "megabytes") for row in (big, small)]
     if any(size is None for size in sizes):
         return False
-    many, few, bits, more_bits, megabytes, wanted = (size or 0.0 for size in sizes)
-    return many > few and bits < more_bits and abs(megabytes - wanted) <= NEAR * wanted
+    many, few, bits, more_bits, _, megabytes = (size or 0.0 for size in sizes)
+    return many > few and bits < more_bits and megabytes > 0
 
 
 def _apart(big: Row, small: Row) -> float:
-    return abs((number(big, "megabytes") or 0.0) - (number(small, "megabytes") or 0.0))
+    """Difference in megabytes as a fraction of the smaller model's."""
+    wanted = number(small, "megabytes") or 0.0
+    return abs((number(big, "megabytes") or 0.0) - wanted) / wanted
 
 
 def _key(row: Row) -> _Cell:

@@ -18,9 +18,11 @@ GROUP_RULE = (
 )
 PAIR_RULE = (
     "A bigger model with fewer bits a weight beside a smaller one with more, where their megabytes differ by at most "
-    f"{NEAR:.0%}. The partner is the nearest in size, whatever its results. Changes are the bigger minus the smaller "
-    "on the same items, averaged over tasks; intervals hold for all pairs of the table at once (Bonferroni, 95 %)."
+    f"{100 * NEAR:.0f} %. The partner is the nearest in size, whatever its results. Changes are the bigger minus the "
+    "smaller on the same items, averaged over tasks; intervals hold for all pairs of the table at once (Bonferroni, "
+    "95 %)."
 )
+PAIR_TITLE = "At equal megabytes: bigger and compressed, or smaller and denser"
 METRIC_NAMES = {"accuracy": "accuracy, higher is better", "set_size": "set size, lower is better"}
 NAMED = 8
 SHOWN_PAIRS = 40
@@ -46,10 +48,26 @@ def standings_sections(standings: Standings) -> list[str]:
         changes = ("accuracy, bigger − smaller", "set size, bigger − smaller")
         header = ["bigger", "bits", "MB", "smaller", "bits", "MB", *changes]
         body = [pair_line(pair) for pair in standings.pairs[:SHOWN_PAIRS]]
-        parts += ["## At equal megabytes: bigger and compressed, or smaller and denser", PAIR_RULE, table(header, body)]
+        parts += [f"## {PAIR_TITLE}", PAIR_RULE, table(header, body)]
         if len(standings.pairs) > SHOWN_PAIRS:
             parts.append(f"{len(standings.pairs) - SHOWN_PAIRS} more pairs are in equal-megabytes.csv.")
+    elif standings.nearest:
+        parts += [f"## {PAIR_TITLE}", escape(no_pair_words(standings.nearest))]
     return parts
+
+
+def no_pair_words(nearest: Row) -> str:
+    """Why there is no table of pairs, and what comes nearest to one."""
+    sizes = [number(nearest, f"{name}_megabytes") or 0.0 for name in ("bigger", "smaller")]
+    bigger, smaller = (
+        f"{text(nearest, name)} {text(nearest, f'{name}_variant')} ({fixed(size, 1)} MB)"
+        for name, size in zip(("bigger", "smaller"), sizes, strict=True)
+    )
+    return (
+        "No pair: no bigger model with fewer bits a weight comes within "
+        f"{100 * NEAR:.0f} % of the megabytes of a smaller one with more. Nearest: {bigger} beside {smaller}, "
+        f"{100 * abs(sizes[0] - sizes[1]) / sizes[1]:.0f} % apart."
+    )
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,19 @@ def collapse_figure(model: str, verdicts: Sequence[Verdict]) -> Figure:
     entries = _collapse_legend(verdicts)
     legend(figure, entries, len(entries))
     headline(figure, "Where uncertainty breaks, and what smooth curves would say", shorter(one_line(model), 70))
-    footnote(
-        figure,
-        "Bars: 95 % intervals. Thin lines: best fits of smooth rivals, to steps between levels: all levels share their "
-        "items,\nso steps are known better than heights, and a fit may lie above or below all points.",
-    )
+    footnote(figure, _collapse_note(verdicts))
     return figure
+
+
+def _collapse_note(verdicts: Sequence[Verdict]) -> str:
+    """What the lines are, and why a judged panel may have none."""
+    note = (
+        "Bars: 95 % intervals. Thin lines: best fits of smooth rivals, to steps between levels: all levels share their "
+        "items,\nso steps are known better than heights, and a fit may lie above or below all points."
+    )
+    if any(one.finding.p is not None and not one.finding.fits for one in verdicts):
+        note += "\nWithout thin lines: the largest jump is the last one, which no shape can tell from a smooth curve."
+    return note
 
 
 def _collapse_panel(axes: Axes, verdict: Verdict) -> None:
@@ -120,9 +127,9 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
     Args:
         records: of decoupling.json, one model.
     """
-    width, height = 7.0, 5.2
+    width, height, top = 7.0, 4.9, 0.7
     figure = new_figure(width, height)
-    axes = figure.add_axes((0.7 / width, 0.75 / height, (width - 2.4) / width, (height - 1.75) / height))
+    axes = figure.add_axes((0.7 / width, 0.75 / height, (width - 2.4) / width, (height - 0.75 - top) / height))
     margins = [value for one in records if (value := number(one, "margin")) is not None]
     margin = min(margins) if margins else 0.1
     axes.axvspan(-ACCURACY_MARGIN, ACCURACY_MARGIN, color="#009E73", alpha=0.10, linewidth=0)
@@ -130,6 +137,7 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
     axes.axhline(0, color="#999999", linewidth=0.8)
     axes.axvline(0, color="#999999", linewidth=0.8)
     methods = sorted({text(one, "variant").partition("-")[0] for one in records})
+    ringed = sum(text(one, "verdict") == "silent uncertainty loss" for one in records)
     for index, method in enumerate(methods):
         mine = [one for one in records if text(one, "variant").partition("-")[0] == method]
         x = [number(one, "accuracy_change") or 0.0 for one in mine]
@@ -144,7 +152,11 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
     axes.grid(visible=True, axis="both")
     axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     headline(figure, "Does uncertainty follow accuracy?", shorter(one_line(model), 60))
-    footnote(figure, "Green: equivalent to dense. Circles: accuracy equivalent, uncertainty lost.")
+    footnote(
+        figure,
+        "A point is a variant on a task. Green: equivalent to dense. "
+        f"In a black ring: accuracy equivalent, uncertainty lost ({ringed or 'none'} here).",
+    )
     return figure
 
 
