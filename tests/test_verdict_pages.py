@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from test_figures import collisions
 
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
+from suite.publish.canvas import house_style
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
@@ -198,6 +200,30 @@ def test_the_coupling_figure_rings_silent_losses_and_counts_the_rings(silent: in
     rings = [one for one in figure.axes[0].collections if len(one.get_edgecolor()) and not len(one.get_facecolor())]
     assert sum(len(one.get_offsets()) for one in rings) == silent
     assert any(words in text.get_text() for text in figure.texts)
+
+
+@pytest.mark.parametrize("model", ["m", "a-very-long-name-of-a-model-" * 4])
+@pytest.mark.parametrize("curves", [1, 7])
+def test_no_word_of_the_verdict_figures_collides(
+    assessed: tuple[list[dict[str, object]], Assessment], model: str, curves: int
+) -> None:
+    whole, _ = drawn_curve(assessed[1])
+    bare = replace(whole, finding=replace(whole.finding, fits={}))
+    assert bare.finding.p is not None
+    named = [replace(one, place=replace(one.place, model=model)) for one in [whole, *[bare] * (curves - 1)]]
+    records: list[dict[str, object]] = [
+        {"variant": f"{method}-w4", "accuracy_change": -0.1, "set_size_change": 0.5, "verdict": "coupled"}
+        for method in ("awq", "gptq", "magnitude", "rtn", "smoothquant", "sparsegpt", "spinquant", "wanda")
+    ]
+    for draw in (
+        lambda: collapse_figure(model, named),
+        lambda: coupling_figure(model, records),
+        lambda: heat_map(named),
+    ):
+        with house_style():
+            figure = draw()
+            figure.draw_without_rendering()
+        assert collisions(figure) == []
 
 
 def test_no_two_methods_look_alike_in_the_coupling_figure() -> None:

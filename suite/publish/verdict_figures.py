@@ -127,9 +127,9 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
     Args:
         records: of decoupling.json, one model.
     """
-    width, height, top = 7.0, 4.9, 0.7
+    width, height, top, bottom = 7.0, 5.05, 0.7, 0.9
     figure = new_figure(width, height)
-    axes = figure.add_axes((0.7 / width, 0.75 / height, (width - 2.4) / width, (height - 0.75 - top) / height))
+    axes = figure.add_axes((0.7 / width, bottom / height, (width - 2.4) / width, (height - top - bottom) / height))
     margins = [value for one in records if (value := number(one, "margin")) is not None]
     margin = min(margins) if margins else 0.1
     axes.axvspan(-ACCURACY_MARGIN, ACCURACY_MARGIN, color="#009E73", alpha=0.10, linewidth=0)
@@ -154,7 +154,7 @@ def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
     headline(figure, "Does uncertainty follow accuracy?", shorter(one_line(model), 60))
     footnote(
         figure,
-        "A point is a variant on a task. Green: equivalent to dense. "
+        "A point is a variant on a task. Green: equivalent to dense.\n"
         f"In a black ring: accuracy equivalent, uncertainty lost ({ringed or 'none'} here).",
     )
     return figure
