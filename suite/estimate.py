@@ -223,7 +223,9 @@ def _model(name: str, remarks: list[str]) -> tuple[str, _Size | None]:
     if name in EMBEDDED or Path(name).exists() or not _HUB.fullmatch(name) or name.startswith("."):
         model = resolve_model(name)
         return model.name, _counted(model.path)
-    label = name.partition("@")[0].rpartition("/")[2]
+    label = name.partition("@")[0].rpartition("/")[2].removesuffix(".gguf")
+    if name.endswith(".gguf"):
+        remarks.append(f"model {name}: no such file yet, so its name says its size")
     found = _SIZE.findall(label)
     if not found:
         remarks.append(f"model {name}: its name says no size, so memory and hours leave it out")

@@ -18,6 +18,9 @@ from suite.task import json_objects, parse_json
 DATA_VARIABLE = "SUITE_DATA"
 REVISION_VARIABLE = "SUITE_HUB_REVISION"
 
+_UNREACHED: set[str] = set()
+"""Hub data sets that no network led to in this process: their other files are not waited for again."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -68,16 +71,21 @@ def find(task: str, place: Place) -> Path:
 
 def _from_hub(place: Place) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    return Path(
-        hf_hub_download(
+    try:
+        file = hf_hub_download(
             repo_id=place.hub,
             filename=place.names[0],
             repo_type="dataset",
             revision=os.environ.get(REVISION_VARIABLE, "").strip() or place.hub_revision,
             etag_timeout=10,
+            local_files_only=place.hub in _UNREACHED,
         )
-    )
+    except LocalEntryNotFoundError:  # no connection, after half a minute of trying, and no copy of its own
+        _UNREACHED.add(place.hub)
+        raise
+    return Path(file)
 
 
 def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -45,7 +45,6 @@ def test_committed_configurations_can_be_estimated(file: Path, tmp_path: Path, m
     assert config.variants[0] == "dense"
     methods = {parse_variant(name).method for name in config.variants} - {"dense"}
     absent = sorted(methods - set(METHODS)) + sorted({task.name for task in config.tasks} - set(TASKS))
-    absent += [name for name in config.models if name.endswith(".gguf") and not (ROOT / name).is_file()]
     if absent:
         pytest.skip(f"not here: {', '.join(absent)}")
     found = estimate(config)
@@ -84,6 +83,14 @@ def test_hub_models_are_sized_by_name_and_not_fetched(quiz: str) -> None:
     flops = sum(2 * p * found.cells[0].tokens * 2 for p in (70e9, 1.5e9, 0.135e9))
     hours = flops / (1000e9 * 0.5) / 3600
     assert f"about {hours:.2g} hours" in "\n".join(found.summary(1000.0))
+
+
+def test_a_gguf_file_that_is_not_there_yet_is_sized_by_its_name_and_remarked(quiz: str) -> None:
+    found = estimate(RunConfig(("models/big-70b-q4.gguf",), (TaskChoice(quiz),), ("dense",), dtype="bfloat16"))
+    (cell,) = found.cells
+    assert cell.label.startswith("big-70b-q4/")
+    assert cell.gigabytes == pytest.approx(70e9 * 2 * 1.25 / 1e9)
+    assert any("models/big-70b-q4.gguf: no such file" in remark for remark in found.remarks)
 
 
 def test_a_checkpoint_is_counted(tiny_models: dict[str, Path], quiz: str) -> None:

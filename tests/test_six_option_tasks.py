@@ -140,6 +140,29 @@ class TestStandIns:
         assert asked[-1]["revision"] == "0123abc"
 
 
+def test_a_hub_that_no_network_leads_to_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five files of one data set: the client's half minute of trying is spent on the first."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from tasks import external
+
+    waited: list[str] = []
+
+    def download(*, filename: str, local_files_only: bool, **_: Any) -> str:
+        if not local_files_only:
+            waited.append(filename)
+        raise LocalEntryNotFoundError("no connection, no copy")
+
+    monkeypatch.delenv("SUITE_DATA", raising=False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(external, "_UNREACHED", set())
+    for short in FILES:
+        with pytest.raises(SuiteError, match="the hub did not give it"):
+            get_task(f"ye2024-{short}")
+    assert len(waited) == 1
+
+
 class TestPinned:
     """Data that differs from what the published figures are about is refused under the published name."""
 
