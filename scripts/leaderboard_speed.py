@@ -40,7 +40,7 @@ from suite.publish.numerals import rounded  # noqa: E402
 from suite.publish.order import in_order  # noqa: E402
 from suite.publish.records import parquet_bytes  # noqa: E402
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files  # noqa: E402
-from suite.publish.standings import Collected, standings  # noqa: E402
+from suite.publish.standings import Comparable, standings  # noqa: E402
 from suite.variant import parse_variant  # noqa: E402
 from suite.verdicts.assess import Assessment, assess  # noqa: E402
 from suite.verdicts.curves import KEPT  # noqa: E402
@@ -99,13 +99,12 @@ def timed(what: str) -> Iterator[None]:
 def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> Computed:
     """What follows from all cells, with the figures of one model and task, shaken a little, in the place of all."""
     first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
-    collected = Collected()
-    with timed(f"measuring {len(first)} cells"):
-        measured = measure_cells(first, settings, keep=KEPT, observe=collected)
+    with timed(f"measuring {len(first)} cells, by one process"):
+        measured = measure_cells(first, settings, keep=KEPT, summarize=Comparable.of)
     variants = {str(one.cell.variant["name"]): one for one in measured}
     random = np.random.default_rng(0)
     copies: list[Measured] = []
-    everything = Collected()
+    everything: dict[tuple[str, str, str, str, int, str], Comparable] = {}
     for cell in cells:
         one = variants[str(cell.variant["name"])]
         factor = float(random.normal(1, 0.02))
@@ -116,8 +115,8 @@ def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> C
         replicates = {key: copy * factor for key, copy in one.replicates.items()}
         copies.append(Measured(cell, row, {key: value * factor for key, value in one.values.items()}, replicates))
         key = (*cell.curve_key, str(cell.variant["name"]))
-        everything.replicates[key] = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
-        everything.items[key] = str(cell.task["name"])
+        taken = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
+        everything[key] = Comparable(taken, str(cell.task["name"]))
     model = str(first[0].model["name"])
     mine = [one for one in copies if one.cell.model["name"] == model]
     with timed(f"verdicts of one model ({len(mine)} cells)"):

@@ -332,6 +332,7 @@ def _compress(args: argparse.Namespace) -> int:
 def _metrics(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.metrics.rows import compute_rows
+    from suite.metrics.workers import workers_for
 
     if not 0 < args.alpha < 1:
         raise SuiteError(f"alpha {args.alpha} out of range: use a number between 0 and 1, such as 0.1")
@@ -342,7 +343,8 @@ def _metrics(args: argparse.Namespace) -> int:
 
         rows, names = compute_slices(cells, protocol=args.protocol, alpha=args.alpha), _SLICE_COLUMNS
     else:
-        rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=0 if args.spread else 1000)
+        replicates, workers = 0 if args.spread else 1000, workers_for(sum(map(len, cells)))
+        rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=replicates, workers=workers)
     if args.spread:
         from suite.metrics.spread import prompt_spread
 

@@ -26,7 +26,7 @@ from suite.metrics.measure import Scored
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.publish import snapshot as snapshot_module
-from suite.publish.standings import Collected
+from suite.publish.standings import Comparable, collect
 from suite.publish.verify import verify
 from suite.verdicts.curves import KEPT
 
@@ -254,20 +254,20 @@ def test_taking_replicates_for_standings_leaves_the_rows_as_they_are() -> None:
     settings = Settings(splits=3, replicates=20)
     alone = measure_cells(cells, settings)
     seen: list[str] = []
-    collected = Collected()
 
-    def watch(scored: Scored) -> None:
-        collected(scored)
+    def watch(scored: Scored) -> Comparable:
         assert len(scored.lac_resampled.size) == settings.replicates
         assert len(scored.aps_deterministic_splits.coverage) == settings.splits
         seen.append(scored.cell.where)
+        return Comparable.of(scored)
 
-    watched = measure_cells(cells, settings, keep=KEPT, observe=watch)
-    assert len(seen) == len(set(seen)) == len(cells) == len(collected.replicates)
+    watched = measure_cells(cells, settings, keep=KEPT, summarize=watch)
+    collected = collect(watched)
+    assert len(seen) == len(set(seen)) == len(cells) == len(collected)
     assert [one.row for one in watched] == [one.row for one in alone]
     # and what was taken is what the rows' intervals came from
     for one in watched:
-        copies = collected.replicates[(*one.cell.curve_key, str(one.cell.variant["name"]))]["set_size"]
+        copies = collected[(*one.cell.curve_key, str(one.cell.variant["name"]))].replicates["set_size"]
         low, high = np.quantile(copies.astype(float), [0.025, 0.975])
         assert one.row["set_size_low"] == pytest.approx(low, abs=0.02)
         assert one.row["set_size_high"] == pytest.approx(high, abs=0.02)

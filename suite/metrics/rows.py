@@ -6,8 +6,9 @@ Figures are fractions, never percent. What cannot be computed is None, with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from suite.metrics import bootstrap, conformal, paired
 from suite.metrics.measure import Figures, Scored, recentring
 from suite.metrics.oracle import check_against_libraries
 from suite.metrics.sample import Sample, Settings
+from suite.metrics.workers import each
 from suite.variant import parse_variant
 
 Floats = NDArray[np.float64]
@@ -193,6 +195,7 @@ def compute_rows(
     splits: int = 100,
     replicates: int = 1000,
     seed: int = 0,
+    workers: int = 1,
 ) -> list[dict[str, object]]:
     """All figures of all cells.
 
@@ -203,6 +206,7 @@ def compute_rows(
         splits: number of random splits that conformal figures are averaged over; ``ye2024`` has one.
         replicates: bootstrap replicates; 0 leaves all intervals None.
         seed: of splits, draws and bootstrap.
+        workers: processes that share the work; see `suite.metrics.workers`.
 
     Returns:
         One dictionary a cell with the keys `ROW_KEYS`, ordered by model, task, scoring, prompt, shots and severity.
@@ -211,7 +215,8 @@ def compute_rows(
         SuiteError: a parameter out of range.
         RuntimeError: the kernel and mapie or netcal disagree where both are defined, which is a defect.
     """
-    return [measured.row for measured in measure_cells(cells, Settings(protocol, alpha, splits, replicates, seed))]
+    settings = Settings(protocol, alpha, splits, replicates, seed)
+    return [measured.row for measured in measure_cells(cells, settings, workers=workers)]
 
 
 def measure_cells(
@@ -219,23 +224,28 @@ def measure_cells(
     settings: Settings,
     *,
     keep: Collection[str] = (),
-    observe: Callable[[Scored], None] | None = None,
+    summarize: Callable[[Scored], object] | None = None,
+    workers: int = 1,
 ) -> list[Measured]:
     """The rows of `compute_rows` with the numbers behind them.
 
     Args:
         keep: keys whose values and bootstrap replicates are wanted.
-        observe: called once a cell with everything that its row was made from, while that is in memory.
+        summarize: called once a cell with everything that its row was made from, while that is in memory; what it
+            returns is kept as `Measured.summary`.
+        workers: processes that share the work; see `suite.metrics.workers`.
     """
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
-    samples = _Samples(settings)
-    measured: dict[tuple[str, str, str, str, int], list[Measured]] = {}
-    # Curves over the same items follow one another, so that their bootstrap weights are drawn once.
-    for key in sorted(curves, key=lambda key: (key[1], len(curves[key][0]), key)):
-        measured[key] = _measure_curve(sorted(curves[key], key=_severity), samples, keep, observe)
-    return [one for key in sorted(measured) for one in measured[key]]
+    tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
+    measure = partial(_measure_curve, settings=settings, keep=tuple(keep), summarize=summarize)
+    results = each(measure, tasks, workers=workers)
+    return [
+        Measured(cell, *found)
+        for task, curve in zip(tasks, results, strict=True)
+        for cell, found in zip(task, curve, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -247,12 +257,14 @@ class Measured:
         values: point value by key; the debiased one where intervals are based on that.
         replicates: bootstrap values by key, shape [replicates]; cells of one curve with the same items share the
             resampled items, so differences are paired.
+        summary: what `measure_cells` was asked to keep besides.
     """
 
     cell: Cell
     row: dict[str, object]
     values: dict[str, float]
     replicates: dict[str, Floats]
+    summary: object = None
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -264,17 +276,7 @@ class Measured:
 
 def score_cell(cell: Cell, settings: Settings) -> Scored:
     """One cell on all of its items, for whoever needs more than its row."""
-    return next(score_cells([cell], settings))
-
-
-def score_cells(cells: Iterable[Cell], settings: Settings) -> Iterator[Scored]:
-    """Cells on all of their items, one after the other; folds and weights of neighbours with the same items are shared.
-
-    The order changes no figure, only how often folds and weights are drawn.
-    """
-    samples = _Samples(settings)
-    for cell in cells:
-        yield samples.scored(cell)
+    return _Samples(settings).scored(cell)
 
 
 class _Samples:
@@ -305,9 +307,14 @@ class _Samples:
         return Scored(cell, rows, sample)
 
 
+_Found = tuple[dict[str, object], dict[str, float], dict[str, Floats], object]
+"""A `Measured` without its cell, which need not travel back from another process."""
+
+
 def _measure_curve(
-    cells: list[Cell], samples: _Samples, keep: Collection[str], observe: Callable[[Scored], None] | None
-) -> list[Measured]:
+    cells: list[Cell], *, settings: Settings, keep: Collection[str], summarize: Callable[[Scored], object] | None
+) -> list[_Found]:
+    samples = _Samples(settings)
     dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
     dense_scored = None if dense is None else samples.scored(dense)
     at_chance = False
@@ -338,20 +345,20 @@ def _measure_curve(
             if key not in row:
                 row[key] = None
                 _note(row, key, "no items are left to evaluate")
-        result.append(_measured(cell, {key: row.get(key) for key in ROW_KEYS}, figures, keep))
-        if observe is not None:
-            observe(scored)
+        values, replicates = _kept(figures, keep)
+        summary = None if summarize is None else summarize(scored)
+        result.append(({key: row.get(key) for key in ROW_KEYS}, values, replicates, summary))
     return result
 
 
-def _measured(cell: Cell, row: dict[str, object], figures: Sequence[Figures], keep: Collection[str]) -> Measured:
+def _kept(figures: Sequence[Figures], keep: Collection[str]) -> tuple[dict[str, float], dict[str, Floats]]:
     values, replicates = {}, {}
     for part in figures:
         for key in keep:
             if key in part.points and key in part.replicates:
                 values[key] = part.centres.get(key, part.points[key])
                 replicates[key] = part.replicates[key]
-    return Measured(cell, row, values, replicates)
+    return values, replicates
 
 
 def _row(cell: Cell, scored: Scored) -> dict[str, object]:

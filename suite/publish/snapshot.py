@@ -32,7 +32,7 @@ from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.page import leaderboard_html
 from suite.publish.records import parquet_bytes
-from suite.publish.standings import Collected, Standings, standings
+from suite.publish.standings import Comparable, Standings, collect, standings
 from suite.publish.unfinished import unfinished
 from suite.verdicts.assess import FILES, Assessment, judge_cells
 
@@ -76,14 +76,13 @@ def compute(folder: Path, config: RunConfig | None) -> Computed:
         SuiteError: no cells, or a damaged one.
     """
     cells = load_cells([folder])
-    collected = Collected()
-    measured, assessment = judge_cells(cells, config, observe=collected)
+    measured, assessment = judge_cells(cells, config, summarize=Comparable.of)
     failures = read_failures(folder)
     ordered = in_order([rounded(one.row) for one in measured])
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],
-        standings=standings(ordered, collected),
+        standings=standings(ordered, collect(measured)),
         failures=failures,
         assessment=assessment,
         assessed=assessment.files(),

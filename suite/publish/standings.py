@@ -1,12 +1,12 @@
 """Standings: models and variants in statistical groups, and pairs of equal size, instead of a bare order.
 
-Both need the paired bootstrap replicates of accuracy and set size, which `Collected` takes while rows are computed.
+Both need the paired bootstrap replicates of accuracy and set size, which `Comparable` takes while rows are computed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from suite.metrics.groups import behind, groups_of_best, z_against_best
 from suite.metrics.measure import Scored
+from suite.metrics.rows import Measured
 from suite.publish.fields import Row, flags, number, text
 from suite.publish.macro import above_chance
 from suite.publish.numerals import rounded
@@ -43,30 +44,42 @@ _Cell = tuple[str, str, str, str, int, str]
 _Table = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 
-@dataclass
-class Collected:
-    """Replicates of every cell, taken by `suite.metrics.rows.compute_rows(observe=...)`.
+@dataclass(frozen=True)
+class Comparable:
+    """What standings need of one cell.
 
     Attributes:
-        replicates: by cell, one array a metric, shape [replicates].
-        items: by cell, a digest of its items: two cells are compared only where it is equal.
+        replicates: one array a metric, shape [replicates].
+        items: a digest of its items: two cells are compared only where it is equal.
     """
 
-    replicates: dict[_Cell, dict[str, NDArray[np.float32]]] = field(default_factory=dict)
-    items: dict[_Cell, str] = field(default_factory=dict)
+    replicates: Mapping[str, NDArray[np.float32]]
+    items: str
 
-    def __call__(self, scored: Scored) -> None:
-        """Take what standings need of one cell."""
-        cell, sample = scored.cell, scored.sample
-        key = (*cell.curve_key, str(cell.variant["name"]))
+    @classmethod
+    def of(cls, scored: Scored) -> Comparable:
+        """Taken while rows are computed (`suite.metrics.rows.measure_cells(summarize=...)`)."""
+        sample = scored.sample
         found = {name: scored.figures.replicates.get(name) for name in METRICS}
-        self.replicates[key] = {
+        replicates = {
             name: values.astype(np.float32)
             for name, values in found.items()
             if values is not None and np.isfinite(values).all()
         }
         parts = repr((sample.ids, sample.units, scored.answers.tolist(), scored.n_options.tolist()))
-        self.items[key] = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+        return cls(replicates, hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+Collected = Mapping[_Cell, Comparable]
+
+
+def collect(measured: Iterable[Measured]) -> dict[_Cell, Comparable]:
+    """What measured cells were summarized to, by cell."""
+    return {
+        (*one.cell.curve_key, str(one.cell.variant["name"])): one.summary
+        for one in measured
+        if isinstance(one.summary, Comparable)
+    }
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
     Args:
         rows: rounded and sorted (`suite.publish.order.in_order`), of one protocol and one alpha; empty standings where
             there are several.
-        collected: from the computation of these rows.
+        collected: from the computation of these rows (`collect`).
 
     Entries of one table were measured on the same items; where cells of a setting differ in their items, the most
     common set of items is ranked and the others are counted under `left_out`, as are repetitions of a variant under
@@ -132,10 +145,12 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
 
 def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str, int]) -> list[Row]:
     """The rows that share the most common set of items and have replicates of every metric."""
-    usable = [row for row in members if set(collected.replicates.get(_key(row), {})) == set(METRICS)]
+    usable = [
+        row for row in members if (one := collected.get(_key(row))) is not None and set(one.replicates) == set(METRICS)
+    ]
     usable = [row for row in usable if all(number(row, name) is not None for name in METRICS)]
     _count(left_out, "no interval", len(members) - len(usable))
-    sets = grouped(usable, lambda row: collected.items[_key(row)])
+    sets = grouped(usable, lambda row: collected[_key(row)].items)
     if not sets:
         return []
     # of equally common sets, the one with more items, then a fixed one
@@ -180,7 +195,7 @@ def _table(members: Sequence[Sequence[Row]], metric: str, collected: Collected) 
     """Values [1, entries] and replicates [1, entries, replicates] of one task; several settings are averaged first."""
     values = np.array([[np.mean([number(row, metric) or 0.0 for row in rows]) for rows in members]])
     copies = [
-        np.mean([collected.replicates[_key(row)][metric] for row in rows], axis=0, dtype=np.float32) for rows in members
+        np.mean([collected[_key(row)].replicates[metric] for row in rows], axis=0, dtype=np.float32) for rows in members
     ]
     return values, np.array([copies], dtype=np.float32)
 

@@ -12,6 +12,7 @@ from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings, settings_of
+from suite.metrics.workers import workers_for
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import KEPT, MACRO, PRIMARY, record_title
@@ -70,23 +71,28 @@ def judge_cells(
     cells: Sequence[Cell],
     config: RunConfig | None,
     *,
-    observe: Callable[[Scored], None] | None = None,
+    summarize: Callable[[Scored], object] | None = None,
     slices: bool = True,
 ) -> tuple[list[Measured], Assessment]:
     """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
 
     Args:
         config: as run; None for the default protocol (imported cells).
-        observe: see `suite.metrics.rows.measure_cells`.
+        summarize: see `suite.metrics.rows.measure_cells`.
         slices: judge the parts of tasks as well.
     """
-    settings = settings_of(config)
-    measured = measure_cells(cells, settings, keep=KEPT, observe=observe)
-    return measured, assess(measured, settings, config=config, slices=slices)
+    settings, workers = settings_of(config), workers_for(sum(map(len, cells)))
+    measured = measure_cells(cells, settings, keep=KEPT, summarize=summarize, workers=workers)
+    return measured, assess(measured, settings, config=config, slices=slices, workers=workers)
 
 
 def assess(
-    measured: Sequence[Measured], settings: Settings, *, config: RunConfig | None = None, slices: bool = True
+    measured: Sequence[Measured],
+    settings: Settings,
+    *,
+    config: RunConfig | None = None,
+    slices: bool = True,
+    workers: int = 1,
 ) -> Assessment:
     """Judge measured cells.
 
@@ -95,6 +101,7 @@ def assess(
             left out, because a recipe is one point of one curve however often it was drawn.
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
         slices: judge the parts of tasks as well.
+        workers: processes that share the work; see `suite.metrics.workers`.
     """
     measured = _once(measured)
     sizes = None if config is None else planned_families(config)
@@ -102,8 +109,8 @@ def assess(
     measured = sorted(measured, key=lambda one: places[str(one.cell.model["name"])])
     family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(places, sizes)
     return Assessment(
-        tuple(find_verdicts(measured, settings, family_sizes=family_sizes)),
-        tuple(find_couplings(measured, settings)),
+        tuple(find_verdicts(measured, settings, family_sizes=family_sizes, workers=workers)),
+        tuple(find_couplings(measured, settings, workers=workers)),
         tuple(find_scale(measured, protocol=settings.protocol)),
         tuple(find_slice_verdicts(measured, settings, methods=_planned_methods(config))) if slices else (),
     )

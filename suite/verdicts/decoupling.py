@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.cell import Cell
 from suite.metrics import bootstrap, conformal, proper
 from suite.metrics.folds import Folds, item_draws
 from suite.metrics.measure import Scored
-from suite.metrics.rows import Measured, score_cells
+from suite.metrics.rows import Measured, score_cell
 from suite.metrics.sample import Settings
+from suite.metrics.workers import each
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
 from suite.verdicts.curves import METRICS, PRIMARY
 
@@ -222,7 +225,9 @@ def couple(
     return Coupling(verdict, change, size, matched, beyond, headroom, margin, needed, notes)
 
 
-def find_couplings(measured: Sequence[Measured], settings: Settings, *, rule: Rule = RULE) -> list[dict[str, object]]:
+def find_couplings(
+    measured: Sequence[Measured], settings: Settings, *, rule: Rule = RULE, workers: int = 1
+) -> list[dict[str, object]]:
     """One record a variant and task setting that has a dense cell on the same items, in the order given.
 
     Left out: variants without dense, no-ops, tasks on which dense is at chance, items that differ from dense's, and
@@ -236,12 +241,14 @@ def find_couplings(measured: Sequence[Measured], settings: Settings, *, rule: Ru
         for one in measured
         if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
     ]
-    # dense cells of one task follow one another: they share their items' folds and weights
     needed = {dense.cell.curve_key: dense.cell for _, dense in pairs}
-    keys = sorted(needed, key=lambda key: (key[1], len(needed[key]), key))
-    scored = score_cells((needed[key] for key in keys), settings)
-    curves = {key: noise_curve(dense) for key, dense in zip(keys, scored, strict=True)}
+    found = each(partial(_noise_curve_of, settings=settings), list(needed.values()), workers=workers)
+    curves = dict(zip(needed, found, strict=True))
     return [_record(one, _coupling(one, dense, curves[one.cell.curve_key], rule)) for one, dense in pairs]
+
+
+def _noise_curve_of(cell: Cell, *, settings: Settings) -> NoiseCurve:
+    return noise_curve(score_cell(cell, settings))
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:

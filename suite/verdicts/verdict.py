@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from suite.metrics.rows import Measured
 from suite.metrics.sample import Settings
+from suite.metrics.workers import each
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
 from suite.verdicts.curves import MACRO, METRICS, PRIMARY, Levels, Place, average, collect_levels
@@ -84,12 +86,14 @@ def find_verdicts(
     *,
     family_sizes: Mapping[str, int] | None = None,
     rule: Rule = RULE,
+    workers: int = 1,
 ) -> list[Verdict]:
     """A verdict for each curve and metric, task by task and on the average over tasks.
 
     Args:
         measured: cells of `suite.metrics.rows.measure_cells` with the replicates of `suite.verdicts.curves.KEPT`.
         family_sizes: primary curves of each model in the configuration, when more were planned than are here.
+        workers: processes that share the work; see `suite.metrics.workers`.
 
     Returns:
         In the order of model (by size), family, method, task (averages last) and metric. Settings of one task (prompts,
@@ -103,21 +107,22 @@ def find_verdicts(
     for levels in curves:
         macros.setdefault(replace(levels.place, setting=(), task=MACRO), []).append(levels)
     several = {place: group for place, group in macros.items() if len({one.place.task for one in group}) > 1}
-    models = sorted({place.model for place in members})
+    sizes: dict[str, int] = {}
+    for model in {place.model for place in members}:
+        primary_curves = sum(place.model == model for place in (*members, *several))
+        sizes[model] = max((family_sizes or {}).get(model, 0), primary_curves)
+    asked = [
+        _Asked(place, metric, tuple(levels.curve(metric) for levels in members[place]), tuple(members[place]))
+        for place in members
+        for metric in METRICS
+    ]
+    asked += [_Asked(place, metric, (average(several[place], metric),)) for place in several for metric in METRICS]
+    tasks = [(curve, max(LEAST_SIMULATIONS, 100 * sizes[one.place.model] - 1)) for one in asked for curve in one.curves]
+    findings = iter(each(partial(_judged, rule=rule), tasks, workers=workers))
+    everything = [one.concluded([next(findings) for _ in one.curves]) for one in asked]
     result = []
-    for model in models:
-        tasks = [place for place in members if place.model == model]
-        averages = [place for place in several if place.model == model]
-        size = max((family_sizes or {}).get(model, 0), len(tasks) + len(averages))
-        simulations = max(LEAST_SIMULATIONS, 100 * size - 1)
-        found = []
-        for place in tasks:
-            found += _of_task(place, members[place], rule, simulations)
-        for place in averages:
-            found += [
-                Verdict(place, metric, *_judged(average(several[place], metric), rule, simulations))
-                for metric in METRICS
-            ]
+    for model, size in sizes.items():
+        found = [verdict for verdict in everything if verdict.place.model == model]
         primary = [verdict for verdict in found if verdict.metric == PRIMARY]
         corrected = correct_family([verdict.finding for verdict in primary], size=size, rule=rule)
         replaced = {id(old): replace(old, finding=new) for old, new in zip(primary, corrected, strict=True)}
@@ -142,22 +147,34 @@ def family_size(tasks: int, methods: int) -> int:
     return methods * (tasks + (1 if tasks > 1 else 0))
 
 
-def _judged(curve: Curve | None, rule: Rule, simulations: int) -> tuple[Finding, Curve | None]:
-    if curve is None:
-        return Finding("undetermined", 0.0, notes=("some level has no value",)), None
-    return judge(curve, rule=rule, simulations=simulations), curve
+@dataclass(frozen=True)
+class _Asked:
+    """What a verdict is wanted for.
 
+    Attributes:
+        curves: one a setting of the task, or the average over tasks; None where some level has no value.
+        settings: behind the curves; empty for an average.
+    """
 
-def _of_task(place: Place, settings: Sequence[Levels], rule: Rule, simulations: int) -> list[Verdict]:
-    result = []
-    for metric in METRICS:
-        judged = [_judged(levels.curve(metric), rule, simulations) for levels in settings]
-        no_ops = sorted({name for levels in settings for name in levels.no_ops})
-        finding, curve = agree(judged, settings)
+    place: Place
+    metric: str
+    curves: tuple[Curve | None, ...]
+    settings: tuple[Levels, ...] = ()
+
+    def concluded(self, findings: Sequence[Finding]) -> Verdict:
+        """The verdict, from the findings of its curves."""
+        finding, curve = agree(list(zip(findings, self.curves, strict=True)), self.settings)
+        no_ops = sorted({name for levels in self.settings for name in levels.no_ops})
         if no_ops:
             finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
-        result.append(Verdict(place, metric, finding, curve))
-    return result
+        return Verdict(self.place, self.metric, finding, curve)
+
+
+def _judged(task: tuple[Curve | None, int], *, rule: Rule) -> Finding:
+    curve, simulations = task
+    if curve is None:
+        return Finding("undetermined", 0.0, notes=("some level has no value",))
+    return judge(curve, rule=rule, simulations=simulations)
 
 
 def agree(judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]) -> tuple[Finding, Curve | None]:
