@@ -37,7 +37,7 @@ def test_the_snapshot_verifies(folder: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the other kernels are those of x86")
 def test_another_processor_finds_the_same_digits() -> None:
-    """NumPy without vector instructions and OpenBLAS as on a processor of 2008, in a process of its own."""
+    """NumPy without AVX and OpenBLAS as on a processor of 2008, in a process of its own."""
     older = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "Nehalem"}
     done = subprocess.run(
         [sys.executable, "-m", "suite", "verify", str(ROOT / "results" / "embedded")],
