@@ -102,6 +102,13 @@ def data_of(page: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- the file
 
 
+def test_no_line_can_end_between_a_number_and_its_percent_sign(page: Path) -> None:
+    written = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"<(?:p|li)\b[^>]*>.*?</(?:p|li)>", written, re.DOTALL)
+    assert any("%" in block for block in blocks)
+    assert [block for block in blocks if re.search(r"\d %", block)] == []
+
+
 def test_nothing_in_the_page_points_to_a_network(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//", text)

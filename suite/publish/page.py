@@ -108,7 +108,7 @@ def leaderboard_html(
         "<main>",
         f"<h1>{html.escape(TITLE)}</h1>",
         "<details><summary>How to read this</summary>",
-        f"<p>{html.escape(HOW_TO_READ.replace('*', '').replace('`', ''))}</p></details>",
+        f"<p>{_prose(HOW_TO_READ.replace('*', '').replace('`', ''))}</p></details>",
         f'<p class="quiet">{html.escape(_protocol(rows))} {html.escape(MARGINAL)}</p>',
         *([f"<p><strong>{html.escape(unfinished)}</strong></p>"] if unfinished else []),
         *_highlights(rows),
@@ -148,6 +148,11 @@ def _json(data: Mapping[str, Any]) -> str:
     return shown.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _prose(words: str) -> str:
+    """The text of a paragraph: escaped, and no line ends between a number and its percent sign."""
+    return html.escape(words).replace(" %", "\u00a0%")
+
+
 def _protocol(rows: Sequence[Row]) -> str:
     found = sorted({(scope_of(row).protocol, scope_of(row).alpha) for row in rows})
     return " ".join(f"Protocol {name}, α = {alpha:g}, target coverage {1 - alpha:g}." for name, alpha in found)
@@ -160,7 +165,7 @@ def _highlights(rows: Sequence[Row]) -> list[str]:
     items = []
     for sentence in sentences:
         topic, _, rest = sentence.partition(": ")
-        items.append(f"<li><strong>{html.escape(topic)}:</strong> {html.escape(rest)}</li>")
+        items.append(f"<li><strong>{html.escape(topic)}:</strong> {_prose(rest)}</li>")
     return ["<h2>What to look at first</h2>", "<ol>", *items, "</ol>"]
 
 
@@ -190,7 +195,7 @@ def _controls(rows: Sequence[Row], data: Mapping[str, Any]) -> list[str]:
         f'<label class="narrow">sort by<select id="sort">{_options(ways)}</select></label>',
         '<button type="button" id="reset">Reset</button>',
         "</div>",
-        '<p class="quiet"><span id="count" role="status" aria-live="polite"></span>. Brackets are 95 % intervals. '
+        '<p class="quiet"><span id="count" role="status" aria-live="polite"></span>. Brackets are 95&nbsp;% intervals. '
         "Choose a variant to see its curves and its reliability.</p>",
         "<noscript><p>Sorting and charts need scripts; the same figures are in "
         '<a href="LEADERBOARD.md">LEADERBOARD.md</a>.</p></noscript>',
@@ -246,7 +251,7 @@ def _groups(standings: Standings) -> list[str]:
     left_out = "; ".join(f"{reason}: {count}" for reason, count in standings.left_out.items())
     return [
         "<h2>Groups: what these items can tell apart</h2>",
-        f"<p>{html.escape(GROUP_RULE)} The average is over {html.escape(', '.join(map(one_line, standings.tasks)))}."
+        f"<p>{_prose(GROUP_RULE)} The average is over {html.escape(', '.join(map(one_line, standings.tasks)))}."
         + (f" In no group: {html.escape(left_out)}." if left_out else "")
         + "</p>",
         *_table(header, body, left=(0, 1, 6)),
@@ -256,7 +261,7 @@ def _groups(standings: Standings) -> list[str]:
 def _pairs(standings: Standings) -> list[str]:
     if not standings.pairs:
         near = standings.nearest
-        return [f"<h2>{PAIR_TITLE}</h2>", f"<p>{html.escape(one_line(no_pair_words(near)))}</p>"] if near else []
+        return [f"<h2>{PAIR_TITLE}</h2>", f"<p>{_prose(one_line(no_pair_words(near)))}</p>"] if near else []
     body = []
     for pair in standings.pairs[:SHOWN_PAIRS]:
         line = []
@@ -270,7 +275,7 @@ def _pairs(standings: Standings) -> list[str]:
     rest = len(standings.pairs) - SHOWN_PAIRS
     return [
         f"<h2>{PAIR_TITLE}</h2>",
-        f"<p>{html.escape(PAIR_RULE)}</p>",
+        f"<p>{_prose(PAIR_RULE)}</p>",
         *_table(header, body, left=(0, 1, 4, 5)),
         *([f'<p class="quiet">{rest} more are in equal-megabytes.csv.</p>'] if rest > 0 else []),
     ]
@@ -307,4 +312,4 @@ def _seeds(seeds: Sequence[Row], rows: Sequence[Row]) -> list[str]:
         return []
     names = setting_names(rows)
     body = [[one_line(value) for value in seed_line(record, names)] for record in seeds]
-    return [f"<h2>{SEEDS}</h2>", f"<p>{html.escape(MEANING)}</p>", *_table(HEADER, body, left=(0, 1, 2, 3))]
+    return [f"<h2>{SEEDS}</h2>", f"<p>{_prose(MEANING)}</p>", *_table(HEADER, body, left=(0, 1, 2, 3))]
