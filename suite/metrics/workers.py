@@ -1,7 +1,7 @@
 """Independent pieces of work in several processes.
 
-Statistics here are many small sums, which NumPy's own threads make slower (measured: verdicts take a third longer, at
-twice the processor time); processes with one thread each do not wait for one another.
+Statistics here are many small sums. NumPy's own threads wait for one another over each, and make verdicts slower;
+processes with one thread each do not.
 """
 
 from __future__ import annotations
