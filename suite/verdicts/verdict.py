@@ -108,7 +108,7 @@ def find_verdicts(
         macros.setdefault(replace(levels.place, setting=(), task=MACRO), []).append(levels)
     several = {place: group for place, group in macros.items() if len({one.place.task for one in group}) > 1}
     sizes: dict[str, int] = {}
-    for model in {place.model for place in members}:
+    for model in sorted({place.model for place in members}):
         primary_curves = sum(place.model == model for place in (*members, *several))
         sizes[model] = max((family_sizes or {}).get(model, 0), primary_curves)
     asked = [
