@@ -24,6 +24,7 @@ from suite.compress import (
 )
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
+from suite.compress.touched import Touched, fingerprint, touched
 from suite.errors import SuiteError, unknown_name
 from suite.sample_text import SampleTokens
 from suite.variant import PRUNERS, Variant, parse_variant
@@ -171,6 +172,10 @@ class VariantInfo:
         peak_memory_mb: highest memory meanwhile, the loaded model included; see `suite.compress.peak_memory`.
         notes: what the method warned of.
         saved_bytes: size of its weight files where it was saved, None otherwise.
+        share_touched: weights of matrices inside the blocks that changed over those of all, 0 to 1, counted from the
+            tensors (see `suite.compress.touched`); None for dense, and where the dense weights are not at hand.
+        untouched: what did not change, by name with its share and the reason that excuses it, if any.
+        left_out: what does not count: embeddings, output head, routers, norms and other vectors, by name.
     """
 
     name: str
@@ -190,6 +195,9 @@ class VariantInfo:
     peak_memory_mb: float = 0.0
     notes: list[str] = field(default_factory=list)
     saved_bytes: int | None = None
+    share_touched: float | None = None
+    untouched: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def as_metadata(self) -> dict[str, Any]:
         """As stored in a cell."""
@@ -289,6 +297,7 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
         return _dense(network, variant, params)
     if tokens is None and reads_text(variant):
         raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
+    marks = fingerprint(network)
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
     outcome = _compress(network, variant, tokens)
     moved = None
@@ -303,6 +312,7 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
         params=params,
         moved=moved,
         recipe=recipe_of(variant, tokens.recipe if tokens else ""),
+        became=touched(marks, network, variant),
     )
     return replace(
         info,
@@ -321,6 +331,7 @@ def describe(
     params: int,
     moved: float | None,
     recipe: str,
+    became: Touched | None = None,
 ) -> VariantInfo:
     """What was measured on a compressed network, with its gates.
 
@@ -329,6 +340,7 @@ def describe(
         bits: stored bits of the whole compressed model.
         params: weights of the dense model.
         moved: relative output error, None when not measured.
+        became: what became of all matrices of the dense network, None when that is not known.
     """
     norm = sum(change.squared_norm for change in changes)
     sparsity = sum(change.zeros for change in changes) / sum(change.weights for change in changes)
@@ -350,6 +362,7 @@ def describe(
         relative_output_error=moved if finite else None,
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
         notes=[] if finite else ["outputs on sample text are not finite"],
+        **(became.as_metadata() if became else {}),
     )
 
 

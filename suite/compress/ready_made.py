@@ -12,6 +12,7 @@ from suite.checkpoint import NOTE, Checkpoint, quantization_of
 from suite.compress import VariantInfo, check_seed, output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
+from suite.compress.touched import Touched, fingerprint, touched
 from suite.errors import SuiteError
 from suite.model import Model, tensor_bits
 from suite.packed import bits_of
@@ -94,18 +95,66 @@ def load_ready(
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
     with remember(parent.network) as reference:
         shapes = {name: tuple(module.weight.shape) for name, module in linear_layers(parent.network)}
+        marks = fingerprint(parent.network, samples=True)
         embedding = tuple(parent.network.get_input_embeddings().weight.shape)
         info, vocabulary, bos = parent.info, parent.tokenizer.get_vocab(), parent.bos
         del parent
         child = load_as(model)
         _check_parent(child, model, dense, shapes, embedding, vocabulary, info["architecture"])
         changes = _changes(child.network, reference, shapes)
+    became = touched(marks, child.network, variant, ignored_by(quantization_of(model.path)))
     moved = None
     if logits is not None and tokens is not None:
         moved = output_error.relative_error(logits, output_error.sample_logits(child.network, tokens))
-    measured = _measured(child, model, variant, changes, info["params"], moved)
+    measured = _measured(child, model, variant, changes, info["params"], moved, became)
     note = {"checkpoint": {"id": model.id, "revision": model.revision, "weights_hash": child.info["weights_hash"]}}
     return replace(child, info=info, bos=bos), {**measured.as_metadata(), **note}
+
+
+def ignored_by(quantization: dict[str, Any]) -> Callable[[str], bool]:
+    """Whether a checkpoint's quantization configuration says of a matrix that it was left as it is.
+
+    Args:
+        quantization: ``quantization_config`` of its config.json: ``ignore`` of compressed-tensors (names, and patterns
+            after ``re:``), ``modules_to_not_convert`` of AWQ and FP8, ``llm_int8_skip_modules`` of bitsandbytes,
+            ``modules_in_block_to_quantize`` and the ``-:`` patterns of ``dynamic`` of GPTQ.
+
+    Returns:
+        A function of a matrix's name in the network.
+    """
+    listed = [
+        str(entry)
+        for key in ("ignore", "ignored_layers", "modules_to_not_convert", "llm_int8_skip_modules")
+        for entry in quantization.get(key) or ()
+    ]
+    listed += [f"re:.*{key[2:]}" for key in quantization.get("dynamic") or () if key.startswith("-:")]
+    inside = [str(part) for parts in quantization.get("modules_in_block_to_quantize") or () for part in _list(parts)]
+
+    def ignored(name: str) -> bool:
+        module = re.sub(r"\.weight$", "", name)
+        for spelled in (module, *_by_expert(module)):
+            for entry in listed:
+                if entry.startswith("re:"):
+                    if re.match(entry[3:], spelled):
+                        return True
+                elif f".{entry}." in f".{spelled}.":
+                    return True
+        return bool(inside) and not any(module.endswith(part) for part in inside)
+
+    return ignored
+
+
+def _list(parts: Any) -> list[Any]:
+    return parts if isinstance(parts, list) else [parts]
+
+
+def _by_expert(module: str) -> list[str]:
+    """How files of unstacked experts name a matrix of stacked ones."""
+    found = re.fullmatch(r"(.*\.experts)\.(gate_up|gate|up|down)_proj\.(\d+)", module)
+    if found is None:
+        return []
+    parts = {"gate_up": ("gate_proj", "up_proj", "w1", "w3"), "down": ("down_proj", "w2")}
+    return [f"{found[1]}.{found[3]}.{part}" for part in parts.get(found[2], (f"{found[2]}_proj",))]
 
 
 def _quantized(method: str, bits: int | None, group: object) -> str:
@@ -208,6 +257,7 @@ def _measured(
     changes: list[LayerChange],
     params: int,
     moved: float | None,
+    became: Touched,
 ) -> VariantInfo:
     from suite.compress import describe
 
@@ -220,4 +270,5 @@ def _measured(
         params=params,
         moved=moved,
         recipe=f"ready-made checkpoint, {quantization_of(model.path).get('quant_method', 'plain')}",
+        became=became,
     )
