@@ -206,9 +206,9 @@ def timing(repetitions: int = 5) -> tuple[float, float]:
 
 def bounds(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
     """Two-sided Clopper-Pearson interval of a rate."""
-    from suite.metrics.bootstrap import binomial_interval
+    from suite.metrics.proportions import exact_interval
 
-    return binomial_interval(hits, count, level=level) if count else (0.0, 1.0)
+    return exact_interval(hits, count, level=level) if count else (0.0, 1.0)
 
 
 def upper_bound(hits: int, count: int) -> float:

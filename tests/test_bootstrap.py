@@ -194,11 +194,3 @@ def test_intervals():
     assert np.isnan(bootstrap.normal_interval(0.0, some)).all()
     some[500:2000] = 3.0
     assert np.isfinite(bootstrap.percentile_interval(some)).all()
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 12), (12, 12), (3, 20)])
-def test_binomial_interval_equals_scipy(right, n):
-    from scipy.stats import binomtest
-
-    expected = binomtest(right, n).proportion_ci(method="exact")
-    assert bootstrap.binomial_interval(right, n) == pytest.approx((expected.low, expected.high))

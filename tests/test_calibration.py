@@ -254,7 +254,26 @@ def test_temperature_ends_at_its_bounds_and_ignores_impossible_answers():
     assert calibration.fit_temperature(log_p, with_impossible) == pytest.approx(
         calibration.fit_temperature(log_p[:25], answers[:25]), rel=1e-3
     )
-    assert calibration.fit_temperature(log_p, np.full(30, 2)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("log_p", "answers"),
+    [
+        (np.where(np.eye(4) > 0, 0.0, -np.inf), np.arange(4)),  # one possible option, and right
+        (np.where(np.eye(4) > 0, 0.0, -np.inf), np.array([0, 1, 1, 3])),  # one of them impossible: left out
+        (np.where(np.eye(4) > 0, 0.0, -131008.0), np.arange(4)),  # the ends of 16-bit floats, all right
+        (np.full((4, 4), -np.log(4)), np.arange(4)),  # all options tie
+        (np.where(np.eye(4) > 0, 0.0, -np.inf), np.array([1, 2, 3, 0])),  # no item is left
+    ],
+)
+def test_no_temperature_where_none_is_better_than_another(log_p, answers):
+    assert np.isnan(calibration.fit_temperature(log_p, answers))
+
+
+def test_a_loss_that_depends_on_the_temperature_a_little_has_one():
+    log_p = softmax_log(np.tile([[2000.0, 0.0]], (20, 1)))
+    assert calibration.fit_temperature(log_p, np.zeros(20, dtype=int)) == pytest.approx(0.01)
+    assert calibration.fit_temperature(softmax_log(np.tile([[1e-4, 0.0]], (20, 1))), np.arange(20) % 2) == 100
 
 
 def test_rescaling_keeps_impossible_options_and_sums_to_one():

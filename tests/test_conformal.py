@@ -301,3 +301,14 @@ def test_band_of_a_full_set_is_one():
 def test_uacc_is_the_published_formula():
     assert conformal.uacc(0.6, 3.0, n_options=6) == pytest.approx(0.6 / 3 * math.sqrt(6))
     assert math.isnan(conformal.uacc(0.6, 0.0, n_options=6))
+
+
+def test_the_rank_is_that_of_exact_arithmetic_at_every_alpha():
+    n = np.arange(1, 501)
+    for thousandths in range(1, 1000):
+        exact = [-(-(count + 1) * (1000 - thousandths) // 1000) for count in n.tolist()]
+        assert conformal.quantile_rank(n, alpha=thousandths / 1000).tolist() == exact
+
+
+def test_an_alpha_next_to_one_takes_the_surest_right_option():
+    assert conformal.conformal_threshold(np.array([0.2, 0.9, 0.5]), alpha=1 - 1e-12) == 0.9

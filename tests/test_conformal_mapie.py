@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from suite.metrics import conformal
-from suite.metrics.mapie_adapter import comparable, in_domain, mapie_sets
+from suite.metrics.mapie_adapter import comparable, in_domain, mapie_sets, same_rank
 
 METHODS = ("lac", "aps", "aps-deterministic", "top_k")
 
@@ -79,6 +82,32 @@ def test_mapie_raises_below_one_over_alpha_and_the_kernel_gives_every_option():
     assert not in_domain("lac", p, answers, conformal=np.arange(8), test=np.arange(8, 20), alpha=0.1)
     threshold = conformal.conformal_threshold(p[:8, 0], alpha=0.1)
     assert conformal.prediction_sets(p[8:], threshold).all()
+
+
+def mapie_rank(n, alpha):
+    """Rank of the quantile that mapie's LAC takes of n scores, None where it refuses."""
+    p = np.column_stack([np.arange(1, n + 1), np.arange(n, 0, -1)]) / (n + 1)
+    model = classifier(2, confidence_level=float(1 - Decimal(str(alpha)))).conformalize(p, np.zeros(n, dtype=int))
+    try:
+        model.predict_set(p[:1])
+    except ValueError:
+        return None
+    return round((n + 1) * float(model._mapie_classifier.conformity_score_function_.quantiles_[0]))
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha"),
+    [(149, 0.18), (149, 0.1), (99, 0.45), (9, 0.7), (150, 0.995), (19, 0.95), (8, 0.1), (30, 1 / 3), (20, 0.4)],
+)
+def test_mapies_rank_is_foreseen(n, alpha):
+    rank = mapie_rank(n, alpha)
+    exact = math.ceil((n + 1) * (1 - Fraction(str(alpha))))
+    assert same_rank(n, alpha=alpha) == (rank is not None and rank == exact <= n)
+
+
+def test_mapie_rounds_a_float_product_up_and_the_kernel_does_not():
+    assert mapie_rank(149, 0.18) == 124
+    assert conformal.quantile_rank(149, alpha=0.18) == 123
 
 
 @pytest.mark.parametrize("score", ["aps", "raps", "top_k"])

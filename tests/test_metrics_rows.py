@@ -91,6 +91,9 @@ def test_whatever_is_missing_has_a_reason(rows, curve):
             if value is None:
                 base = key.removesuffix("_low").removesuffix("_high")
                 assert {key, base, f"{base}_low"} & set(row["notes"]), key
+        left = json.dumps(row["notes"])
+        assert "no value on these items" not in left
+        assert ("no items are left" in left) == (row["n_evaluated"] == 0)
         for key in row["notes"]:
             assert row[key] is None
 
@@ -404,6 +407,9 @@ def test_a_handful_of_items_gives_rows_not_errors(n, protocol):
             if value is None:
                 base = key.removesuffix("_low").removesuffix("_high")
                 assert {key, base, f"{base}_low"} & set(row["notes"]), key
+        left = json.dumps(row["notes"])
+        assert "no value on these items" not in left
+        assert ("no items are left" in left) == (row["n_evaluated"] == 0)
 
 
 def test_items_may_differ_in_their_number_of_options():
@@ -469,17 +475,69 @@ def test_bad_parameters_are_one_line(curve, options, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_disagreement_with_a_library_is_raised(curve, monkeypatch):
+def test_a_disagreement_with_a_library_is_a_note_and_changes_nothing(curve, monkeypatch):
     from suite.metrics import oracle
 
-    monkeypatch.setattr(oracle, "netcal_errors", lambda confidence, correct: (0.5, 0.5, 0.5))
-    with pytest.raises(RuntimeError, match="netcal says"):
-        compute_rows(curve[:1], **FAST)
-    monkeypatch.undo()
+    (plain,) = compute_rows(curve[:1], **FAST)
+    assert not {"mapie", "netcal"} & set(plain["notes"])
+
+    def stops(*arguments, **options):
+        raise ValueError("too few\nscores")
+
     actual = oracle.mapie_sets
-    monkeypatch.setattr(oracle, "mapie_sets", lambda *a, **k: ~actual(*a, **k))
-    with pytest.raises(RuntimeError, match="differ from mapie"):
-        compute_rows(curve[:1], **FAST)
+    for name, answer, library, words in (
+        ("netcal_errors", lambda confidence, correct: (0.5, 0.5, 0.5), "netcal", "netcal says 0.5"),
+        ("mapie_sets", lambda *a, **k: ~actual(*a, **k), "mapie", "lac sets differ from mapie's in"),
+        ("mapie_sets", stops, "mapie", "ValueError: too few scores"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(oracle, name, answer)
+            (row,) = compute_rows(curve[:1], **FAST)
+        assert words in row["notes"].pop(library)
+        assert same(row, plain)
+
+
+def test_no_alpha_and_no_number_of_items_stops_the_rows():
+    rng = np.random.default_rng(12)
+    answers, (dense, variant) = world(n=500, noise=(0, 1))
+    pairs = [(375, 180), (375, 995), (250, 450), (22, 700), (375, 1), (375, 999), (1, 500)]
+    pairs += zip(rng.integers(1, 501, 25).tolist(), rng.integers(1, 1000, 25).tolist(), strict=True)
+    for n, thousandths in pairs:
+        cells = [cell(dense[:n], answers[:n]), cell(variant[:n], answers[:n], variant="rtn-w4")]
+        rows = compute_rows(cells, alpha=thousandths / 1000, splits=2, replicates=10)
+        json.dumps(rows, allow_nan=False)
+        for row in rows:
+            assert not {"mapie", "netcal"} & set(row["notes"]), (n, thousandths, row["notes"])
+
+
+def one_hot(options, width=4):
+    return np.eye(width)[options].tolist()
+
+
+def test_one_hot_probabilities_have_no_temperature():
+    answers = [i % 4 for i in range(120)]
+    given = [(i + (i % 10 == 0)) % 4 for i in range(120)]  # one in ten is wrong
+    (row,) = compute_rows([cell(one_hot(given), answers, kind="probs")], **FAST)
+    assert row["temperature"] is row["temperature_low"] is row["temperature_high"] is None
+    assert "every temperature" in row["notes"]["temperature"]
+    assert "temperature-at-bound" not in row["flags"]
+    # a wrong answer costs 2 at every temperature: the figures after it are those without
+    rescaled = hashed_folds([f"i{i}" for i in range(120)], splits=4).rescaled
+    assert row["brier_ts"] == pytest.approx(np.mean([2 * (fold % 10 == 0).mean() for fold in rescaled]))
+    assert row["brier_ts_low"] < row["brier_ts"] < row["brier_ts_high"]
+    assert row["nll_ts"] is None
+    assert "12 items" in row["notes"]["nll_ts"]
+
+
+def test_impossible_right_options_everywhere_are_told_as_such():
+    answers = [i % 4 for i in range(120)]
+    scores = np.tile([0.0, 0.1, 0.2, 0.3], (120, 1))
+    scores[np.arange(120), answers] = -np.inf
+    (row,) = compute_rows([cell(scores.tolist(), answers)], **FAST)
+    for key in ("temperature", "nll_ts", "brier_ts", "ece_ts", "ece_ts_debiased"):
+        assert row[key] is None
+        assert "right option has probability zero in all 120 items" in row["notes"][key]
+    assert "no items are left" not in json.dumps(row["notes"])
 
 
 def test_details_break_the_row_down(curve):

@@ -365,25 +365,6 @@ def percentile_interval(replicates: Floats, *, level: float = LEVEL) -> tuple[fl
     return float(low), float(high)
 
 
-def binomial_interval(right: float, n: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Clopper-Pearson interval of a proportion, for samples all right or all wrong, where resampling says nothing.
-
-    Args:
-        right: how many of n.
-
-    Reference: C. Clopper, E. Pearson, Biometrika 1934.
-
-    >>> [round(end, 3) for end in binomial_interval(10, 10)]
-    [0.692, 1.0]
-    """
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(right, n - right + 1, tail)) if right > 0 else 0.0
-    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
-    return low, high
-
-
 def normal_interval(centre: float, replicates: Floats, *, level: float = LEVEL) -> tuple[float, float]:
     """Centre plus and minus a normal quantile times the standard deviation of the replicates.
 

@@ -210,7 +210,8 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
         log_probabilities: shape [n, options]; -inf for impossible and missing options.
 
     Returns:
-        T; 1.0 when no item can be used.
+        T; NaN when no T is better than another: no item is left, or the NLL is the same (to 1e-12) at every T, as it is
+        where every item has one possible option, or where all its options tie.
 
     Reference: C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On calibration of modern neural networks", ICML 2017.
 
@@ -223,7 +224,7 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
     right = log_probabilities[np.arange(len(answers)), answers]
     usable = np.isfinite(right)
     if not usable.any():
-        return 1.0
+        return float("nan")
     scores = log_probabilities[usable]
     possible = np.isfinite(scores)
     # The largest log probability is at most 0 and at least -log K: no overflow at any scale within the bounds.
@@ -236,14 +237,25 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
         parts = np.where(possible, np.exp(below * np.exp(-log_temperature)), 0.0)
         return float(((parts * below).sum(axis=1) / parts.sum(axis=1) - chosen).mean())
 
-    # The NLL is convex in 1 / T, so its slope changes sign once at most. A root is found to the last digits; the
-    # place of a minimum would be found to half of them, and on another processor to other ones.
+    def loss(log_temperature: float) -> float:
+        scaled = below * np.exp(-log_temperature)
+        parts = np.where(possible, np.exp(scaled), 0.0)
+        return float((np.log(parts.sum(axis=1)) - chosen * np.exp(-log_temperature)).mean())
+
+    # The NLL is convex in 1 / T, so its slope changes sign once at most, and it is highest at one of the bounds. A root
+    # is found to the last digits; the place of a minimum would be found to half of them, and on another processor to
+    # other ones.
     low, high = np.log(TEMPERATURE_BOUNDS)
     if slope(high) >= 0:
-        return TEMPERATURE_BOUNDS[1]
-    if slope(low) <= 0:
-        return TEMPERATURE_BOUNDS[0]
-    return float(np.exp(brentq(slope, low, high, xtol=1e-13)))
+        place, found = high, TEMPERATURE_BOUNDS[1]
+    elif slope(low) <= 0:
+        place, found = low, TEMPERATURE_BOUNDS[0]
+    else:
+        place = brentq(slope, low, high, xtol=1e-13)
+        found = float(np.exp(place))
+    lowest = loss(place)
+    flat = max(loss(low), loss(high)) - lowest <= 1e-12 * max(1.0, lowest)
+    return float("nan") if flat else found
 
 
 def rescale(log_probabilities: Floats, temperature: float) -> Floats:

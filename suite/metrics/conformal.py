@@ -47,7 +47,7 @@ def quantile_rank(n: int | Floats, *, alpha: float, protocol: str = "exact") -> 
 
     ``exact``: k = ceil((n + 1)(1 - alpha)), the smallest rank for which split conformal prediction covers at least 1
     - alpha. ``ye2024``: ``np.quantile(scores, ceil((n + 1)(1 - alpha)) / n, method="higher")``, one rank above that,
-    but never above n while the exact rank is not.
+    but never above n while the exact rank is not. The lowest score has rank 1.
 
     Args:
         n: number of calibration items, a number or an array.
@@ -62,7 +62,7 @@ def quantile_rank(n: int | Floats, *, alpha: float, protocol: str = "exact") -> 
     """
     count = np.asarray(n, dtype=np.float64)
     # The product is within 1e-9 of a whole number when it should be one; without the shift ceil would go one too high.
-    rank = np.ceil((count + 1) * (1 - alpha) - 1e-9)
+    rank = np.maximum(np.ceil((count + 1) * (1 - alpha) - 1e-9), 1.0)
     if protocol == "ye2024":
         return np.asarray(np.where(rank <= count, np.minimum(rank + 1, count), rank))
     return np.asarray(rank)

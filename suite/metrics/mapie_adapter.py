@@ -7,11 +7,13 @@ them.
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.conformal import quantile_rank
 from suite.metrics.folds import Indices
 
 Floats = NDArray[np.float64]
@@ -54,7 +56,7 @@ def mapie_sets(
         warnings.simplefilter("ignore")
         classifier = SplitConformalClassifier(
             _pass_through(probabilities.shape[1]),
-            confidence_level=1 - alpha,
+            confidence_level=_confidence_level(alpha),
             conformity_score=name,
             prefit=True,
             random_state=stream,
@@ -75,13 +77,13 @@ def in_domain(
 ) -> bool:
     """Whether mapie defines the sets.
 
-    Option counts must be equal and the conformal fold large enough for the quantile. For all but LAC there must also be
-    three options, three different right options in the conformal fold (with two mapie calls the target binary), no
-    ties within an item and no probability of zero.
+    Option counts must be equal, and the conformal fold large enough for mapie to take a quantile whose rank is that of
+    the definition (`same_rank`). For all but LAC there must also be three options, three different right options in the
+    conformal fold (with two mapie calls the target binary), no ties within an item and no probability of zero.
     """
-    used = probabilities[np.concatenate([conformal, test])]
-    if len(test) == 0 or len(conformal) < 1 / alpha or np.ceil((len(conformal) + 1) * (1 - alpha)) > len(conformal):
+    if len(test) == 0 or not same_rank(len(conformal), alpha=alpha):
         return False
+    used = probabilities[np.concatenate([conformal, test])]
     if bool(np.isnan(used).any()):
         return False
     if method == "lac":
@@ -89,6 +91,27 @@ def in_domain(
     if used.shape[1] < 3 or len(np.unique(answers[conformal])) < 3 or float(used.min()) <= TOLERANCE:
         return False
     return bool((np.diff(np.sort(used, axis=1), axis=1) > TOLERANCE).all())
+
+
+def same_rank(n: int, *, alpha: float) -> bool:
+    """Whether mapie takes the k-th smallest of n calibration scores with k = ceil((n + 1)(1 - alpha)), at most n.
+
+    It refuses n below 1 / alpha and below 1 / (1 - alpha), and rounds up a float product: 150 x 0.82 is 123 and a
+    little there, so that its rank is 124.
+
+    >>> same_rank(149, alpha=0.1), same_rank(149, alpha=0.18), same_rank(150, alpha=0.995)
+    (True, False, False)
+    """
+    theirs = float(Decimal(1) - Decimal(str(_confidence_level(alpha))))
+    if n < max(1 / theirs, 1 / (1 - theirs)):
+        return False
+    rank = float(quantile_rank(n, alpha=alpha))
+    return rank <= n and float(np.ceil((n + 1) * (1 - theirs))) == rank
+
+
+def _confidence_level(alpha: float) -> float:
+    """1 - alpha as decimals give it: mapie turns it back into alpha by decimals."""
+    return float(Decimal(1) - Decimal(str(alpha)))
 
 
 def comparable(options: Floats, threshold: float) -> Bools:

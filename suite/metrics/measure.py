@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
+from suite.metrics.proportions import exact_interval
 from suite.metrics.sample import Sample
 
 Floats = NDArray[np.float64]
 
+NO_ITEMS = "no items are left to evaluate"
+
 TEMPERATURE_GRID = 9
+_AT_ONE = np.linspace(0.0, 2e-9, 3)
+"""Log temperatures where none can be fitted: all of them 1."""
+
+AFTER_TEMPERATURE = ("nll_ts", "brier_ts", "ece_ts", "ece_ts_debiased")
+"""Figures after temperature."""
 
 
 @dataclass
@@ -176,7 +184,7 @@ def _proper(scored: Scored, figures: Figures) -> None:
     some = scored.sample.evaluated
     if len(some) == 0:
         for key in ("accuracy", "nll", "brier", "tie_rate"):
-            figures.notes[key] = "no items are left to evaluate"
+            figures.notes[key] = NO_ITEMS
         return
     correct = scored.correct[some]
     losses = proper.negative_log_likelihood(scored.log_probabilities[some], scored.answers[some])
@@ -197,7 +205,7 @@ def _proper(scored: Scored, figures: Figures) -> None:
     if figures.points["accuracy"] in (0.0, 1.0):
         # Every replicate of such a sample is the same; the exact interval counts independent units.
         count = len({scored.sample.units[item] for item in some})
-        figures.intervals["accuracy"] = bootstrap.binomial_interval(figures.points["accuracy"] * count, count)
+        figures.intervals["accuracy"] = exact_interval(figures.points["accuracy"] * count, count)
 
 
 def _calibration(scored: Scored, figures: Figures) -> None:
@@ -262,7 +270,8 @@ def _conformal(scored: Scored, figures: Figures) -> None:
         reason = "no split has items to test"
         for key in results:
             figures.notes[f"{key}_set_size"] = figures.notes[f"{key}_coverage"] = reason
-        for key in ("set_size", "uacc", "lac_singleton_rate", "lac_empty_rate"):
+        bands = ("lac_coverage_band_low", "lac_coverage_band_high")
+        for key in ("set_size", "uacc", "lac_singleton_rate", "lac_empty_rate", *bands):
             figures.notes[key] = reason
         return
     points = figures.points
@@ -312,15 +321,22 @@ def _temperature(scored: Scored, figures: Figures) -> None:
     finite = np.isfinite(log_p[np.arange(len(answers)), answers])
     usable = [i for i in range(len(folds)) if finite[folds.temperature[i]].any() and len(folds.rescaled[i])]
     if not usable:
-        for key in ("temperature", "nll_ts", "brier_ts", "ece_ts"):
-            figures.notes[key] = "no split has items both to fit the temperature and to evaluate it"
+        reason = "no split has items both to fit the temperature and to evaluate it"
+        if not finite.any():
+            reason = f"the right option has probability zero in all {len(finite)} items: no temperature can be fitted"
+        figures.notes.update(dict.fromkeys(("temperature", *AFTER_TEMPERATURE), reason))
         return
     if not finite.all():
         figures.notes["nll_ts"] = f"infinite: the right option has probability zero in {int((~finite).sum())} items"
-    temperatures = np.array(
-        [calibration.fit_temperature(log_p[folds.temperature[i]], answers[folds.temperature[i]]) for i in usable]
-    )
-    values: dict[str, list[float]] = {"nll_ts": [], "brier_ts": [], "ece_ts": [], "ece_ts_debiased": []}
+    fitted = {
+        i: calibration.fit_temperature(log_p[folds.temperature[i]], answers[folds.temperature[i]]) for i in usable
+    }
+    determined = [i for i in usable if not np.isnan(fitted[i])]
+    if not determined:
+        figures.notes["temperature"] = "the NLL is the same at every temperature; after-temperature figures are at 1"
+    usable = determined or usable
+    temperatures = np.array([fitted[i] if determined else 1.0 for i in usable])
+    values: dict[str, list[float]] = {key: [] for key in AFTER_TEMPERATURE}
     deviations = []
     for index, temperature in zip(usable, temperatures, strict=True):
         fold = folds.rescaled[index]
@@ -331,15 +347,17 @@ def _temperature(scored: Scored, figures: Figures) -> None:
         values["ece_ts"].append(calibration.expected_calibration_error(diagram))
         values["ece_ts_debiased"].append(calibration.debiased_calibration_error(diagram))
         deviations.append(calibration.bin_deviations(diagram))
-    figures.points["temperature"] = float(np.exp(np.log(temperatures).mean()))
-    if np.isclose(temperatures[:, None], calibration.TEMPERATURE_BOUNDS).any():
-        figures.flags.add("temperature-at-bound")
+    if determined:
+        figures.points["temperature"] = float(np.exp(np.log(temperatures).mean()))
+        if np.isclose(temperatures[:, None], calibration.TEMPERATURE_BOUNDS).any():
+            figures.flags.add("temperature-at-bound")
     for key, value in values.items():
         if key not in figures.notes:
             figures.points[key] = float(np.mean(value))
     figures.centres["ece_ts"] = figures.points["ece_ts_debiased"]
     if scored.sample.settings.replicates:
-        replicates = _temperature_replicates(scored, usable, np.log(temperatures), deviations)
+        grid = _temperature_grid(scored, folds.temperature[usable[0]], np.log(temperatures)) if determined else _AT_ONE
+        replicates = _temperature_replicates(scored, usable, grid, deviations)
         figures.replicates.update({key: value for key, value in replicates.items() if key in figures.points})
 
 
@@ -360,17 +378,16 @@ class _Rescaled:
 
 
 def _temperature_replicates(
-    scored: Scored, usable: list[int], fitted: Floats, deviations: list[Floats]
+    scored: Scored, usable: list[int], grid: Floats, deviations: list[Floats]
 ) -> dict[str, Floats]:
     """After-temperature figures in every replicate, the temperature fitted again in each.
 
-    NLL, Brier and the 15 binned gaps are tabulated on a grid of temperatures that spans what resampling can reach; in
-    each replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its
+    NLL, Brier and the 15 binned gaps are tabulated on a grid of log temperatures that spans what resampling can reach;
+    in each replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its
     lowest three points, and the figures are interpolated there.
     """
     sample, folds = scored.sample, scored.sample.temperature_folds
     everything = np.arange(len(sample))
-    grid = _temperature_grid(scored, folds.temperature[usable[0]], fitted)
     points = [_Rescaled.at(scored, float(np.exp(g)), everything) for g in grid]
     # An infinite loss is infinite at every temperature: such items say nothing about it.
     losses = np.stack([np.where(np.isfinite(p.nll), p.nll, 0.0) for p in points])

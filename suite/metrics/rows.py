@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal, paired
-from suite.metrics.measure import Figures, Scored, recentring
-from suite.metrics.oracle import check_against_libraries
+from suite.metrics.measure import NO_ITEMS, Figures, Scored, recentring
+from suite.metrics.oracle import library_remarks
 from suite.metrics.sample import Sample, Settings
 from suite.metrics.workers import each
 from suite.variant import parse_variant
@@ -213,7 +213,6 @@ def compute_rows(
 
     Raises:
         SuiteError: a parameter out of range.
-        RuntimeError: the kernel and mapie or netcal disagree where both are defined, which is a defect.
     """
     settings = Settings(protocol, alpha, splits, replicates, seed)
     return [measured.row for measured in measure_cells(cells, settings, workers=workers)]
@@ -321,8 +320,9 @@ def _measure_curve(
     result = []
     for cell in cells:
         scored = dense_scored if cell is dense and dense_scored is not None else samples.scored(cell)
-        check_against_libraries(scored)
         row = _row(cell, scored)
+        for library, remark in library_remarks(scored).items():
+            _note(row, library, remark)
         figures = [scored.figures]
         flags = _flags(cell, scored, row)
         if cell is not dense and _at_chance(row):
@@ -344,7 +344,7 @@ def _measure_curve(
         for key in _POINT_KEYS:
             if key not in row:
                 row[key] = None
-                _note(row, key, "no items are left to evaluate")
+                _note(row, key, "no value on these items" if len(scored.sample.evaluated) else NO_ITEMS)
         values, replicates = _kept(figures, keep)
         summary = None if summarize is None else summarize(scored)
         result.append(({key: row.get(key) for key in ROW_KEYS}, values, replicates, summary))
@@ -529,7 +529,7 @@ def _divergences(figures: Figures, scored: Scored, dense: Scored) -> None:
     replicated = bool(scored.sample.settings.replicates)
     if len(some) == 0:
         for key in ("flips_to_wrong", "flips_to_right", "mcnemar_p", "kl", "js", "confidence_correlation"):
-            figures.notes[key] = "no items are left to evaluate"
+            figures.notes[key] = NO_ITEMS
         return
     to_wrong, to_right = paired.flips(dense.picked_correct[some], scored.picked_correct[some])
     figures.points["flips_to_wrong"], figures.points["flips_to_right"] = to_wrong / len(some), to_right / len(some)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.proportions import exact_interval
+
 Floats = NDArray[np.float64]
 
 
@@ -140,8 +142,6 @@ def deferral_threshold(
     >>> rule.answered, rule.bound < 0.1
     (0.5, True)
     """
-    from scipy.stats import beta
-
     n = len(confidence)
     ranked = np.sort(confidence)[::-1]
     best = Deferral(float("inf"), 0.0, float("nan"), float("nan"))
@@ -150,7 +150,7 @@ def deferral_threshold(
         kept = confidence >= threshold
         count = int(kept.sum())
         wrong = int(np.ceil(error[kept].sum() - 1e-9))
-        bound = 1.0 if wrong >= count else float(beta.ppf(1 - delta / candidates, wrong + 1, count - wrong))
+        _, bound = exact_interval(wrong, count, level=1 - 2 * delta / candidates)
         if bound <= wanted_error:
             best = Deferral(float(threshold), count / n, float(error[kept].mean()), bound)
     return best

@@ -1,0 +1,232 @@
+"""Intervals of proportions, of paired proportions, and of other bounded means that rest on few events.
+
+Resampling sees what happened. Where all of 100 items are right, or no answer flipped, every resample says the same, and
+a percentile interval is a point; with one event or two it is too short (docs/intervals.md has the figures). Exact
+binomial intervals say what other items may do, and closed forms cost nothing.
+
+Three rules follow from one: Clopper and Pearson's interval at the number of independent items that the sample is worth.
+
+* A proportion of items: as many as there are; fewer where items share a passage or a template (Korn & Graubard).
+* A change between two models on the same items: the two kinds of flips are proportions, and their intervals are
+  combined as those of a difference (MOVER).
+* Another bounded mean: as many as its bootstrap spread says; where that is zero, as many as could hide an exception.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.intp]
+
+LEVEL = 0.95
+
+
+def exact_interval(count: float, n: float, *, level: float = LEVEL) -> tuple[float, float]:
+    """Clopper-Pearson interval of a proportion. Holds the truth with probability `level` at least; each end errs with
+    probability (1 - level) / 2 at most, so that the upper end at level 0.90 is the one-sided bound at 0.95.
+
+    Args:
+        count: how many of n; fractions are allowed, for items that are right by a fraction.
+        n: of how many; fractions are allowed, for effective numbers.
+
+    Reference: C. Clopper, E. Pearson, Biometrika 1934.
+
+    >>> [round(end, 4) for end in exact_interval(199, 200)]
+    [0.9725, 0.9999]
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
+    return low, high
+
+
+def unseen(n: float, *, level: float = LEVEL) -> float:
+    """How often a thing may happen that did not happen in n independent items: the upper end of 0 of n.
+
+    >>> round(unseen(100), 4), round(unseen(100, level=0.90), 4)
+    (0.0362, 0.0295)
+    """
+    return float(1 - ((1 - level) / 2) ** (1 / n))
+
+
+def independent(units: Numbers) -> float:
+    """How many independent items a sample is worth if all items of a unit do the same: n^2 over the sum of squared unit
+    sizes. The number of units where they are alike, n where every item is a unit.
+
+    Args:
+        units: number of the unit of each item, shape [n].
+
+    Reference: L. Kish, "Survey Sampling", 1965.
+
+    >>> independent(np.array([0, 0, 1, 1])), independent(np.arange(4))
+    (2.0, 4.0)
+    """
+    sizes = np.bincount(units)
+    return float(len(units) ** 2 / (sizes.astype(np.float64) ** 2).sum())
+
+
+def proportion_interval(values: Floats, units: Numbers, *, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of the mean of values in [0, 1], such as accuracy: exact, at the effective number of items.
+
+    Without groups that number is n. With groups it is n over the design effect (the variance between units over that of
+    independent items, at least 1: a grouped sample is never worth more than an ungrouped one), times a factor for the
+    few units the variance was estimated from. As few events say nothing about how they come in groups, an end never
+    lies nearer to 0 or 1 than where no event had been seen in the `independent` units: more errors never raise the
+    lower end above that without an error.
+
+    Args:
+        values: 0, 1, or fractions where options tie, shape [n], n at least 1.
+        units: number of the unit of each item, shape [n].
+
+    Reference: E. Korn, B. Graubard, "Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data", Survey Methodology 1998.
+
+    >>> [round(end, 4) for end in proportion_interval(np.ones(12), np.arange(12))]
+    [0.7354, 1.0]
+    """
+    n, mean = len(values), float(values.mean())
+    worth = _effective(values, units, level=level)
+    low, high = exact_interval(min(mean, 1.0) * worth, worth, level=level)
+    hidden = unseen(independent(units), level=level)
+    return (low, high) if worth == n else (min(low, 1 - hidden), max(high, hidden))
+
+
+def _effective(values: Floats, units: Numbers, *, level: float) -> float:
+    from scipy.special import stdtrit
+
+    n = len(values)
+    sizes = np.bincount(units)
+    count = int((sizes > 0).sum())
+    if count == n:
+        return float(n)
+    mean = float(values.mean())
+    sums = np.bincount(units, weights=values - mean)
+    between = float((sums**2).sum()) * count / max(count - 1, 1)
+    within = n * mean * (1 - mean) * n / (n - 1)
+    if count == 1 or between <= 1e-12 or within <= 1e-12:
+        return independent(units)
+    few = (float(stdtrit(n - 1, (1 + level) / 2)) / float(stdtrit(count - 1, (1 + level) / 2))) ** 2
+    return max(1.0, n / max(between / within, 1.0) * few)
+
+
+def paired_interval(changes: Floats, units: Numbers, *, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of the mean change of a proportion between two models on the same items, such as the change of accuracy.
+
+    Flips up and flips down are two proportions of the same items, each with its `proportion_interval`. The interval of
+    their difference takes the distances of the ends from the two values together (MOVER), with their correlation: that
+    of two counts of one multinomial sample, or a lower one seen between units. Without a flip both ends are those
+    of 0 of n: plus and minus .036 for 100 items, and at level 0.90, for "no worse than", .0295.
+
+    Args:
+        changes: second minus first of each item, in [-1, 1], shape [n], n at least 1.
+        units: number of the unit of each item, shape [n].
+
+    Reference: G. Zou, A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine
+    2008; R. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", Statistics in Medicine 1998, combines Wilson intervals in this way.
+
+    >>> [round(end, 4) for end in paired_interval(np.zeros(100), np.arange(100))]
+    [-0.0362, 0.0362]
+    """
+    up, down = np.maximum(changes, 0.0), np.maximum(-changes, 0.0)
+    gained, lost = float(up.mean()), float(down.mean())
+    up_low, up_high = proportion_interval(up, units, level=level)
+    down_low, down_high = proportion_interval(down, units, level=level)
+    together = _correlation(up, down, units)
+    value = gained - lost
+    low = value - _reach(gained - up_low, down_high - lost, together)
+    high = value + _reach(up_high - gained, lost - down_low, together)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def _correlation(up: Floats, down: Floats, units: Numbers) -> float:
+    """Correlation of two mean shares of one sample: the multinomial one, or that between units where it is lower."""
+    first, second = float(up.mean()), float(down.mean())
+    if min(first, second) <= 0:
+        return 0.0
+    alone = -float(np.sqrt(first * second / ((1 - first) * (1 - second))))
+    sums = [np.bincount(units, weights=values - values.mean()) for values in (up, down)]
+    sizes = float(np.sqrt((sums[0] ** 2).sum() * (sums[1] ** 2).sum()))
+    grouped = float((sums[0] * sums[1]).sum()) / sizes if sizes > 1e-12 else 0.0
+    return max(min(alone, grouped), -1.0)
+
+
+def _reach(first: float, second: float, correlation: float) -> float:
+    return float(np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
+
+
+def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Interval of a difference of two independent estimates, each given as (value, low, high) (MOVER).
+
+    >>> [round(end, 3) for end in difference_interval((0.5, 0.4, 0.7), (0.2, 0.2, 0.2))]
+    [0.2, 0.5]
+    """
+    value = first[0] - second[0]
+    low = value - _reach(first[0] - first[1], second[2] - second[0], 0.0)
+    return low, value + _reach(first[2] - first[0], second[0] - second[1], 0.0)
+
+
+def resampled_interval(
+    value: float,
+    replicates: Floats,
+    units: Numbers,
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """Interval of a bounded mean that has bootstrap replicates and is near a limit when few items are an exception:
+    coverage (with thresholds that are resampled too), Brier score.
+
+    The spread of the replicates says how many independent items with a value at one limit or the other the mean is
+    worth; the interval is the exact one at that number. In the middle of the range that is the normal interval; near a
+    limit it is as skew as it has to be. As in `proportion_interval` no end lies nearer to a limit than without an
+    exception.
+
+    Args:
+        value: point value, within the limits.
+        replicates: shape [replicates].
+        units: number of the unit of each item, shape [n].
+        limits: the lowest and the highest value that an item can have.
+
+    Returns:
+        (NaN, NaN) when more than a twentieth of the replicates is not finite.
+
+    >>> [round(end, 4) for end in resampled_interval(1.0, np.ones(10), np.arange(100))]
+    [0.9638, 1.0]
+    """
+    usable = replicates[np.isfinite(replicates)]
+    if len(usable) < max(2, 0.95 * len(replicates)):
+        return float("nan"), float("nan")
+    bottom, width = limits[0], limits[1] - limits[0]
+    if not varies(usable):
+        return unseen_interval(value, units, limits=limits, level=level)
+    share = min(max((value - bottom) / width, 0.0), 1.0)
+    # Replicates of a value at the very limit can lie within: they, not the value, say what the spread is worth.
+    middle = min(max((float(usable.mean()) - bottom) / width, 1e-12), 1 - 1e-12)
+    worth = max(middle * (1 - middle) * width**2 / float(usable.var(ddof=1)), 1.0)
+    low, high = exact_interval(share * worth, worth, level=level)
+    hidden = unseen(independent(units), level=level)
+    return bottom + width * min(low, 1 - hidden), bottom + width * max(high, hidden)
+
+
+def unseen_interval(
+    value: float, units: Numbers, *, limits: tuple[float, float], level: float = LEVEL
+) -> tuple[float, float]:
+    """Interval of a mean that every resample repeats: what it would be if as many items as may have been missed had the
+    lowest or the highest value instead.
+
+    >>> [round(end, 3) for end in unseen_interval(1.0, np.arange(100), limits=(0.0, 4.0))]
+    [0.964, 1.109]
+    """
+    hidden = unseen(independent(units), level=level)
+    return value - hidden * (value - limits[0]), value + hidden * (limits[1] - value)
+
+
+def varies(replicates: Floats) -> bool:
+    """Whether replicates differ by more than rounding does."""
+    usable = replicates[np.isfinite(replicates)]
+    return len(usable) > 0 and float(np.ptp(usable)) > 1e-12 * max(1.0, float(np.abs(usable).max()))
