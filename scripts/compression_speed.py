@@ -34,7 +34,7 @@ def measure(name: str, through: str) -> dict[str, float]:
     from suite.checkpoint import load
     from suite.compress import apply, llm_compressor
     from suite.model import resolve_model
-    from suite.run import sample_tokens
+    from suite.prepare import sample_tokens
     from suite.sample_text import Sampling
 
     variant = parse_variant(name)

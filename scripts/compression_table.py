@@ -24,7 +24,7 @@ from suite.compress import recipe_of  # noqa: E402
 from suite.config import RunConfig, read_config  # noqa: E402
 from suite.errors import SuiteError  # noqa: E402
 from suite.model import resolve_model  # noqa: E402
-from suite.run import prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
+from suite.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize  # noqa: E402
 from suite.score.cells import CellFailure  # noqa: E402
 from suite.variant import Variant, parse_variant  # noqa: E402
@@ -59,7 +59,7 @@ def measure(config: RunConfig, variant: Variant, dtype: str, device: str) -> dic
     model = resolve_model(config.models[0])
     # networks hold references to themselves, and the one before would stay
     gc.collect()
-    checkpoint, info = prepare(model, variant, config, {"dtype": dtype, "device": device})
+    checkpoint, info = prepare(model, variant, Conditions(dtype, device, sampling=config.sample_text))
     info = {key: value for key, value in info.items() if key != "layer_errors"}
     return {**info, "dtype": dtype, "perplexity": perplexity(checkpoint)}
 

@@ -17,9 +17,7 @@ from suite.errors import SuiteError
 from suite.prompt_name import GRAMMAR
 
 if TYPE_CHECKING:
-    from suite.checkpoint import Checkpoint
-    from suite.model import Model
-    from suite.sample_text import SampleTokens, Sampling
+    from suite.sample_text import Sampling
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 PROMPT_HELP = f"{GRAMMAR}; default: the task's own style, raw"
@@ -190,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from suite.config import read_config
-    from suite.run import execute, resolve_device
+    from suite.prepare import resolve_device
+    from suite.run import execute
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
@@ -257,29 +256,17 @@ def _score(args: argparse.Namespace) -> int:
     dense = resolve_model(args.dense) if args.dense else None
     from tqdm import tqdm
 
-    from suite.checkpoint import load
-    from suite.compress import apply, check_supported
-    from suite.compress.ready_made import load_ready, variant_of
-    from suite.run import resolve_device, resolve_dtype, sample_tokens
+    from suite.compress import check_supported
+    from suite.compress.ready_made import variant_of
+    from suite.prepare import decide, prepare
 
     if dense is not None:
         variant = variant_of(model, args.variant)
     else:
         check_supported(variant)
-    device = resolve_device(args.device)
-    dtype, _ = resolve_dtype(args.dtype, device)
-
-    def load_as(what: Model) -> Checkpoint:
-        return load(what, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
-
-    def tokens_of(loaded: Checkpoint) -> SampleTokens | None:
-        return sample_tokens(loaded, sampling, variant)
-
-    if dense is not None:
-        checkpoint, info = load_ready(model, dense, variant.name, load_as=load_as, tokens_of=tokens_of)
-    else:
-        checkpoint = load_as(model)
-        info = apply(checkpoint.network, variant, tokens_of(checkpoint)).as_metadata()
+    conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
+    parent, ready = (model, None) if dense is None else (dense, model)
+    checkpoint, info = prepare(parent, variant, conditions, ready=ready, kept=False)
     with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
             cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
@@ -289,7 +276,7 @@ def _score(args: argparse.Namespace) -> int:
             print(f"suite: failed cell {model.name}/{args.task}/{variant.name}: {failure}", file=sys.stderr)
             return NO
     write_cell(args.out, cell)
-    print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {dtype}", file=sys.stderr)
+    print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {conditions.dtype}", file=sys.stderr)
     return DONE
 
 
@@ -304,17 +291,14 @@ def _compress(args: argparse.Namespace) -> int:
     from suite.model import resolve_model
 
     model = resolve_model(args.model)
-    from suite.checkpoint import load
-    from suite.compress import apply, check_supported
+    from suite.compress import check_supported
     from suite.compress.save import check_savable, save
-    from suite.run import resolve_device, resolve_dtype, sample_tokens
+    from suite.prepare import compressed, decide
 
     check_supported(variant)
     check_savable(variant.method)
-    device = resolve_device(args.device)
-    dtype, _ = resolve_dtype(args.dtype, device)
-    checkpoint = load(model, dtype=dtype, device=device, trust_remote_code=args.trust_remote_code)
-    info = apply(checkpoint.network, variant, sample_tokens(checkpoint, sampling, variant))
+    conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
+    checkpoint, info = compressed(model, variant, conditions)
     size = save(checkpoint, info, args.out)
     measured = {**info.as_metadata(), "saved_bytes": size}
     if args.json:
@@ -530,7 +514,7 @@ def _show(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     if args.drift:
         from suite.model import resolve_model
-        from suite.run import resolve_device
+        from suite.prepare import resolve_device
         from suite.score.cells import make_sheet
         from suite.score.drift_check import check_drift
         from tasks import get_task

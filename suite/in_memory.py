@@ -29,6 +29,8 @@ def score_network(
     variant: str = "dense",
     limit: int | None = None,
     scoring: str | None = None,
+    prompt: str | None = None,
+    shots: int = 0,
 ) -> Cell:
     """Score a transformers causal language model as it is, in three lines of somebody else's script.
 
@@ -40,7 +42,7 @@ def score_network(
         name: how results call the model; the same for the dense model and for what was made of it.
         variant: what was done to it, such as ``gptq-w4-g128``; ``dense`` for nothing.
         limit: a fixed subset of this many items.
-        scoring: None for the task's own.
+        scoring, prompt, shots: None for the task's own; see `suite.score.cells.make_sheet`.
 
     Returns:
         The cell, its `variant` section with measured bits a weight and zeros.
@@ -52,7 +54,7 @@ def score_network(
     from tasks import get_task
 
     what = parse_variant(variant)
-    sheet = make_sheet(get_task(task), scoring=scoring, limit=limit)
+    sheet = make_sheet(get_task(task), scoring=scoring, prompt=prompt, shots=shots, limit=limit)
     training = network.training
     network.eval()
     try:

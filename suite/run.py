@@ -22,13 +22,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from suite import __version__, sample_text
+from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model, template_parts
 from suite.planned import PlannedCell
-from suite.sample_text import SampleTokens, Sampling
+from suite.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import Variant, parse_variant
@@ -170,39 +170,6 @@ def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = N
     return write_snapshot(run_dir, config, out or run_dir)
 
 
-def resolve_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where an accelerator answers, else ``cpu``; other names are checked.
-
-    Raises:
-        SuiteError: a name torch does not know, or an accelerator that is not there.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise SuiteError(f"device {device!r}: not a torch device; use auto, cpu, cuda or cuda:0") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SuiteError(f"device {device!r}: no accelerator is available here; use cpu or auto")
-    return device
-
-
-def resolve_dtype(dtype: str, device: str) -> tuple[str, dict[str, float]]:
-    """``auto`` becomes what a short measurement on this machine favours.
-
-    Returns:
-        The dtype and the measured speeds in GFLOP/s (empty when nothing was measured).
-    """
-    from suite.dtype import measure_dtypes, pick_dtype
-
-    if dtype != "auto":
-        return dtype, {}
-    speeds = measure_dtypes(device)
-    return pick_dtype(speeds), {name: round(speed, 1) for name, speed in speeds.items()}
-
-
 def make_folder(path: Path) -> None:
     """Create a folder, or say in one line why not."""
     try:
@@ -289,15 +256,19 @@ def _score_all(
     if not todo:
         return 0, reused, failures
     items = sum(len(cell.sheet.rendered) for cell in todo)
+    conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
     with tqdm(total=items, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True) as bar:
         for number, group in enumerate(_by_variant(todo)):
             first = group[0]
             bar.set_description(
                 f"{first.model.name} {first.variant.name} (cell {_position(todo, first)} of {len(todo)})"
             )
+            if number == 0 and first.model.path.is_file():
+                log(f"loading {first.model.id} (a GGUF file is converted once, which takes half a minute or more)")
             try:
-                talk = log if number == 0 else None
-                checkpoint, info = prepare(first.model, first.variant, config, environment, talk, ready=first.ready)
+                checkpoint, info = prepare(
+                    first.model, first.variant, conditions, ready=first.ready, making=_failing_alone
+                )
             except CellFailure as failure:
                 failures.extend(_fail(cell, str(failure), out, log) for cell in group)
                 continue
@@ -313,49 +284,6 @@ def _score_all(
     return len(todo) - len(failures), reused, failures
 
 
-def prepare(
-    model: Model,
-    variant: Variant,
-    config: RunConfig,
-    environment: dict[str, Any],
-    log: Callable[[str], None] | None = None,
-    *,
-    ready: Model | None = None,
-) -> tuple[Any, dict[str, Any]]:
-    """Load a model and compress it, or load what is its compressed self: (checkpoint, the `variant` section of cells).
-
-    Args:
-        ready: a checkpoint that is this variant of the model already.
-    """
-    from suite.checkpoint import Checkpoint, load
-    from suite.compress import apply, reads_text, recipe_of
-    from suite.compress.cache import find, keep
-    from suite.compress.ready_made import load_ready
-
-    dtype, device = environment["dtype"], environment["device"]
-
-    def load_as(what: Model) -> Checkpoint:
-        return load(what, dtype=dtype, device=device, trust_remote_code=config.trust_remote_code)
-
-    def tokens_of(checkpoint: Checkpoint) -> SampleTokens | None:
-        return sample_tokens(checkpoint, config.sample_text, variant)
-
-    if log and model.path.is_file():
-        log(f"loading {model.id} (a GGUF file is converted once, which takes half a minute or more)")
-    if ready is not None:
-        with _failing_alone():
-            return load_ready(ready, model, variant.name, load_as=load_as, tokens_of=tokens_of)
-    slow = reads_text(variant)
-    recipe = recipe_of(variant, sample_recipes(config.sample_text, [variant])[variant.name])
-    key = content_key({"model": content_parts(model), "variant": variant.name, "recipe": recipe, "dtype": dtype})
-    if slow and (kept := find(key, model, dtype=dtype, device=device)):
-        return kept
-    checkpoint = load_as(model)
-    with _failing_alone():
-        info = apply(checkpoint.network, variant, tokens_of(checkpoint))
-    return checkpoint, (keep(key, checkpoint, info) if slow else info).as_metadata()
-
-
 @contextmanager
 def _failing_alone() -> Iterator[None]:
     """A variant that cannot be made is a failed cell: the other variants may be fine."""
@@ -365,45 +293,6 @@ def _failing_alone() -> Iterator[None]:
         raise CellFailure("out of memory while compressing") from error
     except SuiteError as error:  # weights that are not finite, a group that does not fit
         raise CellFailure(str(error)) from error
-
-
-def sample_recipes(sampling: Sampling, variants: Sequence[Variant]) -> dict[str, str]:
-    """What of the sample text decides weights, by variant name: bad input is found before anything runs.
-
-    Empty for variants that read none. The text is read once.
-    """
-    from suite.compress import reads_text
-
-    found = dict.fromkeys((variant.name for variant in variants), "")
-    readers = [variant for variant in variants if reads_text(variant)]
-    if readers:
-        text = sample_text.read_sample_text(sampling.source)
-        found |= {one.name: sample_text.recipe(text, sampling.drawn_with(one.sample_seed)) for one in readers}
-    return found
-
-
-def sample_tokens(checkpoint: Any, sampling: Sampling, variant: Variant) -> SampleTokens | None:
-    """Sample text as a model's tokens: what a method reads, and what the output error is measured on.
-
-    Returns:
-        None for ``dense``, and where the default text is not installed and the variant can do without.
-
-    Raises:
-        SuiteError: a text that is missing or too short for a variant that reads it.
-    """
-    from suite.compress import reads_text
-
-    if variant.family == "dense":
-        return None
-    try:
-        text = sample_text.read_sample_text(sampling.source)
-        drawn = sampling.drawn_with(variant.sample_seed)
-        return sample_text.tokenize(text, drawn, checkpoint.tokenizer, bos=checkpoint.bos)
-    except SuiteError:
-        # the row's relative output error then is empty
-        if reads_text(variant) or sampling != Sampling():
-            raise
-        return None
 
 
 def _score_one(

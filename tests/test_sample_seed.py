@@ -25,9 +25,10 @@ from suite.metrics.rows import compute_rows, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import compute_slices
 from suite.model import resolve_model
+from suite.prepare import sample_recipes, sample_tokens
 from suite.publish.highlights import highlights
 from suite.publish.verify import verify
-from suite.run import execute, plan, sample_recipes, sample_tokens
+from suite.run import execute, plan
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant

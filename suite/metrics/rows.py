@@ -236,7 +236,13 @@ def measure_cells(
     """
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
-        curves.setdefault(cell.curve_key, []).append(cell)
+        curve = curves.setdefault(cell.curve_key, [])
+        twin = next((other for other in curve if other.variant["name"] == cell.variant["name"]), None)
+        if twin is not None:
+            # which of two would be compared with dense, or be dense, is a matter of chance
+            name = "/".join(str(part) for part in (*cell.curve_key, cell.variant["name"]))
+            raise SuiteError(f"two cells are {name}: {twin.where} and {cell.where}; measure one run at a time")
+        curve.append(cell)
     tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
     measure = partial(_measure_curve, settings=settings, keep=tuple(keep), summarize=summarize)
     results = each(measure, tasks, workers=workers)

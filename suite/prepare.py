@@ -1,0 +1,181 @@
+"""From a model and a variant to a network in memory: the one way for runs, for `suite score` and for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from suite import sample_text
+from suite.errors import SuiteError
+from suite.model import Model, content_parts
+from suite.sample_text import SampleTokens, Sampling
+from suite.score.store import content_key
+from suite.variant import Variant
+
+if TYPE_CHECKING:
+    from suite.checkpoint import Checkpoint
+    from suite.compress import VariantInfo
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which models are loaded and compressed.
+
+    Attributes:
+        dtype, device: decided ones, not ``auto`` (see `decide`).
+        trust_remote_code: whether code inside a model repository is run.
+        sampling: the sample text that data-driven methods read.
+    """
+
+    dtype: str
+    device: str
+    trust_remote_code: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def load(self, model: Model) -> Checkpoint:
+        """The model in memory."""
+        from suite.checkpoint import load
+
+        return load(model, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code)
+
+    def tokens(self, checkpoint: Checkpoint, variant: Variant) -> SampleTokens | None:
+        """What `variant` reads of the sample text."""
+        return sample_tokens(checkpoint, self.sampling, variant)
+
+
+def decide(dtype: str, device: str, *, trust_remote_code: bool = False, sampling: Sampling | None = None) -> Conditions:
+    """Conditions with ``auto`` decided by this machine."""
+    device = resolve_device(device)
+    return Conditions(resolve_dtype(dtype, device)[0], device, trust_remote_code, sampling or Sampling())
+
+
+def prepare(
+    model: Model,
+    variant: Variant,
+    conditions: Conditions,
+    *,
+    ready: Model | None = None,
+    kept: bool = True,
+    making: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> tuple[Checkpoint, dict[str, Any]]:
+    """The variant of a model in memory, with the `variant` section of its cells.
+
+    Args:
+        ready: a checkpoint that is this variant of the model already.
+        kept: take a compressed checkpoint from the cache, and put one there, where a method reads sample text.
+        making: entered while the variant is made, so that a caller can tell a variant that cannot be made from a model
+            that cannot be loaded.
+
+    Raises:
+        SuiteError: a model that cannot be loaded or a variant that cannot be made of it.
+    """
+    from suite.compress import reads_text, recipe_of
+    from suite.compress.cache import find, keep
+    from suite.compress.ready_made import load_ready
+
+    if ready is not None:
+        with making():
+            return load_ready(
+                ready,
+                model,
+                variant.name,
+                load_as=conditions.load,
+                tokens_of=lambda checkpoint: conditions.tokens(checkpoint, variant),
+            )
+    kept = kept and reads_text(variant)
+    recipe = recipe_of(variant, sample_recipes(conditions.sampling, [variant])[variant.name])
+    parts = {"model": content_parts(model), "variant": variant.name, "recipe": recipe, "dtype": conditions.dtype}
+    key = content_key(parts)
+    if kept and (found := find(key, model, dtype=conditions.dtype, device=conditions.device)):
+        return found
+    checkpoint, info = compressed(model, variant, conditions, making=making)
+    return checkpoint, (keep(key, checkpoint, info) if kept else info).as_metadata()
+
+
+def compressed(
+    model: Model,
+    variant: Variant,
+    conditions: Conditions,
+    *,
+    making: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> tuple[Checkpoint, VariantInfo]:
+    """A model loaded and compressed now, with what was measured on its weights."""
+    from suite.compress import apply
+
+    checkpoint = conditions.load(model)
+    with making():
+        return checkpoint, apply(checkpoint.network, variant, conditions.tokens(checkpoint, variant))
+
+
+def sample_recipes(sampling: Sampling, variants: Sequence[Variant]) -> dict[str, str]:
+    """What of the sample text decides weights, by variant name: bad input is found before anything runs.
+
+    Empty for variants that read none. The text is read once.
+    """
+    from suite.compress import reads_text
+
+    found = dict.fromkeys((variant.name for variant in variants), "")
+    readers = [variant for variant in variants if reads_text(variant)]
+    if readers:
+        text = sample_text.read_sample_text(sampling.source)
+        found |= {one.name: sample_text.recipe(text, sampling.drawn_with(one.sample_seed)) for one in readers}
+    return found
+
+
+def sample_tokens(checkpoint: Checkpoint, sampling: Sampling, variant: Variant) -> SampleTokens | None:
+    """Sample text as a model's tokens: what a method reads, and what the output error is measured on.
+
+    Returns:
+        None for ``dense``, and where the default text is not installed and the variant can do without.
+
+    Raises:
+        SuiteError: a text that is missing or too short for a variant that reads it.
+    """
+    from suite.compress import reads_text
+
+    if variant.family == "dense":
+        return None
+    try:
+        text = sample_text.read_sample_text(sampling.source)
+        drawn = sampling.drawn_with(variant.sample_seed)
+        return sample_text.tokenize(text, drawn, checkpoint.tokenizer, bos=checkpoint.bos)
+    except SuiteError:
+        # the row's relative output error then is empty
+        if reads_text(variant) or sampling != Sampling():
+            raise
+        return None
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where an accelerator answers, else ``cpu``; other names are checked.
+
+    Raises:
+        SuiteError: a name torch does not know, or an accelerator that is not there.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SuiteError(f"device {device!r}: not a torch device; use auto, cpu, cuda or cuda:0") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SuiteError(f"device {device!r}: no accelerator is available here; use cpu or auto")
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> tuple[str, dict[str, float]]:
+    """``auto`` becomes what a short measurement on this machine favours.
+
+    Returns:
+        The dtype and the measured speeds in GFLOP/s (empty when nothing was measured).
+    """
+    from suite.dtype import measure_dtypes, pick_dtype
+
+    if dtype != "auto":
+        return dtype, {}
+    speeds = measure_dtypes(device)
+    return pick_dtype(speeds), {name: round(speed, 1) for name, speed in speeds.items()}
