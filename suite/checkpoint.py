@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.cache import cache_dir
 from suite.errors import SuiteError
+from suite.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
 from suite.model import Model, config_hash, weights_hash
 from suite.packed import PACKED_METHODS, dense_of
 from suite.quiet import no_bars
@@ -71,7 +72,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         SuiteError: a damaged file, an architecture transformers does not know, or a full disk.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
     packed = quantization_of(model.path)
@@ -95,7 +96,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             **_unpacking(model, method),
         )
         _check_complete(model, found)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = _tokenizer(folder, note, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
@@ -113,6 +114,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "weights_hash": source_hash,
         "config_hash": config_hash(model.path),
         "tokenizer_hash": _text_hash(tokenizer.backend_tokenizer.to_str()),
+        "tokenizer_build": tokenizer_identity(model.path),
         "chat_template_hash": _text_hash(json.dumps(template, sort_keys=True)) if template else None,
         "params": params,
         "architecture": config.model_type,
@@ -138,12 +140,25 @@ def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | 
     Raises:
         SuiteError: a tokenizer that cannot be read.
     """
-    from transformers import AutoTokenizer
-
     folder = _converted(model, dtype) if model.path.is_file() else model.path
+    note = _read_note(folder)
     with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    return tokenizer, _bos(tokenizer, _read_note(folder))
+        tokenizer = _tokenizer(folder, note)
+    return tokenizer, _bos(tokenizer, note)
+
+
+def _tokenizer(folder: Path, note: dict[str, Any], *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a checkpoint folder.
+
+    Of a rebuilt one tokenizer.json is taken as it stands: the classes that transformers keeps for some architectures
+    put their own pre-tokenizer in its place.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    as_it_stands: Any = PreTrainedTokenizerFast
+    if note.get("rebuilt"):
+        return as_it_stands.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
 def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
@@ -191,7 +206,7 @@ def _converted(model: Model, dtype: str) -> Path:
     """The cached checkpoint folder of a GGUF file or a packed checkpoint in a dtype, made when it is not there."""
     source_hash = weights_hash(model.path)
     unpack = model.path.is_dir()
-    number = f"u{UNPACKING_VERSION}" if unpack else f"v{CONVERSION_VERSION}"
+    number = f"u{UNPACKING_VERSION}" if unpack else f"v{CONVERSION_VERSION}.{BUILDER_VERSION}"
     place = source_hash
     if unpack:
         # bits and layout are in the configuration
@@ -289,14 +304,15 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     import torch
     from gguf import GGUFReader
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from suite.gguf_tokenizer import rebuild_tokenizer
+    from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
     path = model.path
     reader = GGUFReader(path)
-    architecture = str(_field(reader, "general.architecture"))
+    try:
+        tokenizer, wants_bos = rebuild_tokenizer(reader)
+    except SuiteError as error:
+        raise SuiteError(f"model {model.id}: {error}") from error
     add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
     types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
@@ -305,20 +321,12 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
             path.parent, gguf_file=path.name, dtype=getattr(torch, dtype), output_loading_info=True
         )
         _check_complete(model, found)
-        rebuilt = rebuild_tokenizer(reader) if architecture.startswith("gemma") else None
-        tokenizer = rebuilt or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    bos = _field(reader, "tokenizer.ggml.bos_token_id")
-    if bos is not None and tokenizer.bos_token_id != int(bos):
-        # transformers 5.17 loses it when the file names no EOS
-        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(int(bos))
-    if add_bos is None:
-        # llama.cpp reads a SentencePiece file that does not say as one that wants BOS
-        add_bos = rebuilt is not None or tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
     note = {
         "weights_hash": source_hash,
         "parent_quantization": max(quantized, key=lambda name: quantized[name]) if quantized else None,
         "tensor_types": dict(sorted(types.items())),
-        "add_bos": bool(add_bos),
+        "add_bos": bool(wants_bos if add_bos is None else add_bos),
+        "rebuilt": True,
     }
     network.config.__dict__.pop("quantization_config", None)
     state = network.state_dict()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from suite.cell import Cell, load_cells, read_cell, write_cell
 from suite.errors import SuiteError
+from suite.gguf_tokenizer import tokenizer_identity
 from suite.model import content_parts
 from suite.planned import PlannedCell
 from suite.publish.verify import verify
@@ -64,4 +65,6 @@ def _other(found: Cell, cell: PlannedCell) -> str:
     weights = {value for value in content_parts(cell.model).values() if value}
     if found.model.get("weights_hash") not in weights:
         return f"{cell.label}: the model here has other weights"
+    if cell.model.path.is_file() and found.model.get("tokenizer_build") != tokenizer_identity(cell.model.path):
+        return f"{cell.label}: the model's file was read with another tokenizer then"
     return ""

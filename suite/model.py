@@ -18,6 +18,7 @@ from pathlib import Path
 
 from suite.cache import cache_dir
 from suite.errors import SuiteError, unknown_name
+from suite.gguf_tokenizer import markers_identity, tokenizer_identity
 
 _CHUNK = 1 << 22
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
@@ -168,7 +169,11 @@ def config_hash(path: Path) -> str | None:
 
 
 def content_parts(model: Model) -> dict[str, str | None]:
-    """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names."""
+    """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names.
+
+    A GGUF file's hash covers its tokenizer too; `suite.gguf_tokenizer.tokenizer_identity` says how it was read where
+    that has changed.
+    """
     tokenizer = hashlib.sha256()
     if model.path.is_dir():
         for name in _TOKENIZER_FILES:
@@ -177,12 +182,15 @@ def content_parts(model: Model) -> dict[str, str | None]:
     return {
         "weights": weights_hash(model.path),
         "config": config_hash(model.path),
-        "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else None,
+        "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else tokenizer_identity(model.path),
     }
 
 
 def template_parts(model: Model) -> dict[str, str]:
-    """Hash of a chat template that stands in a file of its own; others are part of the tokenizer's files."""
+    """What chat prompts alone depend on: a chat template in a file of its own, how a GGUF's special tokens are read."""
+    if model.path.is_file():
+        markers = markers_identity(model.path)
+        return {"special_tokens": markers} if markers else {}
     file = model.path / "chat_template.jinja"
     return {"chat_template": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""Gemma's tokenizer rebuilt from the tokens of a GGUF file: words stay whole, and SentencePiece would agree."""
+"""SentencePiece-style tokenizers rebuilt from the tokens of a GGUF file: words stay whole, the definition agrees."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from suite.checkpoint import Checkpoint, load
+from suite.errors import SuiteError
 from suite.gguf_tokenizer import merges_by_product_id, rebuild_tokenizer
 from suite.model import resolve_model
 
@@ -123,7 +124,7 @@ def write_gemma(
 
 
 def rebuilt(path: Path, **options: Any) -> Any:
-    return rebuild_tokenizer(gguf.GGUFReader(write_gemma(path, tensors=False, **options)))
+    return rebuild_tokenizer(gguf.GGUFReader(write_gemma(path, tensors=False, **options))).tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +194,10 @@ def test_a_space_in_front_where_the_file_says_so(tmp_path: Path, prefix: bool | 
     assert "".join(pieces(rebuilt(tmp_path / "gemma.gguf", prefix=prefix), "and")).startswith(first)
 
 
-def test_a_byte_level_tokenizer_is_left_to_transformers(tmp_path: Path) -> None:
-    assert rebuilt(tmp_path / "gemma.gguf", model="gpt2") is None
+@pytest.mark.parametrize("kind", ["bert", "t5", "rwkv", "plamo2", "gemma4", "no_vocab"])
+def test_other_kinds_of_tokenizer_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(SuiteError, match=f"unknown tokenizer.ggml.model '{kind}': gpt2 .* and llama"):
+        rebuilt(tmp_path / "gemma.gguf", model=kind)
 
 
 def load_path(path: Path) -> Checkpoint:
