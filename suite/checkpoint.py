@@ -88,8 +88,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
-            # sdpa leaves out Gemma-2's soft cap on attention logits without a word
-            attn_implementation="eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa",
+            attn_implementation=_attention(config),
             trust_remote_code=trust_remote_code,
             device_map=_device_map(device),
             output_loading_info=True,
@@ -121,6 +120,18 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "parent_quantization": parent,
     }
     return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
+
+
+def _attention(config: Any) -> str:
+    """``eager`` for architectures that torch's fused attention does not serve, such as those with attention sinks."""
+    from transformers import AutoModelForCausalLM
+
+    # sdpa leaves out Gemma-2's soft cap on attention logits without a word
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        return "eager"
+    known: Any = AutoModelForCausalLM
+    kind = known._model_mapping.get(type(config), None)
+    return "sdpa" if kind is None or kind._supports_sdpa else "eager"
 
 
 def _device_map(device: str) -> str | None:
@@ -404,5 +415,6 @@ def _one_line(model: Model, remedy: str = "") -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
+    """The first line of what a library says, whole: a sentence that is cut off helps nobody."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    return text.splitlines()[0].rstrip(".")

@@ -277,6 +277,8 @@ def _score(args: argparse.Namespace) -> int:
             return NO
     write_cell(args.out, cell)
     print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {conditions.dtype}", file=sys.stderr)
+    for remark in cell.run["notes"]:
+        print(f"note: {remark}", file=sys.stderr)
     return DONE
 
 

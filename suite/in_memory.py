@@ -55,7 +55,7 @@ def score_network(
 
     what = parse_variant(variant)
     sheet = make_sheet(get_task(task), scoring=scoring, prompt=prompt, shots=shots, limit=limit)
-    training = network.training
+    training = {module: module.training for module in network.modules()}
     network.eval()
     try:
         ids = tokenizer("a").input_ids
@@ -77,7 +77,9 @@ def score_network(
         checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
         return score(checkpoint, measure_network(network, what).as_metadata(), sheet)
     finally:
-        network.train(training)
+        # parts may have been in training while others were not
+        for module, flag in training.items():
+            module.training = flag
 
 
 def _hash(network: Any) -> str:

@@ -13,6 +13,7 @@ import torch
 from test_ready_made import quiz, text  # noqa: F401 (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import suite.score.engine
 from suite.cell import read_cell
 from suite.checkpoint import load
 from suite.cli import main
@@ -244,3 +245,41 @@ def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
     assert cell.model["weights_hash"] != dense.model["weights_hash"] or cell.variant["name"] != dense.variant["name"]
     assert cell.variant["relative_weight_error"] is None
     assert cell.model["params"] == dense.model["params"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_network_scored_in_memory_is_left_as_it_was(
+    tiny_models: dict[str, Path],
+    quiz: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: bool,  # noqa: F811
+) -> None:
+    folder = tiny_models["llama"]
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    network.train()
+    network.model.layers[1].eval()
+    norm = network.model.norm
+    given = norm.forward
+    norm.forward = lambda states: given(states)
+    own, states = norm.forward, torch.randn(64, 64, dtype=torch.bfloat16)
+
+    def state() -> list[Any]:
+        modules = [(name, module.training, sorted(vars(module))) for name, module in network.named_modules()]
+        return [modules, str(network.config), [p.requires_grad for p in network.parameters()], norm.forward is own]
+
+    def outputs() -> list[torch.Tensor]:
+        return [*(layer.input_layernorm(states) for layer in network.model.layers), logits(network)]
+
+    before, results = state(), outputs()
+    if fails:
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("no")
+
+        monkeypatch.setattr(suite.score.engine, "log_likelihoods", broken)
+        with pytest.raises(RuntimeError, match="no"):
+            score_network(network, AutoTokenizer.from_pretrained(folder), str(quiz), name="mine")
+    else:
+        score_network(network, AutoTokenizer.from_pretrained(folder), str(quiz), name="mine")
+    assert state() == before
+    assert all(torch.equal(a, b) for a, b in zip(outputs(), results, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from suite.score import engine
-from suite.score.norms import fuse_norms
+from suite.score.norms import fused_norms
 from suite.score.pack import batches
 from suite.score.prompt import Encoded
 
@@ -28,15 +27,6 @@ def network(shape: str, implementation: str | None = None) -> Any:
     torch.manual_seed(SHAPES.index(shape))
     implementation = implementation or ("eager" if shape == "gemma2" else "sdpa")
     return AutoModelForCausalLM.from_config(tiny_config(shape), attn_implementation=implementation).eval()
-
-
-@cache
-def fused(shape: str) -> Any:
-    """The same weights in a network whose norms run fused, as scoring has it."""
-    model = copy.deepcopy(network(shape))
-    norms = sum("RMSNorm" in type(module).__name__ for module in model.modules())
-    assert fuse_norms(model) == (0 if shape.startswith("gemma") else norms)
-    return model
 
 
 def one_by_one(model: Any, item: Encoded) -> list[float]:
@@ -65,7 +55,11 @@ def items(draw: st.DrawFn, longest: int = 30) -> Encoded:
 @settings(max_examples=25, deadline=None)
 @given(batch=st.lists(items(), min_size=1, max_size=5))
 def test_batches_equal_the_one_by_one_reference(shape: str, backend: str, batch: list[Encoded]) -> None:
-    scores = engine.log_likelihoods(fused(shape), batch, backend=backend)
+    model = network(shape)
+    with fused_norms(model) as norms:
+        scores = engine.log_likelihoods(model, batch, backend=backend)
+    found = sum("RMSNorm" in type(module).__name__ for module in model.modules())
+    assert norms == (0 if shape.startswith("gemma") else found)
     for item, values in zip(batch, scores, strict=True):
         expected = one_by_one(network(shape), item)
         np.testing.assert_allclose(values, expected, atol=1e-4)

@@ -98,6 +98,14 @@ def test_whatever_is_missing_has_a_reason(rows, curve):
             assert row[key] is None
 
 
+def test_what_the_scoring_remarked_is_on_the_row():
+    answers, (dense,) = world(n=60)
+    rows = [
+        compute_rows([cell(dense, answers, run=run)], splits=2, replicates=0)[0] for run in ({}, {"notes": ["a", "b"]})
+    ]
+    assert [row["notes"].get("run") for row in rows] == [None, "a; b"]
+
+
 def test_figures_fall_and_rise_as_they_should(rows):
     dense, mild, harsh = rows
     assert [row["variant"] for row in rows] == ["dense", "rtn-w4", "rtn-w2"]

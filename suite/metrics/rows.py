@@ -400,6 +400,8 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
         row[key] = _number(drift.get(name)) if isinstance(drift, Mapping) else None
         if row[key] is None:
             _note(row, key, "not compared with float32")
+    if remarks := cell.run.get("notes"):
+        _note(row, "run", "; ".join(map(str, remarks)))
     row["chance_accuracy"] = float((1 / cell.n_options).mean())
     row["set_size_chance"] = float((1 - settings.alpha) * cell.n_options.mean())
     _fill(row, scored.figures)

@@ -22,7 +22,7 @@ from suite.score import engine
 from suite.score.chat import RAW, in_chat, template_hash
 from suite.score.drift import Drift, compare, in_float32
 from suite.score.noise import perturb
-from suite.score.norms import fuse_norms
+from suite.score.norms import fused_norms
 from suite.score.pack import Batch, forwarded_tokens, plan_batches
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
 from suite.score.store import ShardStore
@@ -199,7 +199,6 @@ def score(
     """
     begin = time.perf_counter()
     network = checkpoint.network
-    fuse_norms(network)
     used = engine.pick_backend(network) if backend == "auto" else backend
     letter = sheet.scoring == "letter"
     chat = sheet.name.chat
@@ -220,6 +219,36 @@ def score(
     reader = _Reader(network, used, engine.option_logits if letter else engine.log_likelihoods)
     if shards:
         shards = shards.within(_plan_hash(encoded, planned))
+    with fused_norms(network):
+        scores = _read_all(reader, encoded, planned, shards, progress)
+        _check_finite(sheet, scores)
+        moved = _drift(reader, sheet, encoded, scores) if drift and checkpoint.dtype != "float32" else None
+    if sheet.owners:
+        scores = _means(scores, sheet.owners)
+    if sheet.scoring == "cloze-norm":
+        # as lm-eval's acc_norm: characters of the option's text without the space before it
+        scores = [
+            values / np.array([len(choice) for choice in item.choices])
+            for values, item in zip(scores, sheet.questions, strict=True)
+        ]
+    forwarded = forwarded_tokens(encoded, planned, backend=used)
+    run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
+    run["drift"] = moved.as_metadata() if moved else None
+    seen = {
+        "chat_template": template_hash(checkpoint.tokenizer) if chat else RAW,
+        "prompt_hash": prompt_hash(rendered) if chat else sheet.prompt_hash,
+    }
+    return _cell(checkpoint, variant, sheet, scores, run, seen)
+
+
+def _read_all(
+    reader: _Reader,
+    encoded: Sequence[Encoded],
+    planned: Sequence[Batch],
+    shards: ShardStore | None,
+    progress: Callable[[int], object] | None,
+) -> list[NDArray[np.float64]]:
+    """Scores of every text, in order; finished parts are taken from the store and new ones put there."""
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
     for number, first in enumerate(range(0, len(planned), _SHARD_BATCHES)):
         members = planned[first : first + _SHARD_BATCHES]
@@ -237,24 +266,7 @@ def score(
             progress(len(indices))
         for index, values in zip(indices, done, strict=True):
             scores[index] = values
-    _check_finite(sheet, scores)
-    moved = _drift(reader, sheet, encoded, scores) if drift and checkpoint.dtype != "float32" else None
-    if sheet.owners:
-        scores = _means(scores, sheet.owners)
-    if sheet.scoring == "cloze-norm":
-        # as lm-eval's acc_norm: characters of the option's text without the space before it
-        scores = [
-            values / np.array([len(choice) for choice in item.choices])
-            for values, item in zip(scores, sheet.questions, strict=True)
-        ]
-    forwarded = forwarded_tokens(encoded, planned, backend=used)
-    run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
-    run["drift"] = moved.as_metadata() if moved else None
-    seen = {
-        "chat_template": template_hash(checkpoint.tokenizer) if chat else RAW,
-        "prompt_hash": prompt_hash(rendered) if chat else sheet.prompt_hash,
-    }
-    return _cell(checkpoint, variant, sheet, scores, run, seen)
+    return scores
 
 
 def _means(scores: Sequence[NDArray[np.float64]], owners: Sequence[int]) -> list[NDArray[np.float64]]:
@@ -366,6 +378,14 @@ def _cell(
     )
 
 
+def _remarks(checkpoint: Checkpoint) -> list[str]:
+    """What a reader of the cell must know of the way it was scored."""
+    network = checkpoint.network
+    if network.config._attn_implementation != "eager":
+        return []
+    return [f"attention is computed step by step (eager): {type(network).__name__} has no other form that is right"]
+
+
 def _run_info(
     checkpoint: Checkpoint, backend: str, encoded: Sequence[Encoded], forwarded: int, budget: int, *, seconds: float
 ) -> dict[str, Any]:
@@ -379,6 +399,8 @@ def _run_info(
         "dtype": checkpoint.dtype,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "backend": backend,
+        "attention": checkpoint.network.config._attn_implementation,
+        "notes": _remarks(checkpoint),
         "token_budget": budget,
         "tokens": forwarded,
         "truncated_items": sum(item.truncated > 0 for item in encoded),
