@@ -250,9 +250,9 @@ def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_network_scored_in_memory_is_left_as_it_was(
     tiny_models: dict[str, Path],
-    quiz: Path,
+    quiz: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-    fails: bool,  # noqa: F811
+    fails: bool,
 ) -> None:
     folder = tiny_models["llama"]
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)

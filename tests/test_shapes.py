@@ -17,10 +17,6 @@ from suite.metrics.rows import compute_rows
 
 CONTEXTS = ("The moon moves around the earth once a month, and what", "Which of these", "Iron is a metal, light")
 CHOICES = (("plants need to grow", "water", "a roof"), ("is iron", "old tiles, one by one"), ("is not", "is", "was"))
-    ("plants need to grow", "water", "a roof"),
-    ("is iron", "old tiles, one by one"),
-    ("is not", "is", "was not"),
-)
 
 
 @pytest.fixture(scope="module")
