@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,28 @@ class Checkpoint:
         device: torch.device = self.network.get_input_embeddings().weight.device
         return device
 
+    def check_tokens(self, read: Iterable[int], where: str, *, predicted: Iterable[int] = ()) -> None:
+        """Refuse tokens that the model has no numbers for.
+
+        A tokenizer may name more tokens than there are embeddings, such as padding added to it alone; what cannot be
+        scored is a text that uses one.
+
+        Args:
+            read, predicted: token ids that go into the model, and those whose probability is asked.
+            where: what holds them, for the message.
+
+        Raises:
+            SuiteError: names the first such token.
+        """
+        rows = self.network.get_input_embeddings().weight.shape[0]
+        head = getattr(self.network.get_output_embeddings(), "weight", None)
+        ends = ((read, rows), (predicted, rows if head is None else head.shape[0]))
+        for token, end in ((int(token), end) for tokens, end in ends for token in tokens if token >= end):
+            raise SuiteError(
+                f"model {self.info['id']}: {where} holds the token {self.tokenizer.convert_ids_to_tokens(token)!r} "
+                f"({token}), and the model ends with token {end - 1}; change the text, or use the model's own tokenizer"
+            )
+
 
 def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Checkpoint:
     """Load a model in the dtype it will run in.
@@ -83,6 +105,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     source_hash = note.get("weights_hash") or weights_hash(model.path)
     with _quiet(), _one_line(model, f"remove {folder} and try again" if made else ""):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        padless = _without_padding(config)
         parent = note.get("parent_quantization") or _quantization_of(config)
         network, found = loader.from_pretrained(
             folder,
@@ -92,6 +115,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             trust_remote_code=trust_remote_code,
             device_map=_device_map(device),
             output_loading_info=True,
+            **({"config": config} if padless else {}),
             **_unpacking(model, method),
         )
         _check_complete(model, found)
@@ -99,8 +123,6 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     network.eval().requires_grad_(False)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
-    if (embeddings := network.get_input_embeddings().weight.shape[0]) < len(tokenizer):
-        raise SuiteError(f"model {model.id}: {len(tokenizer)} tokens in the tokenizer but {embeddings} embeddings")
     params = sum(
         parameter.numel() for name, parameter in network.named_parameters() if not name.endswith(GRID_PARAMETERS)
     )
@@ -120,6 +142,19 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "parent_quantization": parent,
     }
     return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
+
+
+def _without_padding(config: Any) -> bool:
+    """Take a padding token that has no embedding out of a configuration: no text is padded with it here.
+
+    torch refuses to build embeddings for one.
+    """
+    text = config.get_text_config()
+    token, rows = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
+    beyond = isinstance(token, int) and isinstance(rows, int) and token >= rows
+    if beyond:
+        text.pad_token_id = None
+    return beyond
 
 
 def _attention(config: Any) -> str:
@@ -329,7 +364,11 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
     with _quiet():
         network, found = loader.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=getattr(torch, dtype), output_loading_info=True
+            path.parent,
+            gguf_file=path.name,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            **_padless(path, reader),
         )
         _check_complete(model, found)
     note = {
@@ -340,6 +379,8 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         "rebuilt": True,
     }
     network.config.__dict__.pop("quantization_config", None)
+    # a file may list more tokens than it has embeddings
+    network.config.get_text_config().vocab_size = network.get_input_embeddings().weight.shape[0]
     state = network.state_dict()
     if network.config.get_text_config().tie_word_embeddings:
         state.pop("lm_head.weight", None)
@@ -351,6 +392,17 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     tokenizer.save_pretrained(out)
     # written last: a folder without it is unfinished
     (out / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _padless(path: Path, reader: Any) -> dict[str, Any]:
+    """What transformers is told about a GGUF file whose padding token has no embedding."""
+    from transformers import AutoConfig
+
+    rows = next((int(tensor.shape[-1]) for tensor in reader.tensors if tensor.name == "token_embd.weight"), 0)
+    if (_field(reader, "tokenizer.ggml.padding_token_id") or 0) < rows:
+        return {}
+    config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    return {"config": config} if _without_padding(config) else {}
 
 
 def _check_complete(model: Model, found: Any) -> None:

@@ -140,7 +140,9 @@ def sample_tokens(checkpoint: Checkpoint, sampling: Sampling, variant: Variant) 
     try:
         text = sample_text.read_sample_text(sampling.source)
         drawn = sampling.drawn_with(variant.sample_seed)
-        return sample_text.tokenize(text, drawn, checkpoint.tokenizer, bos=checkpoint.bos)
+        tokens = sample_text.tokenize(text, drawn, checkpoint.tokenizer, bos=checkpoint.bos)
+        checkpoint.check_tokens([*tokens.ids.flat, *tokens.check.flat], f"sample text {text.name}")
+        return tokens
     except SuiteError:
         # the row's relative output error then is empty
         if reads_text(variant) or sampling != Sampling():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -213,6 +214,9 @@ def score(
         ),
         single_token=letter,
     )
+    for index, item in zip(sheet.asked, encoded, strict=True):
+        fed = chain(item.prefix, *(branch[:-1] for branch in item.branches))
+        checkpoint.check_tokens(fed, f"item {sheet.questions[index].id}", predicted=chain(*item.branches))
     on_cpu = checkpoint.device.type == "cpu"
     budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
     planned = plan_batches(encoded, backend=used, budget=budget)
