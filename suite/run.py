@@ -25,6 +25,7 @@ from typing import Any, TextIO
 from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import RunConfig, TaskChoice
+from suite.early_tables import EarlyTables
 from suite.errors import SuiteError
 from suite.model import Model, content_parts, resolve_model, template_parts
 from suite.planned import PlannedCell
@@ -256,6 +257,7 @@ def _score_all(
     if not todo:
         return 0, reused, failures
     items = sum(len(cell.sheet.rendered) for cell in todo)
+    tables = EarlyTables(out, config, log)
     conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
     with tqdm(total=items, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True) as bar:
         for number, group in enumerate(_by_variant(todo)):
@@ -279,8 +281,12 @@ def _score_all(
                     _score_one(cell, checkpoint, info, out, budget, bar.update)
                 except CellFailure as failure:
                     failures.append(_fail(cell, str(failure), out, log))
+                if cell is not todo[-1]:
+                    tables.after_cell(cell)
             del checkpoint
             gc.collect()
+            if group[-1] is not todo[-1]:
+                tables.after_variant()
     return len(todo) - len(failures), reused, failures
 
 

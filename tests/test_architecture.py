@@ -61,8 +61,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "tasks",
     ),
     "dense_from": ("planned", "publish", "metrics"),
+    "early_tables": ("planned", "publish"),
     "run": (
         "planned",
+        "early_tables",
         "prepare",
         "dense_from",
         "compress",

@@ -25,6 +25,7 @@ from test_cli import QUESTIONS, listing, spoil, write_task
 
 import suite.checkpoint
 import suite.dtype
+import suite.publish.snapshot
 import suite.run
 import suite.score.budget
 import suite.score.engine
@@ -126,6 +127,7 @@ def again(config: RunConfig, out: Path, *, tables: bool = False, **options: Any)
     with pytest.MonkeyPatch.context() as patch:
         if not tables:
             patch.setattr(suite.run, "publish", lambda out, *_: (out / "LEADERBOARD.md", []))
+            patch.setattr(suite.publish.snapshot, "write_tables", lambda out, _: out / "LEADERBOARD.md")
         return execute(config, out, log=lines.append, **options), lines
 
 

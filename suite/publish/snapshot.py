@@ -175,6 +175,21 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
     return out / "LEADERBOARD.md", published_highlights(computed.rows)
 
 
+def write_tables(run_dir: Path, config: RunConfig | None) -> Path:
+    """Write tables and page of a run that is going on, in its directory; without figures and manifest, no snapshot yet.
+
+    Returns:
+        The path of LEADERBOARD.md.
+
+    Raises:
+        SuiteError: no cells, a damaged one, or a full disk.
+    """
+    computed = compute(run_dir, config)
+    for name, content in snapshot_texts(computed, computed.rows, ()).items():
+        write_file(run_dir / name, content)
+    return run_dir / "LEADERBOARD.md"
+
+
 def taken_files(folder: Path) -> list[str]:
     """Paths, relative to a folder, of what a snapshot keeps as it is: configuration, environment, cells, failures."""
     cells = [
