@@ -15,7 +15,7 @@ import pytest
 from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
 from written_tables import write_tables
 
-from suite.metrics.rows import ROW_KEYS
+from suite.metrics.figures import ROW_KEYS
 from suite.publish.highlights import highlights
 
 Rows = list[dict[str, Any]]

@@ -14,9 +14,10 @@ from suite.errors import SuiteError
 from suite.metrics.calibration import fit_temperature, rescale
 from suite.metrics.conformal import coverage_band
 from suite.metrics.details import compute_details
+from suite.metrics.figures import INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
 from suite.metrics.proper import brier_score
-from suite.metrics.rows import FLAGS, INTERVAL_KEYS, ROW_KEYS, compute_rows, score_cell
+from suite.metrics.rows import FLAGS, compute_rows, score_cell
 from suite.metrics.sample import Settings
 
 FAST = {"splits": 4, "replicates": 40}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +22,12 @@ from synthetic_snapshot import small_snapshot
 
 from suite.cell import read_cell, write_cell
 from suite.cli import main
+from suite.config import read_config
+from suite.metrics import paired
+from suite.metrics.figures import FIGURES
+from suite.publish.formulas import ANALYSES, PAGES
+from suite.publish.records import csv_bytes
+from suite.publish.snapshot import Computed, compute
 from suite.publish.verify import verify
 
 FEW = settings(
@@ -40,11 +50,12 @@ def copy(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "copy"))
 
 
-def sign(folder: Path) -> None:
-    """Write the manifest's checksums anew, as a forger would."""
+def sign(folder: Path, edit: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+    """Write the manifest's checksums anew, as a forger would, or an older suite after other changes."""
     file = folder / "manifest.json"
     content = json.loads(file.read_text())
     del content["checksum"]
+    edit(content)
     content["files"] = {
         path.relative_to(folder).as_posix(): "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -311,3 +322,223 @@ def test_a_folder_that_is_no_snapshot_is_bad_input(
 def test_a_manifest_that_is_none(copy: Path, content: str) -> None:
     (copy / "manifest.json").write_text(content)
     assert any(problem.startswith("manifest.json: ") for problem in problems(copy))
+
+
+@pytest.fixture
+def same_cells(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that touch no cell: what follows from the cells is computed once."""
+    if not COMPUTED:
+        COMPUTED.append(compute(original, read_config(original / "config.yaml")))
+    monkeypatch.setattr("suite.publish.verify.compute", lambda *_: COMPUTED[0])
+
+
+COMPUTED: list[Computed] = []
+SAME_CELLS = pytest.mark.usefixtures("same_cells")
+
+
+def raise_figure(monkeypatch: pytest.MonkeyPatch, key: str, **numbers: int) -> None:
+    """As if today's code had another formula for a figure of the rows."""
+    monkeypatch.setitem(FIGURES, key, replace(FIGURES[key], **numbers))
+
+
+def raise_analysis(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(ANALYSES, name, replace(ANALYSES[name], formula=2))
+
+
+def another_digit(file: Path, column: str = "") -> None:
+    """Change one value of a table's second line, or the last digit of any other file."""
+    raw = file.read_text(encoding="utf-8")
+    if column:
+        header, *lines = csv.reader(io.StringIO(raw, newline=""))
+        at = header.index(column)
+        lines[1][at] = f"{float(lines[1][at]) + 0.125:.6g}"
+        sink = io.StringIO(newline="")
+        csv.writer(sink, lineterminator="\n").writerows([header, *lines])
+        changed = sink.getvalue()
+    else:
+        place = [match.start() for match in re.finditer(r"\d", raw)][-1]
+        changed = raw[:place] + str((int(raw[place]) + 5) % 10) + raw[place + 1 :]
+    assert changed != raw
+    file.write_text(changed, encoding="utf-8")
+
+
+@SAME_CELLS
+def test_a_manifest_without_formula_numbers_means_the_first_formulas(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(copy, lambda content: content.pop("formulas"))
+    assert (verify(copy).problems, verify(copy).remarks) == ([], [])
+    raise_figure(monkeypatch, "aurc", formula=2)
+    report = verify(copy)
+    assert report.problems == []
+    assert [one for one in report.remarks if "computed by formula 1, today 2: aurc; " in one]
+
+
+def test_a_formula_that_changed_needs_its_number(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paired, "mcnemar_p", lambda *_: 0.25)
+    assert any(problem.startswith("rows.csv: ") and ", mcnemar_p: " in problem for problem in problems(copy))
+    raise_figure(monkeypatch, "mcnemar_p", formula=2)
+    report = verify(copy)
+    assert report.problems == []
+    (remark,) = report.remarks
+    assert "held to the checksums of the manifest: computed by formula 1, today 2: mcnemar_p; " in remark
+    assert remark.endswith("made of such figures: LEADERBOARD.md, index.html, figures")
+
+
+@SAME_CELLS
+def test_another_interval_leaves_values_and_analyses_to_be_made_again(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_figure(monkeypatch, "accuracy", interval=2)
+    assert main(["verify", str(copy)]) == 0
+    out, err = capsys.readouterr()
+    assert "what can be made again is what the cells give" in out
+    assert "today 2: accuracy_low, accuracy_high; " in err
+    assert "decoupling.json" not in err
+    for name, column in (("rows.csv", "accuracy"), ("rows.csv", "nll_low"), ("decoupling.json", "")):
+        before = (copy / name).read_bytes()
+        another_digit(copy / name, column)
+        sign(copy)
+        assert any(problem.startswith(f"{name}: ") for problem in problems(copy)), (name, column)
+        (copy / name).write_bytes(before)
+
+
+@SAME_CELLS
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "LEADERBOARD.md", "index.html", "ranking.csv"])
+def test_a_changed_digit_of_what_is_held_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    raise_figure(monkeypatch, "accuracy", formula=2, interval=2)
+    raise_figure(monkeypatch, "accuracy_change", formula=2)
+    assert problems(copy) == []
+    if name == "rows.parquet":
+        table = pq.read_table(copy / name)
+        values = table.to_pydict()
+        values["accuracy"][1] += 0.01
+        pq.write_table(pa.table(values, schema=table.schema), copy / name)
+    else:
+        another_digit(copy / name, "accuracy_high" if name == "rows.csv" else "value" if name == "ranking.csv" else "")
+    assert any(problem.startswith(f"{name}: ") for problem in problems(copy))
+    sign(copy)
+    # two files hold the values of rows: who forges one of them and the manifest is found all the same
+    assert bool(problems(copy)) == name.startswith("rows.")
+
+
+@SAME_CELLS
+@pytest.mark.parametrize("name", ["verdicts.json", "equal-megabytes.csv", "scale.json"])
+def test_an_analysis_has_a_number_of_its_own(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    raise_analysis(monkeypatch, name)
+    report = verify(copy)
+    assert report.problems == []
+    assert f"computed by formula 1, today 2: {name}; made of such figures: LEADERBOARD.md" in report.remarks[0]
+    (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+    assert problems(copy) == [f"{name}: changed since the snapshot was written"]
+
+
+@SAME_CELLS
+def test_a_page_that_looks_different_today_is_held(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAGES, "index.html", 3)
+    monkeypatch.setattr("suite.publish.snapshot.leaderboard_html", lambda *_, **__: b"new")
+    report = verify(copy)
+    assert report.problems == []
+    assert report.remarks == ["held to the checksums of the manifest: computed by formula 1, today 3: index.html"]
+    another_digit(copy / "index.html")
+    assert problems(copy) == ["index.html: changed since the snapshot was written"]
+    another_digit(copy / "LEADERBOARD.md")
+    assert any(problem.startswith("LEADERBOARD.md: line ") for problem in problems(copy))
+
+
+def rewrite_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object], schema: pa.Schema) -> None:
+    """Both files of rows with other columns."""
+    rows = pq.read_table(folder / "rows.parquet").to_pylist()
+    edit(rows)
+    (folder / "rows.csv").write_bytes(csv_bytes(rows))
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "rows.parquet")
+
+
+def without(key: str) -> Callable[[list[dict[str, Any]]], object]:
+    """Rows of a suite that did not have a figure yet, nor reasons why it is missing."""
+
+    def edit(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            for column in (key, f"{key}_low", f"{key}_high"):
+                row.pop(column, None)
+            notes = json.loads(row["notes"])
+            row["notes"] = json.dumps({name: notes[name] for name in notes if name != key}, sort_keys=True)
+
+    return edit
+
+
+@SAME_CELLS
+def test_a_column_that_is_new_today_is_not_asked_of_an_older_snapshot(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = pq.read_schema(copy / "rows.parquet")
+    schema = pa.schema([one for one in full if one.name not in ("kl", "kl_low", "kl_high")])
+    rewrite_rows(copy, without("kl"), schema)
+    sign(copy)
+    assert "rows.csv: lacks the column kl" in problems(copy)
+    raise_figure(monkeypatch, "kl", formula=2, interval=2)
+    assert "rows.csv: lacks the column kl" in problems(copy)  # the manifest says that it was there
+    sign(copy, lambda content: (content["formulas"]["figures"].pop("kl"), content["formulas"]["intervals"].pop("kl")))
+    report = verify(copy)
+    assert report.problems == []
+    assert report.remarks == ["rows.csv: written without kl, kl_low, kl_high"]
+    another_digit(copy / "rows.csv", "js")
+    sign(copy)
+    assert any(", js: " in problem for problem in problems(copy))
+
+
+@SAME_CELLS
+def test_a_column_that_nothing_computes_any_more_is_held(copy: Path) -> None:
+    schema = pq.read_schema(copy / "rows.parquet").append(pa.field("old_figure", pa.float64()))
+    rewrite_rows(copy, lambda rows: [row.update(old_figure=0.5) for row in rows], schema)
+    sign(copy)
+    assert "rows.csv: other columns than the cells give" in problems(copy)
+    sign(copy, lambda content: content["formulas"]["figures"].update(old_figure=4))
+    report = verify(copy)
+    assert report.problems == []
+    assert "no longer computed: old_figure; " in report.remarks[0]
+    another_digit(copy / "rows.csv", "old_figure")
+    sign(copy)
+    assert any(problem.startswith("rows.parquet: line 3, old_figure: ") for problem in problems(copy))
+
+
+@SAME_CELLS
+def test_a_key_that_records_have_only_today_is_a_remark(copy: Path) -> None:
+    file = copy / "decoupling.json"
+    records = json.loads(file.read_text(encoding="utf-8"))
+    for record in records:
+        del record["matched_change"]
+    file.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sign(copy)
+    report = verify(copy)
+    assert report.problems == []
+    assert report.remarks == ["decoupling.json: written without matched_change"]
+    records[0]["margin"] *= 2
+    file.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sign(copy)
+    assert any(problem.startswith("decoupling.json: line ") for problem in problems(copy))
+
+
+@SAME_CELLS
+def test_a_newer_suite_s_formula_is_held_and_said(copy: Path) -> None:
+    sign(copy, lambda content: content["formulas"]["figures"].update(nll=7))
+    report = verify(copy)
+    assert report.problems == []
+    assert "computed by formula 7, today 1: nll; a newer suite can compute them again; " in report.remarks[0]
+
+
+@SAME_CELLS
+@pytest.mark.parametrize("formulas", [3, {"figures": 3}, {"figures": {"nll": 0}}, {"files": {"index.html": "1"}}])
+def test_formula_numbers_that_are_none(copy: Path, formulas: object) -> None:
+    sign(copy, lambda content: content.update(formulas=formulas))
+    assert problems(copy) == ["manifest.json: its formula numbers are damaged"]
+
+
+def test_every_column_and_file_of_a_snapshot_has_a_number(original: Path) -> None:
+    header = (original / "rows.csv").read_text(encoding="utf-8").split("\n")[0].split(",")
+    manifest = json.loads((original / "manifest.json").read_text())
+    formulas = manifest["formulas"]
+    numbered = {*formulas["figures"], *(f"{key}_{end}" for key in formulas["intervals"] for end in ("low", "high"))}
+    assert numbered == set(header)
+    made = {name.split("/")[0] for name in manifest["files"]} - {"cells", "config.yaml", "environment.json"}
+    assert made - {"rows.csv", "rows.parquet"} <= set(formulas["files"])

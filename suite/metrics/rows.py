@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal, paired
+from suite.metrics.figures import CHANGES, COMPUTED_KEYS, INTERVAL_KEYS, PAIRED_KEYS, ROW_KEYS
 from suite.metrics.measure import NO_ITEMS, Figures, Scored, recentring
 from suite.metrics.oracle import library_remarks
 from suite.metrics.sample import Sample, Settings
@@ -23,149 +24,6 @@ from suite.metrics.workers import each
 from suite.variant import parse_variant
 
 Floats = NDArray[np.float64]
-
-INTERVAL_KEYS = (
-    "accuracy",
-    "nll",
-    "brier",
-    "ece",
-    "confidence_gap",
-    "temperature",
-    "nll_ts",
-    "brier_ts",
-    "ece_ts",
-    "lac_set_size",
-    "lac_coverage",
-    "aps_set_size",
-    "aps_coverage",
-    "set_size",
-    "uacc",
-    "aurc",
-    "error_auroc",
-    "kl",
-    "js",
-    "accuracy_change",
-    "nll_change",
-    "brier_change",
-    "ece_change",
-    "nll_ts_change",
-    "ece_ts_change",
-    "lac_set_size_change",
-    "aps_set_size_change",
-    "set_size_change",
-    "aurc_change",
-    "error_auroc_change",
-    "lac_transfer_coverage",
-    "lac_transfer_set_size",
-)
-"""Keys with a 95 % interval beside them, as `<key>_low` and `<key>_high`."""
-
-CHANGES = (
-    "accuracy",
-    "nll",
-    "brier",
-    "ece",
-    "nll_ts",
-    "ece_ts",
-    "lac_set_size",
-    "aps_set_size",
-    "set_size",
-    "aurc",
-    "error_auroc",
-)
-"""Figures whose change against dense is reported: variant minus dense on the items both have."""
-
-_POINT_KEYS = (
-    "chance_accuracy",
-    "accuracy",
-    "nll",
-    "brier",
-    "brier_calibration",
-    "brier_refinement",
-    "ece",
-    "ece_equal_mass",
-    "ace",
-    "mce",
-    "ece_debiased",
-    "ece_classwise",
-    "confidence_gap",
-    "temperature",
-    "nll_ts",
-    "brier_ts",
-    "ece_ts",
-    "ece_ts_debiased",
-    "lac_set_size",
-    "lac_coverage",
-    "lac_coverage_band_low",
-    "lac_coverage_band_high",
-    "lac_singleton_rate",
-    "lac_empty_rate",
-    "aps_set_size",
-    "aps_coverage",
-    "aps_deterministic_set_size",
-    "aps_deterministic_coverage",
-    "set_size",
-    "set_size_chance",
-    "uacc",
-    "aurc",
-    "excess_aurc",
-    "error_auroc",
-    "accuracy_at_80",
-    "tie_rate",
-    "n_paired",
-    "flips_to_wrong",
-    "flips_to_right",
-    "mcnemar_p",
-    "kl",
-    "js",
-    "confidence_correlation",
-    *(f"{key}_change" for key in CHANGES),
-    *(f"{key}_change_detectable" for key in CHANGES),
-    "lac_transfer_coverage",
-    "lac_transfer_set_size",
-    "lac_transfer_undercoverage_p",
-)
-
-
-def _with_intervals(keys: Iterable[str]) -> tuple[str, ...]:
-    wide: list[str] = []
-    for key in keys:
-        wide.append(key)
-        if key in INTERVAL_KEYS:
-            wide += [f"{key}_low", f"{key}_high"]
-    return tuple(wide)
-
-
-ROW_KEYS = (
-    "model",
-    "variant",
-    "family",
-    "method",
-    "task",
-    "scoring",
-    "prompt",
-    "shots",
-    "chat_template",
-    "protocol",
-    "alpha",
-    "n",
-    "n_evaluated",
-    "params_b",
-    "kind",
-    "bits_per_weight",
-    "megabytes",
-    "sparsity",
-    "relative_weight_error",
-    "drift_largest",
-    "drift_changed_answers",
-    *_with_intervals(_POINT_KEYS),
-    "flags",
-    "notes",
-)
-"""Every key of a row, in order."""
-
-PAIRED_KEYS = _POINT_KEYS[_POINT_KEYS.index("n_paired") + 1 :]
-"""Keys that need a dense cell to compare with."""
 
 FLAGS = {
     "at-chance": "the dense model of this curve is not above chance (lower accuracy bound at or below it)",
@@ -347,7 +205,7 @@ def _measure_curve(
         if at_chance:
             flags.append("at-chance")
         row["flags"] = [flag for flag in FLAGS if flag in flags]
-        for key in _POINT_KEYS:
+        for key in COMPUTED_KEYS:
             if key not in row:
                 row[key] = None
                 _note(row, key, "no value on these items" if len(scored.sample.evaluated) else NO_ITEMS)

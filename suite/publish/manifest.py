@@ -1,6 +1,6 @@
 """manifest.json of a snapshot: where its numbers come from, and a checksum of every file, itself included.
 
-Everything but `suite` follows from the other files of the snapshot, so that a verifier can make it again.
+Everything but `suite` and `formulas` follows from the other files of the snapshot: a verifier can make it again.
 """
 
 from __future__ import annotations
@@ -73,17 +73,24 @@ def items_hash(cell: Cell) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(lines).encode("utf-8")).hexdigest()
 
 
-def manifest_bytes(description: Mapping[str, Any], checksums: Mapping[str, str], origin: Mapping[str, Any]) -> bytes:
+def manifest_bytes(
+    description: Mapping[str, Any],
+    checksums: Mapping[str, str],
+    origin: Mapping[str, Any],
+    formulas: Mapping[str, Mapping[str, int]],
+) -> bytes:
     """The text of manifest.json.
 
     Args:
         description: from `describe`.
         checksums: SHA-256 of every other file of the snapshot by its path.
         origin: from `code_origin`.
+        formulas: from `suite.publish.formulas.numbers`.
     """
     content = {
         "schema_version": SCHEMA_VERSION,
         **description,
+        "formulas": formulas,
         "suite": dict(origin),
         "files": dict(sorted(checksums.items())),
     }

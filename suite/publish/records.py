@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +38,12 @@ def csv_bytes(rows: Sequence[Row]) -> bytes:
     keys = columns(rows)
     lines = [[_field(row.get(key)) for key in keys] for row in rows]
     header = [[_harmless(key) for key in keys]] if keys else []
-    text = "".join(",".join(map(_quoted, line)) + "\n" for line in [*header, *lines])
+    return fields_bytes([*header, *lines])
+
+
+def fields_bytes(lines: Iterable[Iterable[str]]) -> bytes:
+    """Fields that are text already as CSV, in the one way in which it is published."""
+    text = "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
     return text.encode("utf-8", errors="replace")
 
 

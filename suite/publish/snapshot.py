@@ -24,6 +24,7 @@ from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.files import write_file
+from suite.publish.formulas import numbers
 from suite.publish.highlights import published_highlights
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
@@ -167,7 +168,7 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
         config=config,
         environment=read_environment(run_dir),
     )
-    made[MANIFEST] = manifest_bytes(description, checksums, code_origin())
+    made[MANIFEST] = manifest_bytes(description, checksums, code_origin(), numbers())
     if in_place:
         _replace_files(out, made)
     else:

@@ -3,6 +3,8 @@
 Two processors can differ in the last of the six published digits, because floating-point sums are formed in another
 order. Such a digit is a remark, not a fault, as long as the file is the one whose checksum the manifest holds; a file
 that was changed afterwards is compared digit by digit.
+
+What another formula made than today's (`suite.publish.formulas`) cannot be made again: it is held to its checksum.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,13 @@ import pyarrow.parquet as pq
 
 from suite.config import Protocol, RunConfig, read_config
 from suite.errors import SuiteError
+from suite.metrics.figures import ROW_KEYS
 from suite.metrics.sample import Settings
 from suite.publish.figures import FOLDER
+from suite.publish.formulas import ANALYSES, PAGES, Held, damaged, find_held
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import describe, file_digest, read_manifest
-from suite.publish.records import csv_bytes, parquet_bytes
+from suite.publish.records import csv_bytes, fields_bytes, parquet_bytes
 from suite.publish.snapshot import (
     TAKEN,
     Computed,
@@ -55,12 +59,14 @@ class Report:
         problems: one line each; none when the snapshot is what its cells give.
         remarks: what a reader should know and what is no fault.
         cells, files: how many were checked.
+        held: whether some of it could not be made again and was held to the checksums of the manifest.
     """
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     cells: int = 0
     files: int = 0
+    held: bool = False
 
 
 def verify(folder: Path) -> Report:
@@ -77,6 +83,10 @@ def verify(folder: Path) -> Report:
     if not manifest:
         return report
     changed = _files(folder, manifest["files"], report)
+    if damaged(manifest):
+        report.problems.append(f"{MANIFEST}: its formula numbers are damaged")
+        return report
+    held = find_held(manifest, _header(folder / "rows.csv"))
     try:
         config = read_config(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
         protocol = config.protocol if config else _stored_protocol(manifest)
@@ -85,8 +95,10 @@ def verify(folder: Path) -> Report:
         report.problems.append(str(error).replace(f"{folder}/", ""))
         return report
     report.cells = len(computed.cells)
-    _description(folder, manifest, computed, config, protocol, report)
-    _tables(folder, changed, computed, report)
+    _description(folder, manifest, computed, config, protocol, held, report)
+    _tables(folder, changed, computed, held, report)
+    report.remarks += held.remarks(manifest["files"])
+    report.held = bool(held.columns or held.files)
     named = {problem.partition(":")[0] for problem in report.problems}
     report.problems += [f"{name}: changed since the snapshot was written" for name in changed if name not in named]
     return report
@@ -128,6 +140,7 @@ def _description(
     computed: Computed,
     config: RunConfig | None,
     protocol: Protocol,
+    held: Held,
     report: Report,
 ) -> None:
     try:
@@ -139,31 +152,38 @@ def _description(
     for key, value in wanted.items():
         if manifest.get(key) != value:
             report.problems.append(f"{MANIFEST}: {key!r} is not what cells, configuration and environment say")
-    expected = set(taken_files(folder)) | {"rows.parquet", *_texts(computed, computed.rows)}
-    expected |= {f"{FOLDER}/{picture.name}" for picture in computed.pictures(computed.rows, draw=False)}
+    expected = set(taken_files(folder)) | {"rows.csv", "rows.parquet", "ranking.csv", "equal-megabytes.csv"}
+    expected |= {*computed.assessed, *PAGES} - {FOLDER} - set(held.files)
+    if FOLDER not in held.files:
+        expected |= {f"{FOLDER}/{picture.name}" for picture in computed.pictures(computed.rows, draw=False)}
     for name in sorted(expected - set(manifest["files"]) - set(present_files(folder))):
         report.problems.append(f"{name}: missing, and not in the manifest either")
 
 
-def _texts(
-    computed: Computed, rows: Sequence[Mapping[str, object]], assessed: Mapping[str, list[Any]] | None = None
-) -> dict[str, bytes]:
-    return snapshot_texts(computed, rows, computed.pictures(rows, draw=False), assessed=assessed)
+def _verdicts(
+    folder: Path, name: str, content: list[Any], changed: Sequence[str], report: Report
+) -> tuple[list[Any], list[Any]]:
+    """A verdict file as it should be stored, and as the pages of this snapshot show it.
 
-
-def _verdicts(folder: Path, name: str, content: list[Any], changed: Sequence[str], report: Report) -> list[Any]:
-    """The published contents of a verdict file where they differ from the cells' by rounding alone, else the cells'."""
-    held = _read(folder / name)
-    if held is None or name in changed or held == json_bytes(content):
-        return content
+    Of records, the keys that the file has: it may be older than the others. Where the file differs from the cells' by
+    rounding alone, its published contents.
+    """
+    raw = _read(folder / name)
+    if raw is None:
+        return content, content
     try:
-        stored = json.loads(held)
+        stored = json.loads(raw)
     except ValueError:
-        return content
-    if not isinstance(stored, list) or not _alike(stored, content):
-        return content
+        return content, content
+    known = {key for one in stored if isinstance(one, dict) for key in one} if isinstance(stored, list) else set()
+    absent = sorted({key for one in content for key in one} - known) if known else []
+    wanted = [{key: one[key] for key in one if key not in absent} for one in content]
+    if absent:
+        report.remarks.append(f"{name}: written without {', '.join(absent)}")
+    if name in changed or raw == json_bytes(wanted) or not _alike(stored, wanted):
+        return wanted, content
     report.remarks.append(f"{name}: differs in the last digit from what this processor computes")
-    return stored
+    return stored, [whole | part for whole, part in zip(content, stored, strict=True)]
 
 
 def _alike(stored: Any, wanted: Any) -> bool:
@@ -177,28 +197,47 @@ def _alike(stored: Any, wanted: Any) -> bool:
     return bool(stored == wanted) and type(stored) is type(wanted)
 
 
-def _tables(folder: Path, changed: Sequence[str], computed: Computed, report: Report) -> None:
+def _tables(folder: Path, changed: Sequence[str], computed: Computed, held: Held, report: Report) -> None:
     stored = _read(folder / "rows.csv")
     rows = [dict(row) for row in computed.rows]
     if stored is not None:
-        differences = _csv_differences("rows.csv", stored, csv_bytes(rows), exact="rows.csv" in changed)
+        report.problems += [f"rows.csv: lacks the column {column}" for column in held.lacking]
+        differences = _csv_differences(stored, csv_bytes(rows), exact="rows.csv" in changed, held=held.columns)
         _tell("rows.csv", differences, report)
         # what follows is made from the digits that were published, as far as they are right
         for found in differences:
             if found.near and found.column:
                 rows[found.line][found.column] = float(found.stored)
-    _parquet(folder, "rows.parquet" in changed, rows, report)
-    assessed = {name: _verdicts(folder, name, content, changed, report) for name, content in computed.assessed.items()}
-    for name in sorted(set(FILES.values()) - set(computed.assessed)):
+    _parquet(folder, "rows.parquet" in changed, rows, stored, held, report)
+    assessed: dict[str, list[Any]] = {}
+    for name, content in computed.assessed.items():
+        if name in held.files:
+            continue
+        wanted, assessed[name] = _verdicts(folder, name, content, changed, report)
+        _text(folder, name, json_bytes(wanted), report)
+    for name in sorted(set(FILES.values()) - set(computed.assessed) - set(held.files)):
         if (folder / name).is_file():
             report.problems.append(f"{name}: nothing of the kind follows from the cells")
-    for name, wanted in _texts(computed, rows, assessed).items():
-        if name == "rows.csv" or (held := _read(folder / name)) is None or held == wanted:
-            continue
-        if name in _CSV:
-            _tell(name, _csv_differences(name, held, wanted, exact=name in changed), report)
-        else:
-            report.problems.append(f"{name}: {_first_difference(held, wanted)}")
+    names = set(PAGES) | set(ANALYSES) - set(FILES.values())
+    if names <= set(held.files):
+        return
+    texts = snapshot_texts(
+        computed, rows, computed.pictures(rows, draw=False), assessed={**computed.assessed, **assessed}
+    )
+    for name in sorted(names & set(texts) - set(held.files)):
+        if name not in _CSV:
+            _text(folder, name, texts[name], report)
+        elif (stored := _read(folder / name)) is not None:
+            absent = [column for column in _columns(texts[name]) if column not in _columns(stored)]
+            if absent:
+                report.remarks.append(f"{name}: written without {', '.join(absent)}")
+            _tell(name, _csv_differences(stored, texts[name], exact=name in changed), report)
+
+
+def _text(folder: Path, name: str, wanted: bytes, report: Report) -> None:
+    stored = _read(folder / name)
+    if stored is not None and stored != wanted:
+        report.problems.append(f"{name}: {_first_difference(stored, wanted)}")
 
 
 def _read(file: Path) -> bytes | None:
@@ -223,31 +262,65 @@ class _Difference:
         return f"{where}, {self.column}: {self.stored or 'nothing'} stored, {self.wanted or 'nothing'} from the cells"
 
 
-def _csv_differences(name: str, stored: bytes, wanted: bytes, *, exact: bool) -> list[_Difference]:
-    """Every value of a CSV file that is not what it should be; `near` is never set where `exact`."""
+def _parsed(content: bytes) -> list[list[str]]:
+    """The lines of a CSV file; none where it is not readable."""
+    try:
+        return list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    except (UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _columns(content: bytes) -> list[str]:
+    return next(iter(_parsed(content)), [])
+
+
+def _header(file: Path) -> list[str]:
+    return _columns(_read(file) or b"")
+
+
+def _csv_differences(stored: bytes, wanted: bytes, *, exact: bool, held: Collection[str] = ()) -> list[_Difference]:
+    """Every value of a CSV file that is not what it should be; `near` is never set where `exact`.
+
+    Compared on the columns that the file has, but for those that are held.
+    """
     if stored == wanted:
         return []
-    try:
-        ours = list(csv.reader(io.StringIO(stored.decode("utf-8"), newline="")))
-    except (UnicodeDecodeError, csv.Error):
+    ours, theirs = _parsed(stored), _parsed(wanted)
+    if not ours:
         return [_Difference(0, "", "", "not readable as CSV")]
-    theirs = list(csv.reader(io.StringIO(wanted.decode("utf-8"), newline="")))
     if len(ours) != len(theirs):
         return [_Difference(0, "", "", f"{len(ours)} lines stored, {len(theirs)} from the cells")]
-    if not ours or ours[0] != theirs[0]:
-        return [_Difference(0, "", "", "other columns than the cells give")]
     header = ours[0]
-    named = [header.index(key) for key in ("model", "task", "variant") if key in header]
+    places = {column: place for place, column in enumerate(theirs[0])}
+    known = [places[column] for column in header if column in places]
+    if known != sorted(set(known)) or any(column not in places and column not in held for column in header):
+        return [_Difference(0, "", "", "other columns than the cells give")]
+    named = [places[key] for key in ("model", "task", "variant") if key in places]
+    apart = {column for column in ROW_KEYS if column in held or column not in header}
     found = []
     for line, (mine, right) in enumerate(zip(ours[1:], theirs[1:], strict=True)):
         if len(mine) != len(header):
             found.append(_Difference(line, "", "", f"line {line + 2} has {len(mine)} fields, not {len(header)}"))
             continue
-        for column, held, value in zip(header, mine, right, strict=True):
-            if held != value:
-                who = "/".join(right[index] for index in named)
-                found.append(_Difference(line, column, held, value, who, near=not exact and _near(held, value)))
-    return found or [_Difference(0, "", "", "written in another way (quotes, blanks or line ends)")]
+        for column, stands in zip(header, mine, strict=True):
+            if column in held or stands == (value := right[places[column]]):
+                continue
+            if column == "notes" and _but(stands, apart) == _but(value, apart):
+                continue
+            who = "/".join(right[index] for index in named)
+            found.append(_Difference(line, column, stands, value, who, near=not exact and _near(stands, value)))
+    if not found and fields_bytes(ours) != stored:
+        return [_Difference(0, "", "", "written in another way (quotes, blanks or line ends)")]
+    return found
+
+
+def _but(notes: str, apart: Collection[str]) -> object:
+    """Notes without those of the columns that are not compared."""
+    try:
+        content = json.loads(notes)
+    except ValueError:
+        return notes
+    return {key: content[key] for key in content if key not in apart} if isinstance(content, dict) else notes
 
 
 def _near(held: str, value: str) -> bool:
@@ -267,7 +340,14 @@ def _tell(name: str, differences: Sequence[_Difference], report: Report) -> None
         report.remarks.append(f"{name}: {near} values differ in the last digit from what this processor computes")
 
 
-def _parquet(folder: Path, changed: bool, rows: Sequence[Mapping[str, object]], report: Report) -> None:
+def _parquet(
+    folder: Path,
+    changed: bool,
+    rows: Sequence[Mapping[str, object]],
+    stored_rows: bytes | None,
+    held: Held,
+    report: Report,
+) -> None:
     file = folder / "rows.parquet"
     if not file.is_file():
         return
@@ -278,13 +358,40 @@ def _parquet(folder: Path, changed: bool, rows: Sequence[Mapping[str, object]], 
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         report.problems.append(f"rows.parquet: not readable ({reason})")
         return
-    wanted = pq.read_table(pa.BufferReader(parquet_bytes(rows)))
-    if not table.schema.equals(wanted.schema):
+    right = pq.read_table(pa.BufferReader(parquet_bytes(rows)))
+    compared = [column for column in table.column_names if column not in held.columns]
+    if (
+        not set(compared) <= set(right.column_names)
+        or not table.select(compared).schema.equals(right.select(compared).schema)
+        or (stored_rows is not None and table.column_names != _columns(stored_rows))
+    ):
         report.problems.append("rows.parquet: other columns or types than the cells give")
         return
-    held = csv_bytes(wanted.to_pylist())
-    if stored != held:
-        _tell("rows.parquet", _csv_differences("rows.parquet", stored, held, exact=changed), report)
+    wanted = csv_bytes(right.to_pylist())
+    if stored != wanted:
+        differences = _csv_differences(stored, wanted, exact=changed, held=held.columns)
+        _tell("rows.parquet", differences, report)
+    if stored_rows is not None and held.columns:
+        _same_values(stored, stored_rows, held, report)
+
+
+def _same_values(parquet: bytes, table: bytes, held: Held, report: Report) -> None:
+    """Columns that cannot be made again must at least be the same in both files."""
+    ours, theirs = _parsed(parquet), _parsed(table)
+    for number, (mine, right) in enumerate(zip(ours[1:], theirs[1:], strict=False), 2):
+        for column, held_here, held_there in zip(theirs[0], mine, right, strict=False):
+            if column in held.columns and not _equal(held_here, held_there):
+                report.problems.append(
+                    f"rows.parquet: line {number}, {column}: {held_here or 'nothing'} stored, "
+                    f"{held_there or 'nothing'} in rows.csv"
+                )
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return one == other or float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def _first_difference(held: bytes, wanted: bytes) -> str:

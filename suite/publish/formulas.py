@@ -1,0 +1,160 @@
+"""Formula numbers: which computation each published value and file comes from, and what today's code cannot make again.
+
+The numbers of rows stand in `suite.metrics.figures`, those of files here; a snapshot's manifest keeps both. Where a
+number differs from today's, `suite verify` does not recompute: it holds the value to the file's checksum and says so.
+A number that a manifest lacks is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from suite.metrics.figures import FIGURES, ROW_KEYS, columns_of, interval_columns
+from suite.publish.figures import FOLDER
+from suite.verdicts.assess import FILES
+from suite.verdicts.curves import KEPT, PRIMARY
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A file that is computed from cells.
+
+    Attributes:
+        formula: number of its formula; raise it when some cells give other contents.
+        rests_on: figures of rows it is made of: when their formula is another one, so is the file's.
+    """
+
+    formula: int
+    rests_on: tuple[str, ...]
+
+
+ANALYSES = {
+    "ranking.csv": Analysis(1, ("accuracy", "set_size", "flags")),
+    "equal-megabytes.csv": Analysis(1, ("accuracy", "set_size", "flags")),
+    FILES["verdicts"]: Analysis(1, (*KEPT, "flags")),
+    FILES["couplings"]: Analysis(1, ("accuracy", PRIMARY, "flags")),
+    FILES["scale"]: Analysis(1, (PRIMARY, "flags")),
+    FILES["slices"]: Analysis(1, (PRIMARY, "flags")),
+}
+"""Files of numbers beside the rows."""
+
+PAGES = {"LEADERBOARD.md": 1, "index.html": 1, FOLDER: 1}
+"""What is drawn from rows and analyses, and shows all of them; raise a number when the same figures look different."""
+
+UNNUMBERED = 1
+"""The number of whatever a manifest does not number."""
+
+
+def numbers() -> dict[str, dict[str, int]]:
+    """Today's formula numbers, as a manifest keeps them: of figures, of the ends of their intervals, of files."""
+    return {
+        "figures": {key: figure.formula for key, figure in FIGURES.items()},
+        "intervals": {key: figure.interval for key, figure in FIGURES.items() if figure.interval is not None},
+        "files": {name: analysis.formula for name, analysis in ANALYSES.items()} | PAGES,
+    }
+
+
+def damaged(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest's formula numbers are none."""
+    kept = manifest.get("formulas", {})
+    return not isinstance(kept, dict) or any(
+        not isinstance(part, dict) or any(type(number) is not int or number < 1 for number in part.values())
+        for part in kept.values()
+    )
+
+
+Pair = tuple[int, int | None]
+"""A formula number as stored and today's; None where nothing computes the value any more."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a verifier holds to its checksum, because another formula made it.
+
+    Attributes:
+        columns: of the rows, with both numbers.
+        files: analyses and pages, with both numbers; None where the numbers of what they are made of differ alone.
+        absent: columns computed today that the snapshot was written without.
+        lacking: columns it should have and has not.
+    """
+
+    columns: Mapping[str, Pair] = field(default_factory=dict)
+    files: Mapping[str, Pair | None] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    def remarks(self, present: Collection[str]) -> list[str]:
+        """What a reader of the verification should know, one line a kind.
+
+        Args:
+            present: files of the snapshot; others are not named.
+        """
+        ends = {end for key in self.columns for end in interval_columns(key)}
+        groups: dict[Pair, list[str]] = {}
+        for name, pair in self.columns.items():
+            if name not in ends:
+                groups.setdefault(pair, []).append(name)
+        shown = []
+        for name, both in self.files.items():
+            if name not in present and name != FOLDER:
+                continue
+            if both is None:
+                shown.append(name)
+            else:
+                groups.setdefault(both, []).append(name)
+        said = []
+        for (then, now), names in groups.items():
+            how = "no longer computed" if now is None else f"computed by formula {then}, today {now}"
+            newer = "; a newer suite can compute them again" if now is not None and then > now else ""
+            said.append(f"{how}: {', '.join(names)}{newer}")
+        if shown:
+            said.append(f"made of such figures: {', '.join(shown)}")
+        found = [f"held to the checksums of the manifest: {'; '.join(said)}"] if said else []
+        if self.absent:
+            found.append(f"rows.csv: written without {', '.join(self.absent)}")
+        return found
+
+
+def find_held(manifest: Mapping[str, Any], columns: Collection[str]) -> Held:
+    """What of a snapshot was made by other formulas than today's.
+
+    Args:
+        manifest: of the snapshot, not `damaged`.
+        columns: of its rows.csv.
+    """
+    stored = manifest.get("formulas", {})
+    then: dict[str, dict[str, int]] = {part: stored.get(part, {}) for part in ("figures", "intervals", "files")}
+    now = numbers()
+
+    def differing(part: str, key: str) -> Pair | None:
+        pair = (then[part].get(key, UNNUMBERED), now[part][key])
+        return None if pair[0] == pair[1] else pair
+
+    other: dict[str, Pair] = {}
+    for key in now["figures"]:
+        if pair := differing("figures", key):
+            other |= dict.fromkeys(columns_of(key), pair)
+        elif key in now["intervals"] and (pair := differing("intervals", key)):
+            other |= dict.fromkeys(interval_columns(key), pair)
+    listed = {*then["figures"], *(end for key in then["intervals"] for end in interval_columns(key))}
+    lost = [column for column in dict.fromkeys((*ROW_KEYS, *sorted(listed))) if column not in columns]
+    absent = tuple(column for column in lost if column in other and column not in listed)
+    held = {column: pair for column, pair in other.items() if column in columns}
+    retired = [key for key in then["figures"] if key not in FIGURES]
+    held |= {
+        column: (then["figures"][key], None)
+        for key in retired
+        for column in (key, *interval_columns(key))
+        if column in columns
+    }
+    files: dict[str, Pair | None] = {}
+    for name, analysis in ANALYSES.items():
+        if (pair := differing("files", name)) or not held.keys().isdisjoint(analysis.rests_on):
+            files[name] = pair
+    drawn = bool(held or files)
+    for name in PAGES:
+        if (pair := differing("files", name)) or drawn:
+            files[name] = pair
+    return Held(held, files, absent, tuple(column for column in lost if column not in absent))
