@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class Cell:
 
 def make_cell(
     *,
-    ids: Sequence[str],
+    ids: Sequence[str | int],
     answers: Sequence[int],
     scores: Sequence[Sequence[float]],
     kind: str,
@@ -116,20 +117,23 @@ def make_cell(
     variant: Mapping[str, Any],
     task: Mapping[str, Any],
     run: Mapping[str, Any] | None = None,
-    subjects: Sequence[str | None] | None = None,
-    slices: Sequence[Sequence[str]] | None = None,
-    groups: Sequence[str | None] | None = None,
-    path: str = "",
+    subjects: Sequence[str | int | None] | None = None,
+    slices: Sequence[Sequence[str | int]] | None = None,
+    groups: Sequence[str | int | None] | None = None,
+    path: str | Path = "",
 ) -> Cell:
     """Build and check a cell. The one place where a cell is made.
 
     Args:
+        ids, subjects, slices, groups: text or whole numbers, which become text.
         scores: one sequence an item, as long as that item has options.
 
     Raises:
-        SuiteError: a missing metadata key, duplicate ids, an answer out of range, fewer than two options, lengths that
-            differ, or a score that is not a number (which zero-probability options are: -inf is legal, NaN is not).
+        SuiteError: a missing metadata key, duplicate ids, an id that is neither text nor a whole number, an answer
+            that is no whole number or out of range, fewer than two options, lengths that differ, or a score that is
+            not a number (which zero-probability options are: -inf is legal, NaN is not).
     """
+    path = str(path)
     where = path or f"cell {model.get('name')}/{task.get('name')}/{variant.get('name')}"
     if kind not in KINDS:
         raise SuiteError(f"{where}: kind {kind!r} is not one of {', '.join(KINDS)}")
@@ -153,23 +157,27 @@ def make_cell(
     for name, column in columns.items():
         if column is not None and len(column) != len(ids):
             raise SuiteError(f"{where}: {len(ids)} ids but {len(column)} {name}")
-    if not ids:
+    if len(ids) == 0:
         raise SuiteError(f"{where}: no items")
-    if len(set(ids)) != len(ids):
-        raise SuiteError(f"{where}: duplicate id {_first_duplicate(ids)!r}")
+    names = tuple(_named(item, "an id", where) for item in ids)
+    if len(set(names)) != len(names):
+        raise SuiteError(f"{where}: duplicate id {_first_duplicate(names)!r}")
     n_options = np.array([len(row) for row in scores], dtype=np.int64)
     if n_options.min() < 2:
-        raise SuiteError(f"{where}: item {ids[int(n_options.argmin())]!r} has fewer than two options")
-    matrix = np.full((len(ids), int(n_options.max())), np.nan, dtype=np.float32)
+        raise SuiteError(f"{where}: item {names[int(n_options.argmin())]!r} has fewer than two options")
+    matrix = np.full((len(names), int(n_options.max())), np.nan, dtype=np.float32)
     for index, row in enumerate(scores):
         matrix[index, : len(row)] = row
+    for answer in answers:
+        if isinstance(answer, bool | np.bool_ | str) or answer != int(answer):
+            raise SuiteError(f"{where}: answer {answer!r}: a whole number is needed, 0 for the first option")
     try:
         answer_array = np.asarray(answers, dtype=np.int64)
     except OverflowError as error:
         raise SuiteError(f"{where}: answer {max(answers, key=abs)} is outside its item's options (0-based)") from error
-    _check_items(where, ids, answer_array, n_options, matrix, kind)
+    _check_items(where, names, answer_array, n_options, matrix, kind)
     return Cell(
-        ids=tuple(ids),
+        ids=names,
         answers=answer_array,
         n_options=n_options,
         scores=matrix,
@@ -178,19 +186,37 @@ def make_cell(
         variant=dict(variant),
         task=dict(task),
         run=dict(run or {}),
-        subjects=None if subjects is None else tuple(subjects),
-        slices=None if slices is None else tuple(tuple(names) for names in slices),
-        groups=None if groups is None else tuple(groups),
+        subjects=_named_or_none(subjects, "a subject", where),
+        slices=None
+        if slices is None
+        else tuple(tuple(_named(name, "a slice", where) for name in several) for several in slices),
+        groups=_named_or_none(groups, "a group", where),
         path=path,
     )
 
 
-def write_cell(path: Path, cell: Cell) -> None:
+def _named(value: object, what: str, where: str) -> str:
+    """Text as it is, a whole number as text."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    raise SuiteError(f"{where}: {what} is {value!r}; text or a whole number is needed")
+
+
+def _named_or_none(values: Sequence[str | int | None] | None, what: str, where: str) -> tuple[str | None, ...] | None:
+    if values is None:
+        return None
+    return tuple(None if value is None else _named(value, what, where) for value in values)
+
+
+def write_cell(path: str | Path, cell: Cell) -> None:
     """Write a cell atomically: the file is complete or absent, whatever interrupts the writing.
 
     Raises:
         SuiteError: the disk is full or the folder cannot be written.
     """
+    path = Path(path)
     rows = [row[:count] for row, count in zip(cell.scores, cell.n_options, strict=True)]
     columns: dict[str, pa.Array] = {
         "id": pa.array(cell.ids, pa.string()),
@@ -237,12 +263,13 @@ def write_cell(path: Path, cell: Cell) -> None:
             partial.unlink()
 
 
-def read_cell(path: Path) -> Cell:
+def read_cell(path: str | Path) -> Cell:
     """Read and check a cell file.
 
     Raises:
         SuiteError: missing, truncated or foreign file, wrong column types, or contents that `make_cell` refuses.
     """
+    path = Path(path)
     if not path.is_file():
         raise SuiteError(f"cell file {path}: not found")
     try:
@@ -288,12 +315,13 @@ def read_cell(path: Path) -> Cell:
     )
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of a cell file alone, without reading its items.
 
     Raises:
         SuiteError: as `read_cell`.
     """
+    path = Path(path)
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -378,16 +406,16 @@ def _is_string_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
 
 
-def cell_path(run_dir: Path, cell: Cell) -> Path:
+def cell_path(run_dir: str | Path, cell: Cell) -> Path:
     """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
     model, task, scoring, prompt, shots = cell.curve_key
     folder = cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}")
     return folder / cell_file(str(cell.variant["name"]))
 
 
-def cell_folder(run_dir: Path, model: str, task: str, style: str) -> Path:
+def cell_folder(run_dir: str | Path, model: str, task: str, style: str) -> Path:
     """The folder of one curve's cells; `style` is ``<scoring>-<prompt>-<shots>``."""
-    return run_dir / "cells" / slug(model) / slug(task) / slug(style)
+    return Path(run_dir) / "cells" / slug(model) / slug(task) / slug(style)
 
 
 def cell_file(variant: str) -> str:
@@ -404,8 +432,17 @@ def slug(name: str) -> str:
     return "".join(char if char.isalnum() or char in "._-+" else "_" for char in name).lstrip(".") or "_"
 
 
-def load_cells(paths: Sequence[Path]) -> list[Cell]:
-    """Read every cell named by the paths: cell files, and folders that hold them (a run directory, a snapshot).
+def file_key(path: str | Path) -> str:
+    """What two paths have in common that some system takes for one: they differ in case, or in dots at an end, alone.
+
+    >>> file_key("cells/Model./dense") == file_key("cells/model/dense")
+    True
+    """
+    return "/".join(part.casefold().rstrip(".") for part in Path(path).parts)
+
+
+def load_cells(paths: str | Path | Sequence[str | Path]) -> list[Cell]:
+    """Read every cell named by one path or several: cell files, and folders of them (a run directory, a snapshot).
 
     Files whose name starts with a dot are unfinished and left alone.
 
@@ -416,7 +453,7 @@ def load_cells(paths: Sequence[Path]) -> list[Cell]:
         SuiteError: a path that does not exist, a folder without cells, or a file that `read_cell` refuses.
     """
     files: set[Path] = set()
-    for path in paths:
+    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if path.is_dir():
             root = path / "cells" if (path / "cells").is_dir() else path
             found = [file for file in root.rglob("*.parquet") if not file.name.startswith(".")]

@@ -166,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--scoring", choices=("sum", "norm"), help="how log-likelihoods become scores (lm-eval)")
     imported.add_argument("--prompt", metavar="P", help="how the prompt is called; some formats have several")
     imported.add_argument("--shots", type=int, metavar="K", help="worked examples that the scores were made with")
+    imported.add_argument("--filter", metavar="NAME", help="which filter of a task that lm-eval logged once a filter")
     imported.add_argument("--params-b", type=float, metavar="B", help="parameters in billions")
     imported.add_argument("--replace", action="store_true", help="replace cells of the same name")
     imported.add_argument("--out", required=True, type=Path, metavar="RUN_DIR")
@@ -445,6 +446,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from suite.importers import import_cells, store_cells
+    from suite.remarks import remarks
     from suite.variant import parse_variant
 
     parse_variant(args.variant)
@@ -458,9 +460,12 @@ def _import(args: argparse.Namespace) -> int:
         params_b=args.params_b,
         prompt=args.prompt,
         shots=args.shots,
+        filter=args.filter,
     )
     for path in store_cells(cells, args.out, replace=args.replace):
         print(path)
+    for note in dict.fromkeys(note for cell in cells for note in remarks(cell).values()):
+        print(f"note: {note}", file=sys.stderr)
     return DONE
 
 

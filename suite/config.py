@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from suite.errors import SuiteError
+from suite.files import read_text
 from suite.sample_text import Sampling
 from suite.task import SCORINGS
 from suite.variant import parse_variant
@@ -101,17 +102,14 @@ class RunConfig:
         return text
 
 
-def read_config(path: Path) -> RunConfig:
+def read_config(path: str | Path) -> RunConfig:
     """Read and check a configuration file.
 
     Raises:
         SuiteError: a missing file, invalid YAML, an unknown or missing key, a value of the wrong type or out of range.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SuiteError(f"configuration {path}: {reason}; name a readable YAML file") from error
+    path = Path(path)
+    text = read_text(path, "configuration", todo="name a readable YAML file")
     try:
         raw = yaml.safe_load(text)
     except RecursionError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from suite.cache import cache_dir
 from suite.errors import SuiteError, unknown_name
 from suite.gguf_tokenizer import markers_identity, tokenizer_identity
+from suite.hub import NotFetched, fetch
 
 _CHUNK = 1 << 22
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
@@ -75,15 +76,16 @@ class Model:
     revision: str | None = None
 
 
-def resolve_model(name: str) -> Model:
+def resolve_model(name: str | Path) -> Model:
     """Find a model by embedded name, ``.gguf`` file, directory, or hub id ``org/name[@revision]``.
 
     Raises:
         SuiteError: nothing of that name, a package that is not installed, or a hub that cannot be reached.
     """
+    path = Path(name).expanduser()
+    name = str(name)
     if name in EMBEDDED:
         return _embedded(name)
-    path = Path(name).expanduser()
     if name.endswith(".gguf"):
         if not path.is_file():
             raise SuiteError(f"model {name}: no such file; name an existing .gguf file")
@@ -112,15 +114,20 @@ def _embedded(name: str) -> Model:
 
 
 def _hub(name: str) -> Model:
-    from huggingface_hub import snapshot_download
+    import huggingface_hub
 
     repository, _, revision = name.partition("@")
+
+    def download(local: bool) -> str:
+        return huggingface_hub.snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(_HUB_FILES), local_files_only=local
+        )
+
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_HUB_FILES)))
-    except Exception as error:  # the hub library raises many unrelated types: network, permission, not found
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        folder = fetch(download, repository, revision=revision or None)
+    except NotFetched as error:
         raise SuiteError(
-            f"model {name}: cannot fetch it from the hub ({reason}); check name and network, or name a directory"
+            f"model {name}: cannot fetch it from the hub ({error}); check name and network, or name a directory"
         ) from error
     commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision or None
     return Model(repository.rpartition("/")[2], repository, "hub", folder, commit)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
+from suite.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,11 +99,7 @@ def read_sample_text(source: str = DEFAULT) -> SampleText:
 
         return SampleText(DEFAULT, passages())
     path = Path(source).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SuiteError(f"sample text {source}: {reason}; name a text file, or {DEFAULT!r}") from error
+    text = read_text(path, "sample text", todo=f"name a text file, or {DEFAULT!r}")
     parts = tuple(part.strip() for part in text.replace("\r\n", "\n").split("\n\n") if part.strip())
     if not parts:
         raise SuiteError(f"sample text {source}: the file is empty; name a file with text in it")

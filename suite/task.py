@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
+from suite.files import decoded, json_objects, read_bytes, unpacked_name
 
 SCORINGS = ("letter", "cloze-sum", "cloze-norm")
 KINDS = (
@@ -201,23 +202,21 @@ def check_new_id(item: Question, where: str, seen: dict[str, str]) -> None:
     seen[item.id] = where
 
 
-def jsonl_task(path: Path) -> Task:
-    """A task from a JSONL file: one object a line.
+def jsonl_task(path: str | Path) -> Task:
+    """A task from a JSONL file, packed or not: one object a line.
 
     Keys ``id, question, choices, answer_index`` are required; ``context, subject, group, slices`` are optional. The
-    file's content hash is its revision; the task's name is the file's stem.
+    unpacked file's content hash is its revision; the task's name is the file's stem.
 
     Raises:
         SuiteError: with the file's name and the line's number.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"task file {path}: {error.strerror}; name a readable JSONL file") from error
+    path = Path(path)
+    raw = read_bytes(path, "task file", todo="name a readable JSONL file")
     questions = _parse_jsonl(path, raw)
     counts = sorted({len(item.choices) for item in questions})
     return Task(
-        name=path.name.removesuffix(".jsonl"),
+        name=unpacked_name(path.name).removesuffix(".jsonl"),
         title=f"user task from {path.name}",
         paper="",
         licence="unknown (user file)",
@@ -233,7 +232,7 @@ def jsonl_task(path: Path) -> Task:
 def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
     questions: list[Question] = []
     seen: dict[str, int] = {}
-    for number, record in json_objects(path, raw, "task file"):
+    for number, record in json_objects(path, decoded(raw, f"task file {path}")):
         where = f"{path}:{number}"
         item = check_question(_from_record(record, where), where)
         if len(set(item.choices)) != len(item.choices):
@@ -245,42 +244,6 @@ def _parse_jsonl(path: Path, raw: bytes) -> list[Question]:
     if not questions:
         raise SuiteError(f"task file {path}: no questions in it")
     return questions
-
-
-def json_objects(path: Path, raw: bytes, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSONL file with their line numbers; empty lines are passed over.
-
-    Args:
-        what: how messages call the file, for example ``"task file"``.
-
-    Raises:
-        SuiteError: not UTF-8, not JSON, not an object, or text that is no Unicode.
-    """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"{what} {path}: not UTF-8 text (byte {error.start})") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            record = parse_json(line, f"{path}:{number}")
-            if not isinstance(record, dict):
-                raise SuiteError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
-            yield number, record
-
-
-def parse_json(text: str, where: str) -> Any:
-    """A JSON value, whatever can go wrong told in one line."""
-    try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():  # escapes can spell half a character, which neither hashes nor Parquet can store
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise SuiteError(f"{where}: not valid JSON (nested too deeply)") from error
-    except UnicodeEncodeError as error:
-        raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff)") from error
-    except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
-        raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
-    return value
 
 
 def _from_record(record: dict[str, Any], where: str) -> Question:

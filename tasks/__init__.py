@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from suite.errors import SuiteError, unknown_name
+from suite.files import unpacked_name
 from suite.task import Task, jsonl_task
 from tasks import (
     arc_challenge,
@@ -56,9 +57,9 @@ TASKS: dict[str, Task] = {
 _READERS = {".jsonl": jsonl_task, ".json": json_task}
 
 
-def get_task(name_or_path: str) -> Task:
+def get_task(name_or_path: str | Path) -> Task:
     """A built-in task by name, or the task in a file whose name ends in ``.jsonl`` (any questions) or ``.json`` (six
-    options, see `tasks.six_option_file`).
+    options, see `tasks.six_option_file`), or in either with ``.gz`` behind it.
 
     A task whose data is not part of the suite is looked up at once, so that its revision says what was found. A file
     may not take a built-in task's name: the cells of both would have the same path.
@@ -69,14 +70,15 @@ def get_task(name_or_path: str) -> Task:
     >>> get_task("arc-easy").scoring
     'cloze-sum'
     """
-    if name_or_path in TASKS:
-        task = TASKS[name_or_path]
+    name = str(name_or_path)
+    if name in TASKS:
+        task = TASKS[name]
         return replace(task, revision=task.locate()) if task.locate else task
-    suffix = next((ending for ending in _READERS if name_or_path.endswith(ending)), None)
+    suffix = next((ending for ending in _READERS if unpacked_name(name).endswith(ending)), None)
     if suffix is None:
-        raise unknown_name("task", name_or_path, (*TASKS, "<file>.jsonl"))
-    path = Path(name_or_path)
-    stem = path.name.removesuffix(suffix)
+        raise unknown_name("task", name, (*TASKS, "<file>.jsonl"))
+    path = Path(name)
+    stem = unpacked_name(path.name).removesuffix(suffix)
     if stem in TASKS:
         raise SuiteError(f"task file {path}: {stem!r} is a built-in task; give the file another name")
     if not stem:

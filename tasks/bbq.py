@@ -15,7 +15,7 @@ from typing import Any
 
 from suite.errors import SuiteError
 from suite.task import Question, Task, check_new_id, check_question, content_hash
-from tasks.external import Place, find, folders, records
+from tasks.external import Place, find, folders, located, records
 from tasks.grouping import with_groups
 
 CATEGORIES = (
@@ -32,7 +32,7 @@ CATEGORIES = (
     "Sexual_orientation",
 )
 PLACE = Place(
-    ("bbq.jsonl", "bbq.jsonl.gz", "bbq_6cat.jsonl.gz"),
+    ("bbq.jsonl", "bbq_6cat.jsonl"),
     "data/*.jsonl (Age.jsonl, ...) from github.com/nyu-mll/BBQ",
 )
 
@@ -48,7 +48,7 @@ def load() -> tuple[Question, ...]:
     Raises:
         SuiteError: no file, or bad data with its line.
     """
-    own = tuple(file for folder in folders() for name in CATEGORIES if (file := folder / f"{name}.jsonl").is_file())
+    own = tuple(file for folder in folders() for name in CATEGORIES if (file := located(folder, f"{name}.jsonl")))
     files = own or (find("bbq", PLACE),)
     return read(files, tuple(file.stat().st_mtime_ns for file in files))
 

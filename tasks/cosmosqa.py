@@ -13,7 +13,7 @@ from tasks.external import Place, find, records
 from tasks.grouping import with_groups
 
 PLACE = Place(
-    ("cosmosqa_valid.jsonl", "cosmosqa_valid.jsonl.gz", "valid.jsonl", "valid.csv"),
+    ("cosmosqa_valid.jsonl", "valid.jsonl", "valid.csv"),
     "data/valid.csv from github.com/wilburOne/cosmosqa",
 )
 

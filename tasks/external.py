@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import os
@@ -13,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import MissingData, SuiteError
-from suite.task import json_objects, parse_json
+from suite.files import decoded, json_objects, parse_json, read_bytes, unpacked_name
+from suite.hub import NotFetched, fetch
 
 DATA_VARIABLE = "SUITE_DATA"
 REVISION_VARIABLE = "SUITE_HUB_REVISION"
-
-_UNREACHED: set[str] = set()
-"""Hub data sets that no network led to in this process: their other files are not waited for again."""
 
 
 @dataclass(frozen=True)
@@ -49,71 +46,68 @@ def folders() -> list[Path]:
 
 
 def find(task: str, place: Place) -> Path:
-    """The data file of a task.
+    """The data file of a task, in a folder as it is or packed (``.gz``).
 
     Raises:
         MissingData: one line that says which file to fetch, from where, and how to name its folder.
     """
     for folder in folders():
         for name in place.names:
-            if (folder / name).is_file():
-                return folder / name
+            if file := located(folder, name):
+                return file
     why = f"no folder in {DATA_VARIABLE} holds {place.names[0]}"
     if place.hub:
         try:
             return _from_hub(place)
-        except Exception as error:  # the hub's client raises a dozen types, from a missing network to a full disk
+        except NotFetched as error:
             named = os.environ.get(REVISION_VARIABLE, "").strip()
             at = f" at {REVISION_VARIABLE}={named}" if named else ""
-            why += f" and the hub did not give it{at} ({type(error).__name__})"
+            why += f" and the hub did not give it{at} ({error})"
     raise MissingData(f"task {task}: {why}; fetch {place.fetch} and name its folder: {DATA_VARIABLE}=FOLDER suite ...")
 
 
-def _from_hub(place: Place) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def located(folder: Path, name: str) -> Path | None:
+    """The file of that name, or of that name and ``.gz``; None where the folder has neither."""
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
-    try:
-        file = hf_hub_download(
+
+def _from_hub(place: Place) -> Path:
+    import huggingface_hub
+
+    revision = os.environ.get(REVISION_VARIABLE, "").strip() or place.hub_revision
+
+    def download(local: bool) -> str:
+        return huggingface_hub.hf_hub_download(
             repo_id=place.hub,
             filename=place.names[0],
             repo_type="dataset",
-            revision=os.environ.get(REVISION_VARIABLE, "").strip() or place.hub_revision,
-            etag_timeout=10,
-            local_files_only=place.hub in _UNREACHED,
+            revision=revision,
+            local_files_only=local,
         )
-    except LocalEntryNotFoundError:  # no connection, after half a minute of trying, and no copy of its own
-        _UNREACHED.add(place.hub)
-        raise
-    return Path(file)
+
+    return fetch(download, place.hub, revision=revision, dataset=True)
 
 
-def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The records of a data file, each with the place that messages name: ``file:line`` (``file:row`` for Parquet).
 
-    A JSON file holds one list of objects; JSONL one object a line; CSV a header line. A name that ends in ``.gz`` is
+    A JSON file holds one list of objects; JSONL one object a line; CSV a header line. A gzip file is
     unpacked.
 
     Raises:
         SuiteError: a file that cannot be read, or is not what its name says.
     """
-    name = path.name.removesuffix(".gz")
-    try:
-        raw = path.read_bytes()
-        if path.name.endswith(".gz"):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise SuiteError(f"{path}: cannot be read ({str(error).splitlines()[0]}); fetch it again") from error
-    if name.endswith(".jsonl"):
-        for number, record in json_objects(path, raw, "data file"):
-            yield f"{path}:{number}", record
-    elif name.endswith(".parquet"):
+    path = Path(path)
+    name = unpacked_name(path.name)
+    raw = read_bytes(path, todo="fetch it again")
+    if name.endswith(".parquet"):
         yield from _parquet(path, raw)
+        return
+    text = decoded(raw, str(path))
+    if name.endswith(".jsonl"):
+        for number, record in json_objects(path, text):
+            yield f"{path}:{number}", record
     else:
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise SuiteError(f"{path}: not UTF-8 text (byte {error.start})") from error
         yield from _csv(path, text) if name.endswith(".csv") else _json_list(path, text)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, unknown_name
+from suite.files import unpacked_name
 from suite.task import LetterStyle, Question, Task, check_new_id, check_question, content_hash
 from tasks.external import records
 from tasks.grouping import opening, with_groups
@@ -208,11 +209,12 @@ def as_task(name: str, data: SixOptions, revision: str, *, title: str, licence: 
     )
 
 
-def json_task(path: Path) -> Task:
+def json_task(path: str | Path) -> Task:
     """A task from a user's file in this format; its name is the file's stem, its revision the hash of its items."""
+    path = Path(path)
     data = read(path, strict=True)
     everything = (*data.demonstrations, *data.questions)
-    name = path.name.removesuffix(".json")
+    name = unpacked_name(path.name).removesuffix(".json")
     return as_task(
         name,
         data,

@@ -16,7 +16,7 @@ from tasks.grouping import opening, with_groups
 
 SHUFFLE_SEED = 0
 PLACE = Place(
-    ("truthfulqa_mc1.jsonl", "truthfulqa_mc1.jsonl.gz", "mc_task.json", "validation-00000-of-00001.parquet"),
+    ("truthfulqa_mc1.jsonl", "mc_task.json", "validation-00000-of-00001.parquet"),
     "data/mc_task.json from github.com/sylinrl/TruthfulQA",
 )
 

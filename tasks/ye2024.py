@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from suite.errors import SuiteError
+from suite.files import unpacked_name
 from suite.task import Question, Task, content_hash
 from tasks import mmlu
 from tasks.external import Place, find, records
@@ -78,7 +79,7 @@ def data(short: str) -> SixOptions:
 
 @lru_cache(maxsize=5)
 def _read(short: str, path: Path, _modified: int) -> SixOptions:
-    found = _from_order(path) if path.name in ORDER else read(path, strict=False)
+    found = _from_order(path) if unpacked_name(path.name) in ORDER else read(path, strict=False)
     expected = _FILES[short][1]
     if found.source != expected:
         raise SuiteError(f"{path}: its questions come from {found.source}, those of ye2024-{short} from {expected}")
@@ -99,7 +100,7 @@ def _check_published(short: str, path: Path, questions: Sequence[Question]) -> N
         differs = f"it has {len(questions):,} questions where the published data of ye2024-{short} has {ROWS:,}"
     elif hashlib.sha256(letters.encode()).hexdigest() != pin.answers:
         differs = f"its right answers are not those of the published data of ye2024-{short}"
-    elif path.name in ORDER and content_hash(questions) != f"sha256:{pin.items}":
+    elif unpacked_name(path.name) in ORDER and content_hash(questions) != f"sha256:{pin.items}":
         differs = f"the questions it gives are not those of the published data of ye2024-{short}"
     else:
         return

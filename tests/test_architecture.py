@@ -30,7 +30,7 @@ NOUNS = (
     "cache",
     "dtype",
 )
-NOUNS += ("sample_text", "packed", "quiet")
+NOUNS += ("sample_text", "packed", "quiet", "files", "hub", "remarks")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

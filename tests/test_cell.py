@@ -464,3 +464,53 @@ def test_a_cell_may_be_renamed_after_reading(whole: tuple[Path, Cell], tmp_path:
     cell = replace(read_cell(whole[0]), model={"name": "other"}, path="")
     write_cell(tmp_path / "c.parquet", cell)
     assert read_cell(tmp_path / "c.parquet").model == {"name": "other"}
+
+
+# Python use: ids that are numbers, paths that are strings
+
+
+@pytest.mark.parametrize(
+    "ids", [[3, 1, 2], np.array([3, 1, 2]), np.array([3, 1, 2], dtype=np.uint8), ["3", 1, np.int64(2)], range(3)]
+)
+def test_whole_numbers_become_text(tmp_path: Path, ids: Any) -> None:
+    cell = build(ids=ids, groups=[7, None, "x"], subjects=[1, 1, None], slices=[[2], ["y", 3], []])
+    wanted = tuple(str(number) for number in (ids if isinstance(ids, range) else (3, 1, 2)))
+    write_cell(tmp_path / "a.parquet", cell)
+    for found in (cell, read_cell(tmp_path / "a.parquet")):
+        assert found.ids == wanted
+        assert found.groups == ("7", None, "x")
+        assert found.units == ("7", wanted[1], "x")
+        assert found.subjects == ("1", "1", None)
+        assert found.slices == (("2",), ("y", "3"), ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ids": [1, "1", 2]}, "duplicate id '1'"),
+        ({"ids": [1, 2.5, 3]}, "an id is 2.5; text or a whole number is needed"),
+        ({"ids": [True, 2, 3]}, "an id is True"),
+        ({"ids": ["a", None, "c"]}, "an id is None"),
+        ({"groups": [1.5, 1, 2]}, "a group is 1.5"),
+        ({"answers": [0.5, 2, 1]}, "answer 0.5: a whole number is needed"),
+        ({"answers": [True, 2, 1]}, "answer True: a whole number is needed"),
+        ({"answers": ["0", 2, 1]}, "answer '0': a whole number is needed"),
+    ],
+)
+def test_what_is_neither_is_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        build(**changes)
+    assert message in one_line(caught.value)
+
+
+def test_paths_may_be_strings(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    file = str(cell_path(run, build()))
+    write_cell(file, build())
+    assert same(read_cell(file), build())
+    assert read_metadata(file)["model"] == {"name": "m"}
+    for paths in (run, Path(run), [run], (file,), file):
+        assert [cell.ids for cell in load_cells(paths)] == [build().ids]
+    for missing in (str(tmp_path / "none"), [str(tmp_path / "none")]):
+        with pytest.raises(SuiteError, match="not found"):
+            load_cells(missing)

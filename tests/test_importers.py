@@ -113,7 +113,9 @@ class TestJsonl:
             row = next(line for line in page.splitlines() if line.startswith(f"| `{section}` |"))
             names = set(re.findall(r"`([a-z_]+)`", row.split("|", 2)[2]))
             assert len(names) >= 8
-            assert names - {"embedded", "hub", "directory", "gguf", "imported"} <= set(getattr(cell, section))
+            # values, and keys of what lies deeper
+            names -= {"embedded", "hub", "directory", "gguf", "imported", "names", "matrices", "share", "reason"}
+            assert names <= set(getattr(cell, section))
 
     @pytest.mark.parametrize(
         ("kind", "values", "scoring", "label"),
@@ -207,7 +209,7 @@ class TestJsonl:
         assert refusal(write(tmp_path, content)).endswith("no items in it")
 
     def test_not_utf8(self, tmp_path: Path) -> None:
-        (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe")
+        (tmp_path / "x.jsonl").write_bytes(b"\xff")
         assert "not UTF-8 text (byte 0)" in refusal(tmp_path / "x.jsonl")
 
     def test_a_folder(self, tmp_path: Path) -> None:
@@ -421,16 +423,54 @@ class TestStore:
         assert len(load_cells([tmp_path / "run"])) == 1
 
     def test_two_cells_of_one_name_in_one_import(self, tmp_path: Path) -> None:
-        src = archive(tmp_path, models=np.array(["a/b", "a_b"]))
+        cells = read(write(tmp_path, GOOD))
         with pytest.raises(SuiteError, match="two cells would both be") as caught:
-            store_cells(read(src, "npz", model="*"), tmp_path / "run", replace=True)
+            store_cells([*cells, *cells], tmp_path / "run", replace=True)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "run").exists()
 
-    def test_replace_never_overwrites_another_model(self, tmp_path: Path) -> None:
-        store_cells(read(write(tmp_path, GOOD), model="a/b"), tmp_path / "run", replace=False)
-        with pytest.raises(SuiteError, match="holds a/b/t/dense, not a_b/t/dense; give --model another name"):
-            store_cells(read(write(tmp_path, GOOD), model="a_b"), tmp_path / "run", replace=True)
+    @pytest.mark.parametrize(
+        ("option", "first", "second"),
+        [
+            ("model", "a/b", "a_b"),
+            ("model", "Model", "model"),
+            ("model", "m.", "m"),
+            ("task", "t:1", "t/1"),
+            ("task", "T", "t"),
+            ("prompt", "p q", "p_q"),
+        ],
+    )
+    @pytest.mark.parametrize("variant", ["dense", "rtn-w4"])
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_a_name_that_makes_another_ones_folder(
+        self, tmp_path: Path, option: str, first: str, second: str, variant: str, replace: bool
+    ) -> None:
+        """Whatever the variant, and at once: to replace was never what is wanted."""
+        store_cells(read(write(tmp_path, GOOD), **{option: first}), tmp_path / "run", replace=False)
+        with pytest.raises(SuiteError) as caught:
+            store_cells(
+                read(write(tmp_path, GOOD), variant=variant, **{option: second}), tmp_path / "run", replace=replace
+            )
+        said = str(caught.value)
+        assert said.startswith(f"--{option} {second!r}: its folder in {tmp_path / 'run'} would be that of {first!r}")
+        assert said.endswith(f"give another --{option}, or another --out")
+        (cell,) = load_cells(tmp_path / "run")
+        assert (cell.model["name"], cell.task["name"], cell.task["prompt"]) == (
+            *(first if option == name else default for name, default in (("model", "m"), ("task", "t"))),
+            first if option == "prompt" else "base",
+        )
+
+    def test_two_such_names_in_one_import(self, tmp_path: Path) -> None:
+        src = archive(tmp_path, models=np.array(["a/b", "a_b"]))
+        with pytest.raises(SuiteError, match=r"--model 'a_b': its folder in .* would be that of 'a/b'"):
+            store_cells(read(src, "npz", model="*"), tmp_path / "run", replace=True)
+        assert not (tmp_path / "run").exists()
+
+    def test_other_names_stand_side_by_side(self, tmp_path: Path) -> None:
+        for model in ("a/b", "a-b", "ab"):
+            for prompt in ("p", "q"):
+                store_cells(read(write(tmp_path, GOOD), model=model, prompt=prompt), tmp_path / "run", replace=False)
+        assert len(load_cells(tmp_path / "run")) == 6
 
     def test_replace_mends_a_damaged_cell(self, tmp_path: Path) -> None:
         cells = read(write(tmp_path, GOOD))

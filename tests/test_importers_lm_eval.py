@@ -225,7 +225,7 @@ class TestShotsAndPrompt:
     def test_a_results_file_that_is_no_text(self, tmp_path: Path) -> None:
         src = results(tmp_path, lambda found: None)
         (src / f"results_{STAMP}.json").write_bytes(b"\xff")
-        assert "cannot be read; move it away to import the samples without it" in refusal(src)
+        assert f"results_{STAMP}.json: not UTF-8 text" in refusal(src)
 
     @pytest.mark.parametrize("content", ["[]", '{"n-shot": 3, "config": [], "model_name": 5}'])
     def test_a_foreign_results_file_says_nothing(self, tmp_path: Path, content: str) -> None:
@@ -282,7 +282,8 @@ def without(key: str) -> Change:
 BAD: list[tuple[str, Change, str]] = [
     ("acc", lambda row: row.update(acc=1 - row["acc"]), "the file says acc 1, its log-likelihoods and target give 0"),
     ("acc_norm", lambda row: row.update(acc_norm=1 - row["acc_norm"]), "the file says acc_norm"),
-    ("acc value", setter(acc=0.5), "acc is 0.5, 0 or 1 needed"),
+    ("acc value", setter(acc=2), "acc is 2, 0 or 1 needed"),
+    ("acc share", setter(acc=0.5), "acc is 0.5, the share of several right options as in truthfulqa_mc2"),
     ("acc text", setter(acc="1.0"), "acc is '1.0', 0 or 1 needed"),
     ("no doc_id", without("doc_id"), "no 'doc_id'; a per-sample file of lm-eval 0.4 or later is needed"),
     ("no arguments", without("arguments"), "no 'arguments'"),
@@ -296,9 +297,10 @@ BAD: list[tuple[str, Change, str]] = [
     (
         "several targets",
         setter(target="[0, 1]"),
-        "target '[0, 1]' is not one of the options; one correct option is needed",
+        "target [0, 1]: 2 right options; a task of this kind (truthfulqa_mc2 is one) has no single right option",
     ),
-    ("target list", setter(target=[0, 1]), "target [0, 1]: items with one correct option are needed"),
+    ("target list", setter(target=[0, 1]), "target [0, 1]: 2 right options"),
+    ("empty list", setter(target="[]"), "target []: no right options"),
     ("target none", setter(target=None), "target None: items with one correct option are needed"),
     ("responses", setter(filtered_resps=["lol"]), "only multiple-choice tasks can be imported"),
     ("responses text", setter(filtered_resps="x"), "only multiple-choice tasks can be imported"),
@@ -358,13 +360,6 @@ def test_an_empty_option_cannot_be_normalised(tmp_path: Path) -> None:
 
 def test_a_generation_task() -> None:
     assert "only multiple-choice tasks can be imported" in refusal(samples("gen_birds"))
-
-
-def test_several_filters_are_named_in_the_message(tmp_path: Path) -> None:
-    rows = records(samples("mini_birds"))
-    path = tmp_path / "samples.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0] | {"filter": "strict"}]))
-    assert "a task with several filters is logged once a filter; keep one" in refusal(path)
 
 
 def test_one_option_is_no_choice(tmp_path: Path) -> None:

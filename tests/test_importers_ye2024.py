@@ -156,7 +156,7 @@ class TestClone:
         ("content", "message"),
         [
             ("{", "not valid JSON"),
-            ("\udcff", "cannot be read as UTF-8 text"),
+            ("\udcff", "not UTF-8 text"),
             ("{}", "a list of questions is needed, found dict"),
             ("[]", "a list of questions is needed"),
             ("[1]", "question 0: an object with id, choices and answer is needed"),

@@ -60,7 +60,13 @@ def test_a_users_file_is_split_at_blank_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "No such file"), (b"", "the file is empty"), (b"\xff\xfe\xfa", "not UTF-8 text")]
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"", "the file is empty"),
+        (b"\xff\xfa", "not UTF-8 text"),
+        (b"\xff\xfe\xfa", "not UTF-16 text"),
+    ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "text.txt"

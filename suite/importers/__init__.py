@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from suite.cell import Cell, cell_path, read_metadata, write_cell
+from suite.cell import Cell, cell_folder, cell_path, file_key, read_metadata, write_cell
 from suite.errors import SuiteError, unknown_name
 from suite.importers import jsonl, lm_eval, npz, ye2024
 from suite.importers.labels import Labels, check_labels
@@ -22,7 +23,7 @@ IMPORTERS: dict[str, Callable[[Path, Labels], list[Cell]]] = {
 
 def import_cells(
     format: str,
-    src: Path,
+    src: str | Path,
     *,
     model: str,
     variant: str,
@@ -31,6 +32,7 @@ def import_cells(
     params_b: float | None = None,
     prompt: str | None = None,
     shots: int | None = None,
+    filter: str | None = None,
 ) -> list[Cell]:
     """Read the scores that another program wrote.
 
@@ -43,6 +45,7 @@ def import_cells(
         params_b: the model's parameters in billions.
         prompt, shots: how the questions were asked, where the source does not say it. Where the source holds several
             prompts or numbers of shots, they pick one, and None takes all.
+        filter: which of a task's filters, where lm-eval has logged it once a filter.
 
     Returns:
         At least one cell.
@@ -52,13 +55,16 @@ def import_cells(
     """
     if format not in IMPORTERS:
         raise unknown_name("import format", format, IMPORTERS)
-    labels = check_labels(Labels(model, variant, task, scoring, params_b, prompt, shots))
+    src = Path(src)
+    labels = check_labels(Labels(model, variant, task, scoring, params_b, prompt, shots, filter))
+    if filter is not None and format != "lm-eval":
+        raise SuiteError(f"--filter {filter!r}: {format} files have none; it is for lm-eval")
     if not src.exists():
         raise SuiteError(f"{src}: not found; name the file or folder to import")
     return IMPORTERS[format](src, labels)
 
 
-def store_cells(cells: Sequence[Cell], run_dir: Path, *, replace: bool) -> list[Path]:
+def store_cells(cells: Sequence[Cell], run_dir: str | Path, *, replace: bool) -> list[Path]:
     """Write cells into a run directory, all of them or none.
 
     Args:
@@ -68,19 +74,20 @@ def store_cells(cells: Sequence[Cell], run_dir: Path, *, replace: bool) -> list[
         Where each cell is now.
 
     Raises:
-        SuiteError: two of the cells have one name; a cell of that name is there already and `replace` is off; the
-            file that would be replaced belongs to another model or task whose name differs in signs only; disk full.
+        SuiteError: a model, task or prompt whose name makes the folder of another one, of the cells given or of those
+            there; two of the cells have one name; a cell of that name is there already and `replace` is off; disk full.
     """
+    run_dir = Path(run_dir)
+    _check_folders(cells, run_dir)
     targets = [cell_path(run_dir, cell) for cell in cells]
-    seen: dict[Path, Cell] = {}
+    seen: dict[str, Cell] = {}
     for target, cell in zip(targets, cells, strict=True):
-        if target in seen:
-            raise SuiteError(
-                f"two cells would both be {target}: {seen[target].where} and {cell.where}; import them apart"
-            )
-        seen[target] = cell
-        if target.exists():
-            _check_replaceable(target, cell, replace)
+        key = file_key(target)
+        if key in seen:
+            raise SuiteError(f"two cells would both be {target}: {seen[key].where} and {cell.where}; import them apart")
+        seen[key] = cell
+        if target.exists() and not replace:
+            raise SuiteError(f"{target}: there is a cell of this name already; use --replace, or another --out")
     staging = run_dir / f".import-{os.getpid()}"
     staged = [staging / f"{number}.parquet" for number in range(len(cells))]
     try:
@@ -96,14 +103,35 @@ def store_cells(cells: Sequence[Cell], run_dir: Path, *, replace: bool) -> list[
     return targets
 
 
-def _check_replaceable(target: Path, cell: Cell, replace: bool) -> None:
-    if not replace:
-        raise SuiteError(f"{target}: there is a cell of this name already; use --replace, or another --out")
-    try:
-        old = read_metadata(target)
-        key = (old["model"]["name"], old["task"]["name"], old["variant"]["name"])
-    except (SuiteError, KeyError, TypeError):
-        return  # unreadable: nothing is lost by replacing it
-    new = (cell.model["name"], cell.task["name"], cell.variant["name"])
-    if key != new:
-        raise SuiteError(f"{target} holds {'/'.join(map(str, key))}, not {'/'.join(new)}; give --model another name")
+def _check_folders(cells: Sequence[Cell], run_dir: Path) -> None:
+    """Refuse a name whose folder is another one's: ``a_b`` beside ``a/b``, and on some systems ``A`` beside ``a``."""
+    owners: dict[str, str] = {}
+    for folder in sorted((run_dir / "cells").glob("*/*/*")):
+        for file in sorted(folder.glob("*.parquet")):
+            with contextlib.suppress(SuiteError, KeyError, TypeError):  # unreadable: it stands for nothing
+                metadata = read_metadata(file)
+                task = metadata["task"]
+                names = (
+                    metadata["model"]["name"],
+                    task["name"],
+                    *(task[key] for key in ("scoring", "prompt", "shots")),
+                )
+                for place, _, name in _folders(run_dir, *map(str, names)):
+                    owners.setdefault(place, name)
+                break
+    for cell in cells:
+        for place, option, name in _folders(run_dir, *map(str, cell.curve_key)):
+            owner = owners.setdefault(place, name)
+            if owner != name:
+                raise SuiteError(
+                    f"{option} {name!r}: its folder in {run_dir} would be that of {owner!r}, as the names differ in "
+                    f"signs or case alone; give another {option}, or another --out"
+                )
+
+
+def _folders(run_dir: Path, model: str, task: str, scoring: str, prompt: str, shots: str) -> list[tuple[str, str, str]]:
+    """Each folder above a cell, the option that names it, and the name."""
+    style = cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}")
+    places = (style.parent.parent, style.parent, style)
+    named = (("--model", model), ("--task", task), ("--prompt", prompt))
+    return [(file_key(place), *pair) for place, pair in zip(places, named, strict=True)]

@@ -7,8 +7,8 @@ from typing import Any
 
 from suite.cell import KINDS, Cell
 from suite.errors import SuiteError
+from suite.files import json_objects, read_text
 from suite.importers.labels import Items, Labels, check_scores, imported_cell
-from suite.task import json_objects
 
 
 def read(src: Path, labels: Labels) -> list[Cell]:
@@ -18,17 +18,14 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     of numbers. Without ``--prompt`` and ``--shots`` the cell says prompt ``base`` and 0 shots.
     """
     labels.one_model(f"{src}: a JSONL file")
-    try:
-        raw = src.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"{src}: {error.strerror}; name a readable JSONL file") from error
+    text = read_text(src, todo="name a readable JSONL file")
     ids: dict[str, int] = {}
     answers: list[int] = []
     scores: list[list[float]] = []
     subjects: list[str | None] = []
     groups: list[str | None] = []
     kind = ""
-    for number, record in json_objects(src, raw, "file"):
+    for number, record in json_objects(src, text):
         where = f"{src}:{number}"
         name = _id(record, where)
         if name in ids:

@@ -30,6 +30,7 @@ class Labels:
     params_b: float | None = None
     prompt: str | None = None
     shots: int | None = None
+    filter: str | None = None
 
     def one_model(self, what: str) -> None:
         """Raise when the user asks for every model of a source that holds one."""
@@ -52,6 +53,7 @@ class Items:
     Attributes:
         ids, answers, scores: one entry an item; a row of scores is as long as the item has options.
         kind: of the scores, see `suite.cell.KINDS`.
+        notes: what was assumed, or left out, in sentences for the cell's row.
     """
 
     ids: Sequence[str]
@@ -61,12 +63,18 @@ class Items:
     subjects: Sequence[str | None] | None = None
     slices: Sequence[Sequence[str]] | None = None
     groups: Sequence[str | None] | None = None
+    notes: Sequence[str] = ()
 
 
 def check_labels(labels: Labels) -> Labels:
     """Return the labels unchanged, or raise one line for what is wrong with them."""
     parse_variant(labels.variant)
-    for option, value in (("--model", labels.model), ("--task", labels.task), ("--prompt", labels.prompt)):
+    for option, value in (
+        ("--model", labels.model),
+        ("--task", labels.task),
+        ("--prompt", labels.prompt),
+        ("--filter", labels.filter),
+    ):
         if value is not None and (not value.strip() or not value.isprintable()):
             raise SuiteError(f"{option} {value!r}: give a name of printable characters")
     if labels.scoring not in (None, "sum", "norm"):
@@ -108,7 +116,8 @@ def imported_cell(
         scores=items.scores,
         kind=items.kind,
         model={
-            **dict.fromkeys(("id", "revision", "weights_hash", "config_hash", "tokenizer_hash", "chat_template_hash")),
+            **dict.fromkeys(("id", "revision", "weights_hash", "config_hash")),
+            **dict.fromkeys(("tokenizer_hash", "tokenizer_build", "chat_template_hash")),
             "name": labels.model,
             "source": "imported",
             "params": params,
@@ -118,6 +127,7 @@ def imported_cell(
         },
         variant={
             **dict.fromkeys(("bits_per_weight", "megabytes", "sparsity", "relative_weight_error", "no_op")),
+            **dict.fromkeys(("share_touched", "untouched", "left_out")),
             "name": variant.name,
             "method": variant.method,
             "family": variant.family,
@@ -138,6 +148,7 @@ def imported_cell(
             **dict.fromkeys(("dtype", "device", "backend", "versions", "seed", "seconds", "tokens", "peak_memory_mb")),
             **(run or {}),
             "imported_from": src.name,
+            **({"notes": list(items.notes)} if items.notes else {}),
         },
         subjects=items.subjects,
         slices=items.slices,

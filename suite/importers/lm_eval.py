@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.importers.labels import Items, Labels, check_scores, imported_cell
-from suite.task import json_objects, parse_json
+from suite.files import parse_json, read_text, unpacked_name
+from suite.importers.labels import Items, Labels, imported_cell
+from suite.importers.lm_eval_gold import Understood, understand
+from suite.importers.lm_eval_samples import Sample, read_samples
 
-_NAME = re.compile(r"samples_(?P<task>.+)_(?P<stamp>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?")
+_NAME = re.compile(r"samples_(?P<task>.+)_(?P<stamp>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?(\.gz)?")
+_RESULTS = re.compile(r"results_.+\.json(\.gz)?")
 _LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -32,23 +32,20 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """One item as logged.
+class _Part:
+    """One subtask: its samples, what they mean, and the filter they are of where the file holds several."""
 
-    Attributes:
-        context, continuations: what was scored; a continuation is the task's delimiter and an option.
-        logliks: of the continuations.
-        acc, acc_norm: the file's own verdict, None where it has none.
-    """
+    file: _File
+    samples: list[Sample]
+    meaning: Understood
+    filter: str | None
 
-    id: str
-    where: str
-    context: str
-    continuations: tuple[str, ...]
-    logliks: tuple[float, ...]
-    target: Any
-    acc: float | None
-    acc_norm: float | None
+    @property
+    def letters(self) -> bool:
+        """Whether the options are A, B, C, ... in order."""
+        return all(
+            tuple(option.strip() for option in options) == _LETTERS[: len(options)] for options in self.meaning.options
+        )
 
 
 def read(src: Path, labels: Labels) -> list[Cell]:
@@ -64,18 +61,29 @@ def read(src: Path, labels: Labels) -> list[Cell]:
         SuiteError: not such a file, not a multiple-choice task, or numbers that contradict acc or acc_norm.
     """
     labels.one_model(f"{src}: a run of lm-eval")
-    files = _find(src, labels.task)
+    files, notes = _find(src, labels.task)
     results = [_results(file) for file in files]
-    parts = [_read_subtask(file, need_lengths=labels.scoring == "norm") for file in files]
-    asked = [pair for part in parts for pair in part]
-    letters = all(options == _LETTERS[: len(options)] for _, options in asked)
-    norm = labels.scoring == "norm" and not letters
+    norm = labels.scoring == "norm"
+    parts = [_part(file, found, labels.filter, norm) for file, found in zip(files, results, strict=True)]
+    letters = all(part.letters for part in parts)
+    if any(part.letters for part in parts) and not letters:
+        mixed = " and ".join(
+            next(part.file.subtask for part in parts if part.letters is kind) for kind in (True, False)
+        )
+        if notes:  # nobody says that they belong together
+            raise SuiteError(
+                f"{src}: of the files whose names begin with {labels.task!r} some have letters for options and some "
+                f"texts ({mixed}); put the run's results_<time>.json beside them, or name one file"
+            )
+        notes.append(f"some subtasks have letters for options and some texts ({mixed})")
+    pairs = [pair for part in parts for pair in zip(part.samples, part.meaning.options, strict=True)]
     items = Items(
-        ids=[sample.id for sample, _ in asked],
-        answers=[_answer(sample, options) for sample, options in asked],
-        scores=[_per_character(sample, options) if norm else sample.logliks for sample, options in asked],
+        ids=[sample.id for sample, _ in pairs],
+        answers=[answer for part in parts for answer in part.meaning.answers],
+        scores=[_per_character(*pair) if norm and not letters else pair[0].logliks for pair in pairs],
         kind="loglik",
-        subjects=[file.subtask for file, part in zip(files, parts, strict=True) for _ in part] if parts[1:] else None,
+        subjects=[part.file.subtask for part in parts for _ in part.samples] if parts[1:] else None,
+        notes=[*notes, *(_named(part, note, parts) for part in parts for note in part.meaning.notes)],
     )
     chat = any(found.get("chat_template") for found in results)
     style = (
@@ -83,6 +91,7 @@ def read(src: Path, labels: Labels) -> list[Cell]:
         labels.prompt or ("lm-eval-chat" if chat else "lm-eval"),
         _shots(src, files, results, labels.shots),
     )
+    filters = {part.filter for part in parts} - {None}
     return [
         imported_cell(
             labels,
@@ -91,27 +100,42 @@ def read(src: Path, labels: Labels) -> list[Cell]:
             style=style,
             model=_model(results[0]),
             task={
-                "prompt_hash": _prompt_hash([sample for sample, _ in asked]),
+                "prompt_hash": _prompt_hash([sample for sample, _ in pairs]),
                 "subtasks": [file.subtask for file in files],
+                **({"filter": labels.filter} if filters else {}),
             },
             run=_run(results[0]),
         )
     ]
 
 
-def _find(src: Path, task: str) -> list[_File]:
-    """The files that hold the task, one a subtask, in order of the subtasks' names."""
+def _part(file: _File, results: Mapping[str, Any], filter: str | None, norm: bool) -> _Part:
+    samples, chosen = read_samples(file.path, file.subtask, filter)
+    config = dict(_section(_section(results, "configs"), file.subtask))
+    if results.get("chat_template"):
+        config.pop("target_delimiter", None)  # under a chat template most versions leave it out
+    return _Part(file, samples, understand(samples, config, need_lengths=norm), chosen)
+
+
+def _named(part: _Part, note: str, parts: Sequence[_Part]) -> str:
+    return f"{part.file.subtask}: {note}" if parts[1:] else note
+
+
+def _find(src: Path, task: str) -> tuple[list[_File], list[str]]:
+    """The files that hold the task, one a subtask, in order of the subtasks' names; and what was assumed."""
     if not src.is_dir():
         match = _NAME.fullmatch(src.name)
-        return [_File(match["task"], src, match["stamp"]) if match else _File(task.replace("-", "_"), src)]
-    wanted = task.replace("-", "_")
+        return [_File(match["task"], src, match["stamp"]) if match else _File(_spelled(task), src)], []
+    wanted = _spelled(task)
     named = {path: _NAME.fullmatch(path.name) for path in sorted(src.rglob("*.json*"))}
     files = [_File(match["task"], path, match["stamp"]) for path, match in named.items() if match]
     if not files:  # versions before 0.4.3 named them <model arguments>_<task>.jsonl
-        files = [_File(wanted, path) for path in named if path.suffix == ".jsonl" and path.stem.endswith(f"_{wanted}")]
-    spelled = {file: file.subtask.replace("-", "_") for file in files}
-    chosen = [file for file in files if spelled[file] == wanted]
-    chosen = chosen or [file for file in files if spelled[file].startswith(f"{wanted}_")]
+        old = [path for path in named if unpacked_name(path.name).endswith(f"_{wanted}.jsonl")]
+        files = [_File(wanted, path) for path in old]
+    chosen = [file for file in files if _spelled(file.subtask) == wanted]
+    notes: list[str] = []
+    if not chosen:
+        chosen, notes = _subtasks(src, wanted, files, [path for path in named if _RESULTS.fullmatch(path.name)])
     if not chosen:
         present = ", ".join(sorted({file.subtask for file in files})) or "no samples_<task>_<time>.jsonl"
         raise SuiteError(f"{src}: no per-sample file of task {task!r} or its subtasks; the folder has {present}")
@@ -124,209 +148,66 @@ def _find(src: Path, task: str) -> list[_File]:
             raise SuiteError(
                 f"{src}: two runs of {first.subtask!r}: {first.path.name} and {second.path.name}; name one file"
             )
-    return chosen
+    return chosen, notes
 
 
-def _read_subtask(file: _File, *, need_lengths: bool) -> list[tuple[_Sample, tuple[str, ...]]]:
-    """The samples of one file, each with its options."""
-    samples = [_sample(record, where, file.subtask) for where, record in _records(file.path)]
-    if not samples:
-        raise SuiteError(f"{file.path}: no samples in it")
-    seen: dict[str, str] = {}
-    for sample in samples:
-        doc = sample.id.rpartition("#")[0]
-        if doc in seen:
+def _subtasks(src: Path, group: str, files: Sequence[_File], results: Sequence[Path]) -> tuple[list[_File], list[str]]:
+    """The files of a group's subtasks: as a results file lists them, else those whose names begin with the group's."""
+    groups: dict[str, list[str]] = {}
+    for path in results:
+        for name, members in _section(_object(path), "group_subtasks").items():
+            if isinstance(members, list) and members:
+                groups.setdefault(_spelled(name), []).extend(_spelled(str(member)) for member in members)
+    if group in groups:
+        wanted = _leaves(group, groups)
+        chosen = [file for file in files if _spelled(file.subtask) in wanted]
+        missing = sorted(wanted - {_spelled(file.subtask) for file in chosen})
+        if missing:
+            more = f" and {len(missing) - 1} more" if missing[1:] else ""
             raise SuiteError(
-                f"{sample.where}: duplicate id {doc!r}, first at {seen[doc]} (a task with several filters is logged "
-                "once a filter; keep one)"
+                f"{src}: {group!r} has {len(wanted)} subtasks by its results file, and {missing[0]}{more} "
+                "is not here: add its samples, or import the others one by one"
             )
-        seen[doc] = sample.where
-    return list(zip(samples, _options(samples, need_lengths=need_lengths), strict=True))
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file's objects; versions before 0.4.3 wrote one JSON list into the ``.jsonl`` file."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise SuiteError(f"{path}: {error.strerror}; name a per-sample file") from error
-    if not raw.lstrip().startswith(b"["):
-        for number, record in json_objects(path, raw, "file"):
-            yield f"{path}:{number}", record
-        return
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    for number, record in enumerate(parse_json(text, str(path)), start=1):
-        if not isinstance(record, dict):
-            raise SuiteError(f"{path}: entry {number} is no JSON object; not a per-sample file of lm-eval")
-        yield f"{path}: sample {number}", record
-
-
-def _sample(record: dict[str, Any], where: str, subtask: str) -> _Sample:
-    for key in ("doc_id", "doc", "target", "arguments", "filtered_resps"):
-        if key not in record:
+        return chosen, []
+    chosen = [file for file in files if _spelled(file.subtask).startswith(f"{group}_")]
+    tails = {_spelled(file.subtask).removeprefix(f"{group}_") for file in chosen}
+    for word in sorted({tail.partition("_")[0] for tail in tails}):
+        inner = {tail.removeprefix(f"{word}_") for tail in tails if tail.startswith(f"{word}_")}
+        if len(inner) > 1 and inner < tails:
             raise SuiteError(
-                f"{where}: no {key!r}; a per-sample file of lm-eval 0.4 or later is needed (--log_samples)"
+                f"{src}: the names of two groups begin with {group!r}: {group}_{word}_{min(inner)} goes with "
+                f"{group}_{min(inner)}; put the run's results_<time>.json beside the files, which lists the subtasks"
             )
-    doc_id = record["doc_id"]
-    if isinstance(doc_id, bool) or not isinstance(doc_id, int):
-        raise SuiteError(f"{where}: doc_id {doc_id!r} is no whole number")
-    logliks = _logliks(record["filtered_resps"], where)
-    pairs = _pairs(record["arguments"], where)
-    if len(pairs) != len(logliks):
-        raise SuiteError(f"{where}: {len(pairs)} arguments but {len(logliks)} responses")
-    if "acc_mutual_info" in record:  # the second half are the options without their context
-        pairs, logliks = pairs[: len(pairs) // 2], logliks[: len(logliks) // 2]
-    if len(pairs) < 2:
-        raise SuiteError(f"{where}: one response a document; only multiple-choice tasks can be imported")
-    if len({context for context, _ in pairs}) > 1:
-        raise SuiteError(f"{where}: its options stand in the context (as in WinoGrande), which is not supported")
-    return _Sample(
-        id=f"{subtask}/{doc_id}#{_doc_hash(record, where)[:8]}",
-        where=where,
-        context=pairs[0][0],
-        continuations=tuple(continuation for _, continuation in pairs),
-        logliks=tuple(check_scores(logliks, "loglik", where)),
-        target=record["target"],
-        acc=_verdict(record, "acc", where),
-        acc_norm=_verdict(record, "acc_norm", where),
-    )
+    listed = ", ".join(sorted({file.subtask for file in chosen}))
+    return chosen, [f"no results file lists the subtasks: taken by name were {listed}"] if chosen[1:] else []
 
 
-def _logliks(responses: Any, where: str) -> tuple[float, ...]:
-    """First entries of ``[log-likelihood, is_greedy]`` pairs; new versions write both as text."""
-    logliks = []
-    for response in responses if isinstance(responses, list) else [None]:
-        value = response[0] if isinstance(response, list) and len(response) == 2 else None
-        try:
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise ValueError
-            logliks.append(float(value))
-        except (ValueError, OverflowError) as error:
-            raise SuiteError(
-                f"{where}: filtered_resps are not pairs of a log-likelihood and a flag; only multiple-choice tasks can "
-                "be imported"
-            ) from error
-    return tuple(logliks)
+def _leaves(group: str, groups: Mapping[str, Sequence[str]], above: tuple[str, ...] = ()) -> set[str]:
+    """The subtasks of a group, and of the groups in it."""
+    if group not in groups or group in above:
+        return {group}
+    return {leaf for member in groups[group] for leaf in _leaves(member, groups, (*above, group))}
 
 
-def _pairs(arguments: Any, where: str) -> list[tuple[str, str]]:
-    """(context, continuation) of each request: a list of lists in old versions, an object of objects in new ones."""
-    if isinstance(arguments, dict):
-        listed = [arguments.get(f"gen_args_{index}") for index in range(len(arguments))]
-        rows = [[row.get("arg_0"), row.get("arg_1")] if isinstance(row, dict) else None for row in listed]
-    else:
-        rows = arguments if isinstance(arguments, list) else [None]
-    pairs = []
-    for row in rows:
-        if not isinstance(row, list) or len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], str):
-            raise SuiteError(
-                f"{where}: arguments are not pairs of context and option; only multiple-choice tasks can be imported"
-            )
-        pairs.append((row[0], row[1]))
-    return pairs
+def _spelled(task: str) -> str:
+    return task.replace("-", "_")
 
 
-def _doc_hash(record: dict[str, Any], where: str) -> str:
-    """The logged hash, or for versions that logged none the same one computed here."""
-    logged = record.get("doc_hash")
-    if logged is None:
-        try:
-            text = json.dumps(record["doc"], indent=2, ensure_ascii=False)
-        except RecursionError as error:
-            raise SuiteError(f"{where}: doc is nested too deeply") from error
-        return hashlib.sha256(text.encode()).hexdigest()
-    if not isinstance(logged, str) or re.fullmatch("[0-9a-f]{8,}", logged) is None:
-        raise SuiteError(f"{where}: doc_hash {logged!r} is no hash")
-    return logged
-
-
-def _verdict(record: dict[str, Any], key: str, where: str) -> float | None:
-    value = record.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or value not in (0, 1):
-        raise SuiteError(f"{where}: {key} is {value!r}, 0 or 1 needed")
-    return float(value)
-
-
-def _options(samples: Sequence[_Sample], *, need_lengths: bool) -> list[tuple[str, ...]]:
-    """The options of each sample: its continuations without the delimiter, which the file does not name.
-
-    The delimiter is one space nearly always, and nothing under some chat templates. One is assumed where every
-    continuation of the file starts with white space; where acc_norm contradicts that, none; where that contradicts too,
-    the file is refused.
-
-    Raises:
-        SuiteError: naming the first item whose acc or acc_norm differs from the recomputed one.
-    """
-    spaced = all(text[:1].isspace() for sample in samples for text in sample.continuations)
-    problems = []
-    for cut in (1, 0) if spaced else (0,):
-        options = [tuple(text[cut:] for text in sample.continuations) for sample in samples]
-        problem = _contradiction(samples, options, need_lengths)
-        if problem is None:
-            return options
-        problems.append(problem)
-    raise SuiteError(problems[0])
-
-
-def _contradiction(samples: Sequence[_Sample], options: Sequence[tuple[str, ...]], need_lengths: bool) -> str | None:
-    for sample, texts in zip(samples, options, strict=True):
-        right = _answer(sample, texts)
-        values = np.array(sample.logliks)
-        lengths = np.array([len(text) for text in texts], dtype=float)
-        if need_lengths and not lengths.all():
-            raise SuiteError(
-                f"{sample.where}: item {sample.id!r} has an empty option, which cannot be divided by its characters"
-            )
-        found = {"acc": int(values.argmax()) == right}
-        if sample.acc_norm is not None and lengths.all():
-            found["acc_norm"] = int((values / lengths).argmax()) == right
-        for name, recomputed in found.items():
-            logged = getattr(sample, name)
-            if logged is not None and bool(logged) != recomputed:
-                return (
-                    f"{sample.where}: item {sample.id!r}: the file says {name} {logged:g}, its log-likelihoods and "
-                    f"target give {int(recomputed)}; the file was changed or is of an unknown form"
-                )
-    return None
-
-
-def _per_character(sample: _Sample, options: tuple[str, ...]) -> list[float]:
+def _per_character(sample: Sample, options: tuple[str, ...]) -> list[float]:
     return [value / len(option) for value, option in zip(sample.logliks, options, strict=True)]
-
-
-def _answer(sample: _Sample, options: tuple[str, ...]) -> int:
-    """The index of the correct option: the target is an index, its text (new versions), or the option's own text."""
-    target = sample.target
-    if isinstance(target, str) and re.fullmatch(r"\s*\d{1,4}\s*", target):
-        target = int(target)
-    if isinstance(target, bool) or not isinstance(target, int | str):
-        raise SuiteError(f"{sample.where}: target {target!r}: items with one correct option are needed")
-    if isinstance(target, int):
-        if not 0 <= target < len(options):
-            raise SuiteError(f"{sample.where}: target {target} is outside its {len(options)} options (0 is the first)")
-        return target
-    matches = [index for index, option in enumerate(options) if option.strip() == target.strip()]
-    if len(matches) != 1:
-        raise SuiteError(
-            f"{sample.where}: target {target[:60]!r} is not one of the options; one correct option is needed"
-        )
-    return matches[0]
 
 
 def _results(file: _File) -> dict[str, Any]:
     """The run's results file beside the samples, or nothing."""
-    path = file.path.with_name(f"results_{file.stamp}.json")
-    if not file.stamp or not path.is_file():
-        return {}
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}: cannot be read; move it away to import the samples without it") from error
+    for name in (f"results_{file.stamp}.json", f"results_{file.stamp}.json.gz"):
+        path = file.path.with_name(name)
+        if file.stamp and path.is_file():
+            return _object(path)
+    return {}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    found = parse_json(read_text(path, todo="move it away to import the samples without it"), str(path))
     return found if isinstance(found, dict) else {}
 
 
@@ -362,7 +243,7 @@ def _run(results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _section(results: dict[str, Any], key: str) -> dict[str, Any]:
+def _section(results: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = results.get(key)
     return value if isinstance(value, dict) else {}
 
@@ -371,7 +252,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _prompt_hash(samples: Sequence[_Sample]) -> str:
+def _prompt_hash(samples: Sequence[Sample]) -> str:
     """As for cells scored here: SHA-256 over every text of every item, each preceded by its length in bytes."""
     digest = hashlib.sha256()
     for sample in samples:

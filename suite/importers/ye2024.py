@@ -14,9 +14,9 @@ import numpy as np
 
 from suite.cell import Cell
 from suite.errors import SuiteError, unknown_name
+from suite.files import parse_json, read_text
 from suite.importers.labels import EVERY_MODEL, Items, Labels, check_scores, imported_cell
 from suite.importers.pickles import as_array, load
-from suite.task import parse_json
 
 # task, its data file, rows used as worked examples (never scored by the benchmark)
 _TASKS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -127,16 +127,13 @@ class _Row:
 
 def _read_data(src: Path, data_name: str) -> list[_Row]:
     places = [folder / f"{data_name}.json" for folder in (src / "data", src, src.parent / "data")]
-    path = next((place for place in places if place.is_file()), None)
+    packed = [place.with_name(f"{place.name}.gz") for place in places]
+    path = next((place for place in (*places, *packed) if place.is_file()), None)
     if path is None:
         raise SuiteError(
             f"{places[0]}: not found; fetch {data_name}.json from the data set {_HUB} on the Hugging Face hub"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}: cannot be read as UTF-8 text") from error
-    records = parse_json(text, str(path))
+    records = parse_json(read_text(path), str(path))
     if not isinstance(records, list) or not records:
         raise SuiteError(f"{path}: a list of questions is needed, found {type(records).__name__}")
     return [_row(record, f"{path}: question {number}") for number, record in enumerate(records)]

@@ -21,6 +21,7 @@ from suite.metrics.measure import NO_ITEMS, Figures, Scored, recentring
 from suite.metrics.oracle import library_remarks
 from suite.metrics.sample import Sample, Settings
 from suite.metrics.workers import each
+from suite.remarks import remarks
 from suite.variant import parse_variant
 
 Floats = NDArray[np.float64]
@@ -246,7 +247,7 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
         "n_evaluated": len(scored.sample.evaluated),
         "params_b": None if params is None else params / 1e9,
         "kind": cell.kind,
-        "notes": {},
+        "notes": dict(remarks(cell)),
     }
     for key in ("bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
         row[key] = _number(cell.variant.get(key))
@@ -258,8 +259,6 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
         row[key] = _number(drift.get(name)) if isinstance(drift, Mapping) else None
         if row[key] is None:
             _note(row, key, "not compared with float32")
-    if remarks := cell.run.get("notes"):
-        _note(row, "run", "; ".join(map(str, remarks)))
     row["chance_accuracy"] = float((1 / cell.n_options).mean())
     row["set_size_chance"] = float((1 - settings.alpha) * cell.n_options.mean())
     _fill(row, scored.figures)

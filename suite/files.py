@@ -1,0 +1,108 @@
+"""Text files that people bring: read in one place, packed or not, whatever editor has saved them."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from suite.errors import SuiteError
+
+_GZIP = b"\x1f\x8b"
+# the mark of UTF-32 first: it begins with that of UTF-16
+_MARKED = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def unpacked_name(name: str) -> str:
+    """A file's name without the ``.gz`` of a packed one.
+
+    >>> unpacked_name("scores.jsonl.gz")
+    'scores.jsonl'
+    """
+    return name.removesuffix(".gz")
+
+
+def read_bytes(path: Path, what: str = "", *, todo: str = "name a readable file") -> bytes:
+    """Contents of a file, unpacked where it is a gzip file (by its first bytes, whatever its name).
+
+    Args:
+        what: how messages call the file, for example ``"task file"``.
+        todo: what messages say is to be done about a file that cannot be read.
+
+    Raises:
+        SuiteError: missing or unreadable, or a gzip file that is damaged.
+    """
+    named = f"{what} {path}".lstrip()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"{named}: {error.strerror}; {todo}") from error
+    if not raw.startswith(_GZIP):
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = (str(error).splitlines() or ["damaged"])[0]
+        raise SuiteError(f"{named}: cannot be unpacked ({reason}); fetch it again") from error
+
+
+def decoded(raw: bytes, named: str) -> str:
+    """Text of a file's bytes: UTF-8, or what its byte order mark says. The mark itself is no part of the text.
+
+    Args:
+        named: the file, for messages.
+
+    Raises:
+        SuiteError: bytes that are no text, with the place of the first.
+    """
+    codec = next((name for mark, name in _MARKED.items() if raw.startswith(mark)), "utf-8-sig")
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError as error:
+        kind = codec.removesuffix("-sig").upper()
+        raise SuiteError(f"{named}: not {kind} text (byte {error.start})") from error
+
+
+def read_text(path: Path, what: str = "", *, todo: str = "name a readable file") -> str:
+    """`read_bytes` and `decoded` in one."""
+    return decoded(read_bytes(path, what, todo=todo), f"{what} {path}".lstrip())
+
+
+def json_objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file with their line numbers; empty lines are passed over.
+
+    Raises:
+        SuiteError: not JSON, not an object, or text that is no Unicode.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        # files that were put together one after another keep their marks
+        line = line.strip().strip("\ufeff")
+        if line.strip():
+            record = parse_json(line, f"{path}:{number}")
+            if not isinstance(record, dict):
+                raise SuiteError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
+            yield number, record
+
+
+def parse_json(text: str, where: str) -> Any:
+    """A JSON value, whatever can go wrong told in one line."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # escapes can spell half a character, which neither hashes nor Parquet can store
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise SuiteError(f"{where}: not valid JSON (nested too deeply)") from error
+    except UnicodeEncodeError as error:
+        raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff)") from error
+    except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
+        raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
+    return value

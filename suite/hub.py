@@ -1,0 +1,91 @@
+"""The Hugging Face hub, asked once whether it has something: nobody waits for a library's retries, or reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+PATIENCE = 10.0
+"""Seconds that the hub has for its first answer."""
+
+MEMORY = 60.0
+"""Seconds for which a hub out of reach is not asked again."""
+
+_out_of_reach: dict[str, float] = {}
+"""When an endpoint did not answer, by its address."""
+
+
+class NotFetched(Exception):
+    """The hub did not give it and no copy is here; the text is the reason, part of a line."""
+
+
+def fetch(
+    download: Callable[[bool], str], repository: str, *, revision: str | None = None, dataset: bool = False
+) -> Path:
+    """What `download` gives, from the hub where that answers, else from the copy that an earlier call has left here.
+
+    Args:
+        download: fetches it; told whether only the copy here counts.
+
+    Raises:
+        NotFetched: no answer, no such repository, no access, or an error while fetching.
+    """
+    with _unheard():
+        why = _refusal(repository, revision, dataset)
+        try:
+            return Path(download(bool(why)))
+        except Exception as error:  # the client raises many unrelated types: network, permission, a full disk
+            raise NotFetched(why or _first_line(error)) from error
+
+
+def _refusal(repository: str, revision: str | None, dataset: bool) -> str:
+    """Why the hub does not give it, "" where it would."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    api = HfApi()
+    silent = f"no answer from {api.endpoint}"
+    if time.monotonic() - _out_of_reach.get(api.endpoint, -MEMORY) < MEMORY:
+        return silent
+    kind = "dataset" if dataset else "model"
+    try:
+        api.repo_info(repository, repo_type=kind, revision=revision, timeout=PATIENCE)
+    except OfflineModeIsEnabled:
+        return "offline mode is on: HF_HUB_OFFLINE"
+    except GatedRepoError:
+        return "it is gated: ask for access there, and log in with 'hf auth login'"
+    except RevisionNotFoundError:
+        return f"it has no revision {revision!r}"
+    except RepositoryNotFoundError:
+        return "no such repository, or no access to it"
+    except HfHubHTTPError as error:
+        return f"{api.endpoint} answers {error.response.status_code}"
+    except Exception as error:  # of the network, whose types are those of the client's own client
+        _out_of_reach[api.endpoint] = time.monotonic()
+        return f"{silent}: {_first_line(error)}"
+    return ""
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Show no word of the client; its progress bars stay."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
