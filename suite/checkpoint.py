@@ -136,6 +136,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "config_hash": config_hash(model.path),
         "tokenizer_hash": _text_hash(tokenizer.backend_tokenizer.to_str()),
         "tokenizer_build": tokenizer_identity(model.path),
+        "pre_tokenizer_assumed": note.get("pre_tokenizer_assumed"),
         "chat_template_hash": _text_hash(json.dumps(template, sort_keys=True)) if template else None,
         "params": params,
         "architecture": config.model_type,
@@ -356,7 +357,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     path = model.path
     reader = GGUFReader(path)
     try:
-        tokenizer, wants_bos = rebuild_tokenizer(reader)
+        tokenizer, wants_bos, assumed = rebuild_tokenizer(reader)
     except SuiteError as error:
         raise SuiteError(f"model {model.id}: {error}") from error
     add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
@@ -377,6 +378,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         "tensor_types": dict(sorted(types.items())),
         "add_bos": bool(wants_bos if add_bos is None else add_bos),
         "rebuilt": True,
+        "pre_tokenizer_assumed": assumed,
     }
     network.config.__dict__.pop("quantization_config", None)
     # a file may list more tokens than it has embeddings

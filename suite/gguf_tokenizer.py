@@ -99,7 +99,7 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     "exaone": PreTokenizer((_DIGIT, _GPT2)),
     "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
     "falcon3": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
-    "glm4": PreTokenizer((_CL100K,)),
+    "glm4": PreTokenizer((_CL100K,), ignore_merges=True),
     "gpt-2": PreTokenizer((_GPT2,)),
     "gpt-4o": PreTokenizer((_O200K,)),
     "gpt2": PreTokenizer((_GPT2,)),
@@ -147,10 +147,12 @@ class Rebuilt(NamedTuple):
     Attributes:
         tokenizer: a fast transformers tokenizer that adds no special tokens by itself; bos, eos, unk and pad are set.
         add_bos: whether sequences start with BOS where the file's `add_bos_token` does not say.
+        assumed: the pre-tokenizer taken where a byte-level file names none, else None.
     """
 
     tokenizer: Any
     add_bos: bool
+    assumed: str | None = None
 
 
 def tokenizer_identity(path: Path) -> str | None:
@@ -213,7 +215,8 @@ def rebuild_tokenizer(reader: Any) -> Rebuilt:
 def _byte_level(reader: Any) -> Rebuilt:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    name = _contents(reader, _PRE) or UNNAMED
+    stated = _contents(reader, _PRE)
+    name = stated or UNNAMED
     if name not in PRE_TOKENIZERS:
         raise unknown_name("pre-tokenizer (tokenizer.ggml.pre)", name, PRE_TOKENIZERS)
     family = PRE_TOKENIZERS[name]
@@ -236,7 +239,7 @@ def _byte_level(reader: Any) -> Rebuilt:
     )
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.ByteLevel(trim_offsets=False)
-    return Rebuilt(_finished(reader, backend, tokens), family.add_bos)
+    return Rebuilt(_finished(reader, backend, tokens), family.add_bos, None if stated else name)
 
 
 def _pair(merge: str) -> tuple[str, str]:

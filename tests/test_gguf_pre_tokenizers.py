@@ -16,8 +16,10 @@ from typing import Any
 import gguf
 import pytest
 import regex
+from test_checkpoint import write_gguf
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+import suite
 from suite.checkpoint import load_tokenizer
 from suite.errors import SuiteError
 from suite.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer, tokenizer_identity
@@ -95,7 +97,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     ),
 }
 COMPOSED = ("command-r", "qwen2", "qwen35", "deepseek-r1-qwen", "megrez", "mpt", "olmo")
-WHOLE = ("llama-bpe", "llama3", "llama-v3", "falcon3", "tekken")
+WHOLE = ("llama-bpe", "llama3", "llama-v3", "falcon3", "glm4", "tekken")
 
 
 @cache
@@ -225,8 +227,18 @@ def test_the_families_differ_on_the_texts() -> None:
 
 
 def test_a_file_that_names_none_is_read_as_before(tmp_path: Path) -> None:
-    tokenizer = rebuilt(write(tmp_path / "m.gguf", None))
-    assert [pieces(tokenizer, text) for text in HARD] == [reference(text, "gpt-2") for text in HARD]
+    found = rebuild_tokenizer(gguf.GGUFReader(write(tmp_path / "m.gguf", None)))
+    assert [pieces(found.tokenizer, text) for text in HARD] == [reference(text, "gpt-2") for text in HARD]
+    assert found.assumed == "gpt-2"
+
+
+def test_a_cell_says_that_a_pre_tokenizer_was_assumed(tmp_path: Path) -> None:
+    task = tmp_path / "quiz.jsonl"
+    task.write_text('{"id": "0", "question": "a b", "choices": ["c", "d"], "answer_index": 0}\n', encoding="utf-8")
+    model = write_gguf(tmp_path / "m.gguf")
+    (cell,) = suite.score_model(model, tasks=[task], scoring="cloze-sum", dtype="float32", device="cpu")
+    assert cell.run["notes"] == ["the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): gpt-2 is taken"]
+    assert rebuild_tokenizer(gguf.GGUFReader(write(tmp_path / "named.gguf", "gpt-2"))).assumed is None
 
 
 @pytest.mark.parametrize("pre", ["superbpe", "kimi-k2", "llama-bp", "made-up"])

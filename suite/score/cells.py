@@ -384,10 +384,15 @@ def _cell(
 
 def _remarks(checkpoint: Checkpoint) -> list[str]:
     """What a reader of the cell must know of the way it was scored."""
-    network = checkpoint.network
-    if network.config._attn_implementation != "eager":
-        return []
-    return [f"attention is computed step by step (eager): {type(network).__name__} has no other form that is right"]
+    network, assumed = checkpoint.network, checkpoint.info.get("pre_tokenizer_assumed")
+    found = []
+    if network.config._attn_implementation == "eager":
+        found.append(
+            f"attention is computed step by step (eager): {type(network).__name__} has no other form that is right"
+        )
+    if assumed:
+        found.append(f"the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): {assumed} is taken")
+    return found
 
 
 def _run_info(
