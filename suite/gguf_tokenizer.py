@@ -69,14 +69,18 @@ _DEEPSEEK_LETTERS = (
     "]+"
 )
 _DEEPSEEK_V3 = (
+    r"\p{N}{1,3}",
+    "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"""
-    + _END
+    + _END,
 )
 _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 
 # What the models' own tokenizer.json and llama.cpp's llama-vocab.cpp say, by the name in `tokenizer.ggml.pre`.
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
+    "a.x-4.0": PreTokenizer((_GPT2,)),
     "bailingmoe": PreTokenizer((_QWEN2,)),
+    "bailingmoe2": PreTokenizer((_QWEN2,)),
     "bloom": PreTokenizer((_BLOOM,)),
     "chatglm-bpe": PreTokenizer((_CL100K,)),
     "codeshell": PreTokenizer((_DIGIT, _GPT2)),
@@ -94,29 +98,42 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
         )
     ),
     "deepseek-r1-qwen": PreTokenizer((_QWEN2,), nfc=True),
-    "deepseek-v3": PreTokenizer((r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", _DEEPSEEK_V3)),
+    "deepseek-v3": PreTokenizer(_DEEPSEEK_V3),
     "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
     "exaone": PreTokenizer((_DIGIT, _GPT2)),
+    "exaone4": PreTokenizer((_GPT2,)),
     "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
+    "falcon-h1": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "falcon3": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
+    "gigachat": PreTokenizer((_GPT2,)),
     "glm4": PreTokenizer((_CL100K,), ignore_merges=True),
     "gpt-2": PreTokenizer((_GPT2,)),
     "gpt-4o": PreTokenizer((_O200K,)),
     "gpt2": PreTokenizer((_GPT2,)),
     "gpt3-finnish": PreTokenizer((_BLOOM,)),
     "granite-docling": PreTokenizer((_GPT2,)),
+    "grok-2": PreTokenizer((_QWEN2,)),
     "hunyuan": PreTokenizer((_QWEN2,)),
+    "hunyuan-dense": PreTokenizer(_DEEPSEEK_V3),
     "jais": PreTokenizer((_GPT2,)),
+    "kanana2": PreTokenizer((_O200K,)),
+    "kormo": PreTokenizer((_QWEN2,)),
+    "lfm2": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "llama-bpe": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "llama-v3": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "llama3": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "llama4": PreTokenizer((_O200K,)),
     "megrez": PreTokenizer((_QWEN2,), nfc=True),
+    "mellum": PreTokenizer((_GPT2,)),
+    "mellum2": PreTokenizer((_DIGIT, _GPT2)),
+    "midm-2.0": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "minerva-7b": PreTokenizer((_DIGIT, _GPT2)),
+    "minicpm5": PreTokenizer((r"\p{N}{1,3}", _QWEN2.replace(_DIGIT + "|", r"\p{N}+|")), ignore_merges=True),
     "minimax-m2": PreTokenizer((_O200K,)),
     "mpt": PreTokenizer((_GPT2,), nfc=True),
     "olmo": PreTokenizer((_GPT2,), nfc=True),
     "phi-2": PreTokenizer((_GPT2,)),
+    "pixtral": PreTokenizer((_CL100K,), ignore_merges=True, add_bos=True),
     "poro-chat": PreTokenizer((_BLOOM,)),
     "qwen2": PreTokenizer((_QWEN2,), nfc=True),
     "qwen35": PreTokenizer((_QWEN35,), nfc=True),
@@ -124,6 +141,7 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     "seed-coder": PreTokenizer((_CONTRACTION + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + _END,)),
     "smaug-bpe": PreTokenizer((_CL100K,)),
     "smollm": PreTokenizer((_DIGIT, _GPT2)),
+    "solar-open": PreTokenizer((_QWEN2,)),
     "stablelm2": PreTokenizer((_QWEN2,)),
     "starcoder": PreTokenizer((_DIGIT, _GPT2)),
     "tekken": PreTokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),

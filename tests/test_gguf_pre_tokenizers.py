@@ -78,18 +78,25 @@ DEEPSEEK_V3 = (
 CASED = r"\s?[[\p{Lu}\p{Ll}\p{Lt}]--[\p{Lm}\p{Lo}]]+"
 SPLITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gpt-2", "gpt2", "phi-2", "jais", "trillion", "granite-docling", "mpt", "olmo"), (GPT2,)),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), DIGITS),
+    **dict.fromkeys(("a.x-4.0", "exaone4", "gigachat", "mellum"), (GPT2,)),
+    **dict.fromkeys(
+        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"), DIGITS
+    ),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3"), (LLAMA3,)),
+    **dict.fromkeys(("falcon-h1", "lfm2", "midm-2.0", "pixtral"), (LLAMA3,)),
     **dict.fromkeys(("dbrx", "smaug-bpe", "chatglm-bpe", "glm4"), (LLAMA3,)),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "hunyuan", "stablelm2", "bailingmoe"), (QWEN2,)),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "hunyuan", "stablelm2"), (QWEN2,)),
+    **dict.fromkeys(("bailingmoe", "bailingmoe2", "grok-2", "kormo", "solar-open"), (QWEN2,)),
     "qwen35": (QWEN35,),
-    **dict.fromkeys(("gpt-4o", "llama4", "minimax-m2"), (GPT4O,)),
+    **dict.fromkeys(("gpt-4o", "llama4", "minimax-m2", "kanana2"), (GPT4O,)),
     "tekken": (TEKKEN,),
     **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), (BLOOM,)),
     "viking": (BLOOM, r"\p{N}"),
     "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN, r"\p{N}"),
     "deepseek-llm": (r"[\r\n]", CASED, r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+", r"\s+$", HAN, r"\p{N}"),
-    "deepseek-v3": DEEPSEEK_V3,
+    **dict.fromkeys(("deepseek-v3", "hunyuan-dense"), DEEPSEEK_V3),
+    # numbers are cut to threes first
+    "minicpm5": (r"\p{N}{1,3}", LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}+")),
     "default": (r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
     "falcon": (r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"),
     "seed-coder": (
@@ -97,7 +104,19 @@ SPLITS: dict[str, tuple[str, ...]] = {
     ),
 }
 COMPOSED = ("command-r", "qwen2", "qwen35", "deepseek-r1-qwen", "megrez", "mpt", "olmo")
-WHOLE = ("llama-bpe", "llama3", "llama-v3", "falcon3", "glm4", "tekken")
+WHOLE = (
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "falcon-h1",
+    "lfm2",
+    "midm-2.0",
+    "pixtral",
+    "glm4",
+    "tekken",
+    "minicpm5",
+)
 
 
 @cache
