@@ -91,10 +91,17 @@ class RunConfig:
                 del content[key]
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def variants_of(self, model: str) -> tuple[str | ReadyMade, ...]:
+        """What is scored of one of its models, in order: its variants, then the checkpoints made of it elsewhere.
+
+        Runs, dry runs and counts all go by this list.
+        """
+        return (*self.variants, *(entry for entry in self.ready_made if entry.dense == model))
+
     @property
     def cell_count(self) -> int:
         """How many cells it asks for."""
-        return len(self.tasks) * (len(self.models) * len(self.variants) + len(self.ready_made))
+        return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
         """The configuration with every default written out."""

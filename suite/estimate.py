@@ -5,17 +5,19 @@ Everything here is an estimate from stated assumptions; nothing of it enters a r
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.config import RunConfig, TaskChoice
-from suite.errors import MissingData, SuiteError
+from suite.cell import cell_file, cell_folder
+from suite.config import ReadyMade, RunConfig, TaskChoice
+from suite.errors import MissingData
+from suite.hub import is_here
 from suite.metrics.paired import minimum_detectable
-from suite.model import EMBEDDED, resolve_model, tensor_sizes
+from suite.model import EMBEDDED, Model, resolve_model, tensor_sizes
+from suite.planned import check_distinct, chosen
 from suite.prompt_name import parse_prompt
 from suite.score.cells import CPU_TOKEN_BUDGET, Sheet, make_sheet
 from suite.score.pack import forwarded_tokens, plan_batches
@@ -70,11 +72,18 @@ class CellEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A run. `remarks` say what could not be known."""
+    """A run.
+
+    Attributes:
+        remarks: what could not be known.
+        detectable: task, items, and the smallest changes of accuracy and set size that these show.
+        to_fetch: gigabytes of each checkpoint that is not here, None where its size is unknown.
+    """
 
     cells: tuple[CellEstimate, ...]
     remarks: tuple[str, ...]
     detectable: tuple[tuple[str, int, float, float], ...]
+    to_fetch: Mapping[str, float | None]
 
     def lines(self) -> list[str]:
         """One line a cell."""
@@ -114,6 +123,13 @@ class Estimate:
                 f"about {hours:.2g} hours of scoring here{self._of(flops)}: 2 x parameters x tokens / ({gflops:.0f} "
                 f"GFLOP/s measured x {EFFICIENCY:g}); loading and compressing come on top"
             )
+        if self.to_fetch:
+            known = [size for size in self.to_fetch.values() if size is not None]
+            of = "" if len(known) == len(self.to_fetch) else f", {len(self.to_fetch) - len(known)} of unknown size"
+            lines.append(
+                f"at most {sum(known):.1f} GB to fetch and keep on disk (16 bits a weight): {len(self.to_fetch)} "
+                f"checkpoints that are not here{of}"
+            )
         for task, n, accuracy, size in self.detectable:
             lines.append(
                 f"smallest change found in 80 of 100 runs, {task}, n = {n}: accuracy {accuracy:.3f}, "
@@ -146,28 +162,33 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     for name in config.variants:
         check_supported(parse_variant(name))
     remarks: list[str] = []
-    models = {name: _model(name, remarks) for name in config.models}
     width = 4 if config.dtype == "float32" else 2
     asked = [_task(choice, remarks) for choice in config.tasks]
-    cells = []
-    for label, size in models.values():
-        for variant in config.variants:
+    cells: list[CellEstimate] = []
+    places: list[tuple[str, Path]] = []
+    fetched: dict[str, tuple[float | None, set[str]]] = {}
+    for name in config.models:
+        label, size = _model(name, remarks)
+        gigabytes = None if size is None else size.total * width * HEADROOM / 1e9
+        for entry in config.variants_of(name):
+            # a ready-made checkpoint has its parent's shape, and memory holds one of them at a time
+            variant = entry if isinstance(entry, str) else _ready_made(entry, remarks)
             for one in asked:
-                whole = f"{label}/{one.name}/{variant}"
-                if only is not None and not any(
-                    fnmatch.fnmatchcase(part, only) for part in (whole, label, one.name, variant)
-                ):
-                    continue
-                gigabytes = None if size is None else size.total * width * HEADROOM / 1e9
                 flops = None if size is None or one.work is None else _flops(size, one.work)
-                cells.append(
-                    CellEstimate(
-                        whole, one.scoring, one.items, None if one.work is None else one.work.tokens, gigabytes, flops
-                    )
-                )
-    if not cells:
-        raise SuiteError(f"--only {only!r} matches no cell; they are named model/task/variant")
-    return Estimate(tuple(cells), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)))
+                tokens = None if one.work is None else one.work.tokens
+                cell = CellEstimate(f"{label}/{one.name}/{variant}", one.scoring, one.items, tokens, gigabytes, flops)
+                cells.append(cell)
+                places.append((cell.label, cell_folder("", label, one.name, one.style) / cell_file(variant)))
+            for source in (name, *([entry.checkpoint] if isinstance(entry, ReadyMade) else [])):
+                if _is_elsewhere(source):
+                    of = {cell.label for cell in cells[-len(asked) :]}
+                    known = None if size is None else size.total * 2 / 1e9
+                    fetched.setdefault(source, (known, set()))[1].update(of)
+    check_distinct(places)
+    taken = chosen(cells, only)
+    labels = {cell.label for cell in taken}
+    to_fetch = {source: size for source, (size, of) in fetched.items() if of & labels}
+    return Estimate(tuple(taken), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)), to_fetch)
 
 
 def smallest_changes(n: int, options: float) -> tuple[float, float]:
@@ -218,10 +239,41 @@ def _flops(size: _Size, work: _Work) -> float:
     return 2 * (size.body * work.tokens + size.head * work.read)
 
 
+def _local(name: str) -> Model | None:
+    """The model of that name where it is here, None where the hub or the file's maker has it still."""
+    if name in EMBEDDED or Path(name).exists() or not _HUB.fullmatch(name) or name.startswith("."):
+        return resolve_model(name)
+    return None
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a run fetches a checkpoint from the hub."""
+    if _local(name) is not None or name.endswith(".gguf"):
+        return False
+    repository, _, revision = name.partition("@")
+    return not is_here(repository, revision or None)
+
+
+def _ready_made(entry: ReadyMade, remarks: list[str]) -> str:
+    """How results will name a checkpoint that was made elsewhere; its own name where only the checkpoint can say."""
+    from suite.compress.ready_made import variant_of
+
+    model = _local(entry.checkpoint)
+    if model is not None:
+        return variant_of(model, entry.variant).name
+    if entry.variant is not None:
+        return parse_variant(entry.variant).name
+    name = entry.checkpoint.partition("@")[0].rpartition("/")[2]
+    remarks.append(
+        f"checkpoint {entry.checkpoint}: is not here yet and says itself which variant it is, so {name} stands for that"
+    )
+    return name
+
+
 def _model(name: str, remarks: list[str]) -> tuple[str, _Size | None]:
     """How results will name a model, and its parameters."""
-    if name in EMBEDDED or Path(name).exists() or not _HUB.fullmatch(name) or name.startswith("."):
-        model = resolve_model(name)
+    model = _local(name)
+    if model is not None:
         return model.name, _counted(model.path)
     label = name.partition("@")[0].rpartition("/")[2].removesuffix(".gguf")
     if name.endswith(".gguf"):
@@ -245,9 +297,13 @@ def _counted(path: Path) -> _Size:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A task of the run: work is None where its data is not here; options are the mean over items."""
+    """A task of the run: work is None where its data is not here; options are the mean over items.
+
+    `style` is scoring, prompt and shots as a cell's folder has them.
+    """
 
     name: str
+    style: str
     scoring: str
     items: int | None
     work: _Work | None
@@ -261,13 +317,16 @@ def _task(choice: TaskChoice, remarks: list[str]) -> _Asked:
     except MissingData as error:
         task = TASKS[choice.name]
         scoring = choice.scoring or task.scoring
-        check_style(task, scoring, parse_prompt(choice.prompt or task.default_prompt))
+        prompt = choice.prompt or task.default_prompt
+        check_style(task, scoring, parse_prompt(prompt))
         remarks.append(str(error))
         known = [count for count in (choice.limit, task.items) if count is not None]
         ends = [int(count) for count in task.options.split("-")]
-        return _Asked(task.name, scoring, min(known, default=None), None, sum(ends) / len(ends))
+        style = f"{scoring}-{prompt}-{choice.shots}"
+        return _Asked(task.name, style, scoring, min(known, default=None), None, sum(ends) / len(ends))
     options = sum(len(question.choices) for question in sheet.questions) / len(sheet.questions)
-    return _Asked(task.name, sheet.scoring, len(sheet.questions), _work(sheet), options)
+    style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
+    return _Asked(task.name, style, sheet.scoring, len(sheet.questions), _work(sheet), options)
 
 
 def _work(sheet: Sheet) -> _Work:

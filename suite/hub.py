@@ -41,6 +41,13 @@ def fetch(
             raise NotFetched(why or _first_line(error)) from error
 
 
+def is_here(repository: str, revision: str | None = None) -> bool:
+    """Whether a copy of a model's description is here, and so nearly always of the model; nothing is asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, "config.json", revision=revision), str)
+
+
 def _refusal(repository: str, revision: str | None, dataset: bool) -> str:
     """Why the hub does not give it, "" where it would."""
     from huggingface_hub import HfApi

@@ -7,7 +7,6 @@ the published tables. A cell is scored when no cell with the same content key is
 from __future__ import annotations
 
 import fcntl
-import fnmatch
 import gc
 import json
 import os
@@ -24,15 +23,15 @@ from typing import Any, TextIO
 
 from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
-from suite.config import RunConfig, TaskChoice
+from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.early_tables import EarlyTables
 from suite.errors import SuiteError
-from suite.model import Model, content_parts, resolve_model, template_parts
-from suite.planned import PlannedCell
+from suite.model import content_parts, resolve_model, template_parts
+from suite.planned import PlannedCell, check_distinct, chosen
 from suite.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
-from suite.variant import Variant, parse_variant
+from suite.variant import parse_variant
 
 _SUPERSEDED = ".superseded"
 _VERSIONED = (
@@ -120,16 +119,16 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
     for name in config.models:
         model = resolve_model(name)
         content = content_parts(model)
-        wanted: list[tuple[Variant, str, Model | None]] = [
-            (variant, "" if variant.family == "dense" else recipe_of(variant, samples[variant.name]), None)
-            for variant in variants
-        ]
-        for entry in config.ready_made:
-            if entry.dense == name:
-                ready = resolve_model(entry.checkpoint)
-                made = variant_of(ready, entry.variant)
-                wanted.append((made, f"ready-made {json.dumps(content_parts(ready), sort_keys=True)}", ready))
-        for variant, recipe, ready_made in wanted:
+        for entry in config.variants_of(name):
+            ready_made, recipe = None, ""
+            if isinstance(entry, ReadyMade):
+                ready_made = resolve_model(entry.checkpoint)
+                variant = variant_of(ready_made, entry.variant)
+                recipe = f"ready-made {json.dumps(content_parts(ready_made), sort_keys=True)}"
+            else:
+                variant = parse_variant(entry)
+                if variant.family != "dense":
+                    recipe = recipe_of(variant, samples[variant.name])
             for sheet in sheets:
                 key = content_key(
                     {
@@ -146,15 +145,8 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
                 folder = cell_folder(out, model.name, sheet.task.name, style)
                 path = folder / cell_file(variant.name)
                 cells.append(PlannedCell(model, variant, sheet, path, key, ready_made))
-    paths = [cell.path for cell in cells]
-    if len(set(paths)) != len(paths):
-        raise SuiteError(
-            "two cells of this configuration have the same model, task, style and variant name; rename one"
-        )
-    chosen = [cell for cell in cells if only is None or _matches(cell, only)]
-    if not chosen:
-        raise SuiteError(f"--only {only!r} matches no cell; they are named model/task/variant: {cells[0].label}, ...")
-    return chosen
+    check_distinct([(cell.label, cell.path) for cell in cells])
+    return chosen(cells, only)
 
 
 def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
@@ -190,11 +182,6 @@ def _sheet(choice: TaskChoice) -> Sheet:
 
     task = get_task(choice.name)
     return make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
-
-
-def _matches(cell: PlannedCell, only: str) -> bool:
-    names = (cell.label, cell.model.name, cell.sheet.task.name, cell.variant.name)
-    return any(fnmatch.fnmatchcase(name, only) for name in names)
 
 
 def _environment(config: RunConfig, out: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
     "in_memory": ("compress", "score", "tasks"),
-    "estimate": ("compress", "score", "metrics", "tasks"),
+    "estimate": ("planned", "compress", "score", "metrics", "tasks"),
     "planned": ("score",),
     "prepare": ("compress", "score"),
     "front_door": (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -14,9 +16,10 @@ from test_six_option_tasks import record
 from test_six_option_tasks import write as write_five
 
 from suite.compress import METHODS
-from suite.config import RunConfig, TaskChoice, read_config
+from suite.config import ReadyMade, RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
 from suite.estimate import estimate, measured_gflops, smallest_changes
+from suite.run import plan
 from suite.score.cells import make_sheet
 from suite.variant import parse_variant
 from tasks import TASKS, get_task, ye2024
@@ -48,7 +51,7 @@ def test_committed_configurations_can_be_estimated(file: Path, tmp_path: Path, m
     if absent:
         pytest.skip(f"not here: {', '.join(absent)}")
     found = estimate(config)
-    assert len(found.cells) == len(config.models) * len(config.variants) * len(config.tasks)
+    assert len(found.cells) == config.cell_count
     assert all(cell.gigabytes for cell in found.cells)
     assert any("smallest change" in line for line in found.summary(100.0))
 
@@ -230,3 +233,79 @@ def test_only_and_the_speed(quiz: str) -> None:
     assert measured_gflops("auto", speeds) == 30.0
     assert measured_gflops("float32", speeds) == 10.0
     assert measured_gflops("float16", speeds) is None
+
+
+class TestReadyMade:
+    """Checkpoints that somebody else has compressed are cells like others."""
+
+    def test_the_dry_run_lists_what_the_run_plans(
+        self, tiny_models: dict[str, Path], quiz: str, tmp_path: Path
+    ) -> None:
+        llama, qwen = str(tiny_models["llama"]), str(tiny_models["qwen2"])
+        config = RunConfig(
+            (llama, qwen),
+            (TaskChoice(quiz), TaskChoice(quiz, prompt="plain")),
+            ("dense", "rtn-w4"),
+            dtype="float32",
+            ready_made=(
+                ReadyMade(llama, llama, "wanda-s50"),
+                ReadyMade(qwen, qwen, "magnitude-s30"),
+                ReadyMade(llama, llama, "awq-w4-g64"),
+            ),
+        )
+        for only in (None, "wanda-s50", f"{Path(llama).name}/*", "*/awq-*"):
+            planned = plan(config, tmp_path, dtype="float32", device="cpu", only=only)
+            found = estimate(config, only=only)
+            assert [cell.label for cell in found.cells] == [cell.label for cell in planned]
+            assert all(cell.tokens and cell.gigabytes and cell.flops for cell in found.cells)
+        assert len(estimate(config).cells) == config.cell_count == 14
+        assert estimate(config).to_fetch == {}
+        by_variant = {cell.label: cell.gigabytes for cell in estimate(config).cells}
+        name = Path(llama).name
+        assert by_variant[f"{name}/quiz/wanda-s50"] == by_variant[f"{name}/quiz/dense"]
+
+    def test_hours_and_items_count_them(self, quiz: str) -> None:
+        plain = RunConfig(("org/a-1b",), (TaskChoice(quiz),), ("dense",))
+        config = replace(plain, ready_made=(ReadyMade("org/a-1b-gptq", "org/a-1b", "gptq-w4-g128"),))
+        one, two = estimate(plain), estimate(config)
+        assert [cell.label for cell in two.cells] == ["a-1b/quiz/dense", "a-1b/quiz/gptq-w4-g128"]
+        assert sum(cell.flops or 0 for cell in two.cells) == 2 * sum(cell.flops or 0 for cell in one.cells)
+        assert two.summary(1e-3)[0] == "2 cells, 40 items"
+
+    def test_a_checkpoint_that_is_not_here_stands_under_its_own_name(self, quiz: str) -> None:
+        config = RunConfig(
+            ("org/a-1b",), (TaskChoice(quiz),), ("dense",), ready_made=(ReadyMade("other/A-1B-AWQ@v1", "org/a-1b"),)
+        )
+        found = estimate(config)
+        assert [cell.label for cell in found.cells] == ["a-1b/quiz/dense", "a-1b/quiz/A-1B-AWQ"]
+        assert any("other/A-1B-AWQ@v1: is not here yet" in remark for remark in found.remarks)
+
+    def test_what_is_fetched_takes_disk(self, quiz: str, tiny_models: dict[str, Path]) -> None:
+        config = RunConfig(
+            ("org/a-1b", "org/nameless", str(tiny_models["llama"])),
+            (TaskChoice(quiz),),
+            ("dense",),
+            ready_made=(ReadyMade("org/a-gptq", "org/a-1b", "gptq-w4"),),
+        )
+        found = estimate(config)
+        assert found.to_fetch == {"org/a-1b": 2.0, "org/nameless": None, "org/a-gptq": 2.0}
+        assert (
+            "at most 4.0 GB to fetch and keep on disk (16 bits a weight): 3 checkpoints that are not here, 1 of unknown "
+            "size"
+        ) in found.summary(None)
+        assert estimate(config, only="nameless").to_fetch == {"org/nameless": None}
+
+    @pytest.mark.parametrize(
+        ("entries", "message"),
+        [
+            ((ReadyMade("org/x", "org/a-1b", "rtn-w4"),), "a-1b/quiz/rtn-w4; rename one"),
+            ((ReadyMade("org/x", "org/a-1b"), ReadyMade("other/X", "org/a-1b")), "a-1b/quiz/x and a-1b/quiz/X; rename"),
+            ((ReadyMade("org/x", "org/a-1b", "rtm-w4"),), "unknown compression method 'rtm'"),
+        ],
+    )
+    def test_what_the_run_refuses_the_dry_run_does(
+        self, quiz: str, entries: tuple[ReadyMade, ...], message: str
+    ) -> None:
+        config = RunConfig(("org/a-1b",), (TaskChoice(quiz),), ("dense", "rtn-w4"), ready_made=entries)
+        with pytest.raises(SuiteError, match=re.escape(message)):
+            estimate(config)

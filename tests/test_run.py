@@ -297,7 +297,9 @@ def test_two_models_of_one_name_are_refused(
     out: Path, config: RunConfig, models: dict[str, Path], tmp_path: Path
 ) -> None:
     twin = Path(shutil.copytree(models["beta"], tmp_path / "alpha"))
-    with pytest.raises(SuiteError, match="have the same model, task, style and variant name; rename one"):
+    with pytest.raises(
+        SuiteError, match="have the same model, task, style and variant name: alpha/quiz/dense; rename one"
+    ):
         again(with_models(config, models["alpha"], twin), out)
 
 
