@@ -5,6 +5,13 @@ RUN := runs/embedded
 PY := .venv/bin/python
 SUITE := .venv/bin/suite
 
+# KERNELS=avx2 or default: what PyTorch, oneDNN, MKL, OpenBLAS and NumPy would compute with on a lesser x86 processor
+LESSER_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES='X86_V4 AVX512_ICL AVX512_SPR'
+LESSER_default := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+	OPENBLAS_CORETYPE=Nehalem NPY_DISABLE_CPU_FEATURES='X86_V3 X86_V4 AVX512_ICL AVX512_SPR'
+LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): use avx2 or default)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
 	reproduce-three-llms reproduce-paper clean distclean
@@ -21,8 +28,8 @@ bench: setup ## score a small real LLM at rising compression and write its leade
 leaderboard: setup ## write the leaderboard of the last 'make bench' again, from its stored logits
 	$(SUITE) leaderboard $(RUN) --out $(RUN)
 
-test: setup ## run the tests with coverage (PYTEST_ARGS='--no-cov tests/test_cell.py' runs a part)
-	$(PY) -m pytest --cov --cov-fail-under=90 $(PYTEST_ARGS)
+test: setup ## run the tests with coverage (PYTEST_ARGS='--no-cov tests/test_cell.py': a part; KERNELS=avx2: as on a lesser processor)
+	$(LESSER) $(PY) -m pytest --cov --cov-fail-under=90 $(PYTEST_ARGS)
 
 lint: setup ## check style and format
 	$(PY) -m ruff check .

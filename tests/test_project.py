@@ -140,7 +140,18 @@ def test_make_alone_prints_the_targets() -> None:
 def test_bench_and_test_run_what_they_promise() -> None:
     assert ".venv/bin/suite run configs/embedded.yaml --out runs/embedded" in make("-n", "bench").stdout
     recipe = make("-n", "test", "PYTEST_ARGS=-k one").stdout
-    assert re.search(r"-m pytest .*--cov-fail-under=90 -k one$", recipe, flags=re.MULTILINE)
+    assert re.search(r"^\.venv/bin/python -m pytest .*--cov-fail-under=90 -k one$", recipe, flags=re.MULTILINE)
+
+
+def test_kernels_of_lesser_processors_are_set_for_every_library_and_unknown_ones_refused() -> None:
+    for line in re.findall(r"make test (KERNELS=\w+)", text("CONTRIBUTING.md")) or pytest.fail("not documented"):
+        words = shlex.split(make("-n", "test", line).stdout.splitlines()[-1])
+        settings = dict(word.split("=", 1) for word in words[: words.index(".venv/bin/python")])
+        assert settings["ATEN_CPU_CAPABILITY"] == line.partition("=")[2]
+        assert set(settings) >= {"ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"}
+    refused = make("-n", "test", "KERNELS=avx3")
+    assert refused.returncode == 2
+    assert refused.stderr.rstrip().endswith("KERNELS=avx3: use avx2 or default.  Stop.")
 
 
 def test_clean_keeps_results_runs_and_the_environment(tmp_path: Path) -> None:
@@ -305,13 +316,15 @@ def test_no_python_is_one_line(project: Path) -> None:
 # .ci/run
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_ci_runs_make_test_from_the_root_and_passes_its_failure_on(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize(("test", "verify"), [(0, 0), (3, 0), (0, 3)])
+def test_ci_runs_test_and_verify_from_the_root_and_passes_a_failure_on(tmp_path: Path, test: int, verify: int) -> None:
     if shutil.which("bash") is None or shutil.which("make") is None:
         pytest.skip("bash or make is not installed")
     (tmp_path / ".ci").mkdir()
     script = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    (tmp_path / "Makefile").write_text(f"test:\n\t@echo tested in $(CURDIR)\n\t@! read line\n\t@exit {status}\n")
+    rule = "{name}:\n\t@echo {name} in $(CURDIR)\n\t@! read line\n\t@exit {status}\n"
+    rules = [rule.format(name=name, status=status) for name, status in (("test", test), ("verify", verify))]
+    (tmp_path / "Makefile").write_text("".join(rules))
     result = subprocess.run(
         [script],
         cwd="/",
@@ -322,8 +335,9 @@ def test_ci_runs_make_test_from_the_root_and_passes_its_failure_on(tmp_path: Pat
         check=False,
         timeout=60,
     )
-    assert f"tested in {tmp_path.resolve()}" in result.stdout
-    assert (result.returncode == 0) == (status == 0)
+    assert f"test in {tmp_path.resolve()}" in result.stdout
+    assert (f"verify in {tmp_path.resolve()}" in result.stdout) == (test == 0)
+    assert (result.returncode == 0) == (test == verify == 0)
 
 
 def test_ci_script_is_executable() -> None:

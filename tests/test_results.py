@@ -1,4 +1,4 @@
-"""Committed results: every table, page and manifest is what the cells give."""
+"""Committed results, from outside: what `make verify` does not ask, which recomputes each from its cells."""
 
 from __future__ import annotations
 
@@ -24,15 +24,9 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from suite.cell import load_cells
-from suite.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.yaml"))
-
-
-@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
-def test_the_snapshot_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(folder)]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the other kernels are those of x86")
