@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # Two test processes on two cores would only slow each other down.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
