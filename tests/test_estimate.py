@@ -290,8 +290,8 @@ class TestReadyMade:
         found = estimate(config)
         assert found.to_fetch == {"org/a-1b": 2.0, "org/nameless": None, "org/a-gptq": 2.0}
         assert (
-            "at most 4.0 GB to fetch and keep on disk (16 bits a weight): 3 checkpoints that are not here, 1 of unknown "
-            "size"
+            "at most 4.0 GB to fetch and keep on disk (16 bits a weight): 3 checkpoints that are not here, 1 of "
+            "unknown size"
         ) in found.summary(None)
         assert estimate(config, only="nameless").to_fetch == {"org/nameless": None}
 
