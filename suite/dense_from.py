@@ -14,7 +14,7 @@ from suite.planned import PlannedCell
 from suite.publish.verify import verify
 
 
-def take_dense(snapshot: Path, planned: Sequence[PlannedCell], log: Callable[[str], None]) -> int:
+def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], log: Callable[[str], None]) -> int:
     """Put the dense cells of a snapshot where a run expects them; returns how many.
 
     A cell is taken only when the snapshot verifies and it holds the same model by the hash of its weights, the same

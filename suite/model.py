@@ -133,7 +133,7 @@ def _hub(name: str) -> Model:
     return Model(repository.rpartition("/")[2], repository, "hub", folder, commit)
 
 
-def weights_hash(path: Path) -> str:
+def weights_hash(path: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, streamed: memory does not grow with the model.
 
     For a folder the hash covers every tensor's name, dtype, shape and bytes in order of names, so renaming the folder,
@@ -142,6 +142,7 @@ def weights_hash(path: Path) -> str:
     Raises:
         SuiteError: no safetensors files, or a file that is truncated.
     """
+    path = Path(path)
     if path.is_file():
         return _file_hash(path)
     digest = hashlib.sha256()
@@ -202,11 +203,12 @@ def template_parts(model: Model) -> dict[str, str]:
     return {"chat_template": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
 
 
-def tensor_bits(path: Path) -> int:
+def tensor_bits(path: str | Path) -> int:
     """Stored bits of a checkpoint's tensors, grids included; floating-point numbers wider than 16 bits count as 16.
 
     A GGUF file's tokenizer and other metadata are no tensors: in a small model they would be a tenth of a bit a weight.
     """
+    path = Path(path)
     if path.is_file():
         from gguf import GGUFReader
 
@@ -221,12 +223,13 @@ def tensor_bits(path: Path) -> int:
     return total
 
 
-def tensor_sizes(path: Path) -> dict[str, int]:
+def tensor_sizes(path: str | Path) -> dict[str, int]:
     """Elements of every tensor in a checkpoint folder or GGUF file, by its name there.
 
     Raises:
         SuiteError: a file that is truncated or damaged, or a folder without safetensors files.
     """
+    path = Path(path)
     if not path.is_file():
         return {name: math.prod(shape) for name, _, shape, *_ in _tensors(path)}
     from gguf import GGUFReader

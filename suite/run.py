@@ -68,11 +68,11 @@ class RunResult:
 
 def execute(
     config: RunConfig,
-    out: Path,
+    out: str | Path,
     *,
     limit: int | None = None,
     only: str | None = None,
-    dense_from: Path | None = None,
+    dense_from: str | Path | None = None,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RunResult:
     """Score what is missing, then compute and publish.
@@ -86,6 +86,7 @@ def execute(
     Raises:
         SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
     """
+    out = Path(out)
     config = _with_limit(config, limit)
     # bad input is found before anything is written
     environment = _environment(config, out)
@@ -105,7 +106,7 @@ def execute(
     return RunResult(scored, reused, failures, leaderboard, highlights)
 
 
-def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
+def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
     """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
     from suite.compress import check_supported, recipe_of
     from suite.compress.ready_made import variant_of
@@ -149,7 +150,9 @@ def plan(config: RunConfig, out: Path, *, dtype: str, device: str, only: str | N
     return chosen(cells, only)
 
 
-def publish(run_dir: Path, config: RunConfig | None = None, out: Path | None = None) -> tuple[Path, list[str]]:
+def publish(
+    run_dir: str | Path, config: RunConfig | None = None, out: str | Path | None = None
+) -> tuple[Path, list[str]]:
     """Rows, leaderboard, page and figures from the cells of a run directory: a snapshot.
 
     Args:

@@ -51,6 +51,13 @@ class Question:
     group: str | None = None
     slices: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # whole numbers are ids like others; what is hashed, sorted and stored is text
+        for name in ("id", "group"):
+            value = getattr(self, name)
+            if isinstance(value, int):
+                object.__setattr__(self, name, str(value))
+
 
 @dataclass(frozen=True)
 class LetterStyle:

@@ -28,7 +28,7 @@ def check_savable(info_method: str) -> None:
         )
 
 
-def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
+def save(checkpoint: Checkpoint, info: VariantInfo, out: str | Path) -> int:
     """Write a checkpoint folder, whole or not at all.
 
     Args:
@@ -43,6 +43,7 @@ def save(checkpoint: Checkpoint, info: VariantInfo, out: Path) -> int:
         SuiteError: a method that cannot be saved, a folder in the way, or a full disk.
     """
     check_savable(info.method)
+    out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SuiteError(f"output {out}: is there already; name a new folder")
     partial = None

@@ -24,7 +24,7 @@ EXPORTERS: Mapping[str, Callable[[Source], dict[str, bytes]]] = {
 """Format to a function from a snapshot to files by relative path."""
 
 
-def export_snapshot(kind: str, snapshot: Path, out: Path) -> list[Path]:
+def export_snapshot(kind: str, snapshot: str | Path, out: str | Path) -> list[Path]:
     """Write a snapshot in another format.
 
     Returns:
@@ -35,6 +35,7 @@ def export_snapshot(kind: str, snapshot: Path, out: Path) -> list[Path]:
     """
     if kind not in EXPORTERS:
         raise unknown_name("export format", kind, EXPORTERS)
+    snapshot, out = Path(snapshot), Path(out)
     manifest, problems = read_manifest(snapshot)
     if problems:
         raise SuiteError(f"{snapshot}: {problems[0]}; 'suite verify' says more")

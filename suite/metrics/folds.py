@@ -59,7 +59,7 @@ class Folds:
         return Folds(self.temperature[:splits], self.rescaled[:splits], self.conformal[:splits], self.test[:splits])
 
 
-def unit_keys(units: Sequence[str], *, purpose: str = "fold") -> NDArray[np.uint64]:
+def unit_keys(units: Sequence[str | int], *, purpose: str = "fold") -> NDArray[np.uint64]:
     """A 64-bit BLAKE2b key for each unit; different purposes give unrelated keys.
 
     >>> bool((unit_keys(["a", "b"]) == unit_keys(["b", "a"])[::-1]).all())
@@ -67,7 +67,7 @@ def unit_keys(units: Sequence[str], *, purpose: str = "fold") -> NDArray[np.uint
     """
     prefix = purpose.encode() + b"\x00"
     digests = b"".join(
-        hashlib.blake2b(prefix + unit.encode("utf-8", "surrogatepass"), digest_size=8).digest() for unit in units
+        hashlib.blake2b(prefix + str(unit).encode("utf-8", "surrogatepass"), digest_size=8).digest() for unit in units
     )
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
@@ -100,7 +100,7 @@ def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def item_draws(ids: Sequence[str], *, purpose: str, seed: int = 0) -> NDArray[np.float64]:
+def item_draws(ids: Sequence[str | int], *, purpose: str, seed: int = 0) -> NDArray[np.float64]:
     """One uniform number in [0, 1) an item, a function of its id, the purpose and the seed.
 
     Order, variant and model change nothing, so the same item meets the same draw in every cell.
@@ -111,7 +111,7 @@ def item_draws(ids: Sequence[str], *, purpose: str, seed: int = 0) -> NDArray[np
     return uniforms(unit_keys(ids, purpose=purpose), seed)
 
 
-def hashed_folds(units: Sequence[str], *, splits: int, seed: int = 0) -> Folds:
+def hashed_folds(units: Sequence[str | int], *, splits: int, seed: int = 0) -> Folds:
     """Folds of the ``exact`` protocol.
 
     With u the uniform number of (unit, split): temperature where u < 0.2, conformal where 0.2 <= u < 0.6, test from 0.6

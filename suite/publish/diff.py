@@ -131,12 +131,13 @@ class Comparison:
         ]
 
 
-def compare(first: Path, second: Path) -> Comparison:
+def compare(first: str | Path, second: str | Path) -> Comparison:
     """Compare two snapshots or run directories.
 
     Raises:
         SuiteError: a folder without cells, or nothing that can be compared, with the reason.
     """
+    first, second = Path(first), Path(second)
     ours, theirs = _by_cell(first), _by_cell(second)
     protocol, other = _protocol(first), _protocol(second)
     for key in ("name", "alpha"):

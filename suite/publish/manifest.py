@@ -97,12 +97,13 @@ def manifest_bytes(
     return _canonical(content | {"checksum": _digest(_canonical(content))})
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, Any], list[str]]:
+def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
     """A manifest and what is wrong with it: a text that nobody wrote like this, a checksum that differs.
 
     Raises:
         SuiteError: no manifest, no JSON object, or a schema version this suite does not know.
     """
+    folder = Path(folder)
     file = folder / NAME
     if not folder.is_dir():
         raise SuiteError(f"{folder}: no such folder; name a snapshot, such as results/embedded")

@@ -133,7 +133,7 @@ def json_bytes(content: object) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
-def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[Path, list[str]]:
+def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Path) -> tuple[Path, list[str]]:
     """Write the snapshot of a run directory.
 
     A new or empty folder, and one that holds a snapshot and nothing else, is replaced as a whole: readers see the old
@@ -151,6 +151,7 @@ def write_snapshot(run_dir: Path, config: RunConfig | None, out: Path) -> tuple[
     Raises:
         SuiteError: no cells, a damaged one, a folder that holds something else, or a full disk.
     """
+    run_dir, out = Path(run_dir), Path(out)
     in_place = out.resolve() == run_dir.resolve()
     if not in_place:
         _check_free(out)

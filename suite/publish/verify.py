@@ -69,7 +69,7 @@ class Report:
     held: bool = False
 
 
-def verify(folder: Path) -> Report:
+def verify(folder: str | Path) -> Report:
     """Check a snapshot.
 
     Returns:
@@ -78,7 +78,7 @@ def verify(folder: Path) -> Report:
     Raises:
         SuiteError: the folder is no snapshot.
     """
-    report = Report()
+    folder, report = Path(folder), Report()
     manifest, report.problems = read_manifest(folder)
     if not manifest:
         return report
