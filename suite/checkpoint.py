@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import shutil
 import tempfile
@@ -12,22 +11,27 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite import compressed, load_report
 from suite.cache import cache_dir
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
 from suite.model import Model, config_hash, weights_hash
-from suite.packed import PACKED_METHODS, dense_of
+from suite.packed import READERS
+from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
+from suite.unpack import unpack
+from suite.weight_files import SINGLE, tensor_entries, weight_files
 
 if TYPE_CHECKING:
     import torch
 
 CONVERSION_VERSION = 1
-UNPACKING_VERSION = 1
+UNPACKING_VERSION = 2
 # parameters that describe a quantization grid are no weights of the model
 GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
 NOTE = "suite.json"
@@ -42,7 +46,8 @@ class Checkpoint:
         tokenizer: its fast tokenizer, called without special tokens; `bos` says what to put in front.
         bos: token id that every sequence starts with, None for none.
         dtype: ``bfloat16``, ``float16`` or ``float32``.
-        info: the `model` section of a cell's metadata.
+        info: the `model` section of a cell's metadata; under ``notes`` what of the files was left out, if anything.
+        unread: names of tensors of its files that are no part of the network.
     """
 
     network: Any
@@ -50,6 +55,7 @@ class Checkpoint:
     bos: int | None
     dtype: str
     info: dict[str, Any]
+    unread: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def device(self) -> torch.device:
@@ -99,27 +105,39 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     loader: Any = AutoModelForCausalLM
     packed = quantization_of(model.path)
     method = packed.get("quant_method")
-    made = model.path.is_file() or method in PACKED_METHODS
+    unpacked = method in READERS
+    made = model.path.is_file() or unpacked
     folder = _converted(model, dtype) if made else model.path
     note = _read_note(folder)
     source_hash = note.get("weights_hash") or weights_hash(model.path)
-    with _quiet(), _one_line(model, f"remove {folder} and try again" if made else ""):
+    wanted = getattr(torch, dtype)
+    packing: AbstractContextManager[dict[str, Any]] = contextlib.nullcontext({})
+    if method in LOADED:
+        packing = compressed.dense_on_loading(model, wanted)
+    remedy = f"remove {folder} and try again" if made else ""
+    with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        padless = _without_padding(config)
+        _without_padding(config)
         parent = note.get("parent_quantization") or _quantization_of(config)
+        if (only := weight_files(folder))[0].name != SINGLE and len(only) == 1:
+            config.transformers_weights = only[0].name
         network, found = loader.from_pretrained(
             folder,
-            dtype=getattr(torch, dtype),
+            config=config,
+            dtype=wanted,
             use_safetensors=True,
             attn_implementation=_attention(config),
             trust_remote_code=trust_remote_code,
             device_map=_device_map(device),
             output_loading_info=True,
-            **({"config": config} if padless else {}),
-            **_unpacking(model, method),
+            ignore_mismatched_sizes=True,
+            **settings,
         )
-        _check_complete(model, found)
-        tokenizer = _tokenizer(folder, note, trust_remote_code=trust_remote_code)
+        if settings:
+            compressed.settle(network, wanted)
+        unread, notes = _check_whole(model, folder, network, report, found)
+        # a packed folder's own: its conversion is kept by what the weights depend on
+        tokenizer = _tokenizer(model.path if unpacked else folder, note, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
@@ -142,7 +160,16 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "architecture": config.model_type,
         "parent_quantization": parent,
     }
-    return Checkpoint(network, tokenizer, _bos(tokenizer, note), dtype, info)
+    if notes := [*note.get("notes", ()), *notes]:
+        info["notes"] = notes
+    return Checkpoint(
+        network,
+        tokenizer,
+        _bos(tokenizer, _read_note(model.path) if unpacked else note),
+        dtype,
+        info,
+        unread | frozenset(note.get("unread", ())),
+    )
 
 
 def _without_padding(config: Any) -> bool:
@@ -216,31 +243,6 @@ def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
     return tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
 
 
-def quantization_of(path: Path) -> dict[str, Any]:
-    """``quantization_config`` of a checkpoint folder's config.json; empty where there is none, and for a GGUF file."""
-    file = path / "config.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("quantization_config") if file.is_file() else None
-    except (OSError, ValueError, AttributeError):  # `config_hash` says in one line what is wrong with such a file
-        found = None
-    return found if isinstance(found, dict) else {}
-
-
-def _unpacking(model: Model, method: str | None) -> dict[str, Any]:
-    """What transformers is told so that compressed-tensors weights are dense before the first forward pass."""
-    if method != "compressed-tensors":
-        return {}
-    if importlib.util.find_spec("compressed_tensors") is None:
-        raise SuiteError(
-            f"model {model.id}: its weights are packed by compressed-tensors, which is not installed; run 'make setup' "
-            "or 'pip install compressed-tensors'"
-        )
-    from transformers import CompressedTensorsConfig
-
-    setting: Any = CompressedTensorsConfig
-    return {"quantization_config": setting(dequantize=True)}
-
-
 def _quantization_of(config: Any) -> str | None:
     quantization = getattr(config, "quantization_config", None)
     if quantization is None:
@@ -252,12 +254,12 @@ def _quantization_of(config: Any) -> str | None:
 def _converted(model: Model, dtype: str) -> Path:
     """The cached checkpoint folder of a GGUF file or a packed checkpoint in a dtype, made when it is not there."""
     source_hash = weights_hash(model.path)
-    unpack = model.path.is_dir()
-    number = f"u{UNPACKING_VERSION}" if unpack else f"v{CONVERSION_VERSION}.{BUILDER_VERSION}"
+    packed = quantization_of(model.path)
+    number = f"u{UNPACKING_VERSION}" if packed else f"v{CONVERSION_VERSION}.{BUILDER_VERSION}"
     place = source_hash
-    if unpack:
-        # bits and layout are in the configuration
-        place = _text_hash(f"{source_hash}{config_hash(model.path)}")
+    if packed:
+        # bits and layout are in the configuration, or in a file beside it
+        place = _text_hash(f"{source_hash}{config_hash(model.path)}{json.dumps(packed, sort_keys=True)}")
     folder = cache_dir() / "checkpoints" / f"{place.removeprefix('sha256:')[:24]}-{dtype}-{number}"
     if (folder / NOTE).is_file():
         return folder
@@ -272,7 +274,12 @@ def _converted(model: Model, dtype: str) -> Path:
         raise SuiteError(f"cache {folder.parent}: {error.strerror}; set SUITE_CACHE to a writable folder") from error
     try:
         with _one_line(model):
-            (_unpack if unpack else _convert)(model, dtype, partial, source_hash)
+            if packed:
+                note = {"weights_hash": source_hash, **unpack(model, packed, dtype, partial)}
+                # written last: a folder without it is unfinished
+                (partial / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
+            else:
+                _convert(model, dtype, partial, source_hash)
         # another process may have finished the same conversion meanwhile: one of the two equal folders stays
         with contextlib.suppress(FileExistsError, OSError):
             partial.rename(folder)
@@ -285,65 +292,6 @@ def _converted(model: Model, dtype: str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def _unpack(model: Model, dtype: str, out: Path, source_hash: str) -> None:
-    """Write a packed checkpoint's weights as dense ones in `dtype`, everything else as it is."""
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    quantization = quantization_of(model.path)
-    grouped: dict[str, dict[str, Any]] = {}
-    files = sorted(model.path.glob("*.safetensors"))
-    if not files:
-        raise SuiteError(f"model {model.path}: no .safetensors files in it (pickled weights are not read)")
-    for file in files:
-        with safe_open(file, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118 (it is no mapping)
-                # bitsandbytes hangs its tensors below the weight
-                head, found, tail = name.partition(".weight.")
-                module, _, local = (head, "", f"weight.{tail}") if found else name.rpartition(".")
-                grouped.setdefault(module, {})[local] = handle.get_tensor(name)
-    state: dict[str, Any] = {}
-    for module, tensors in grouped.items():
-        try:
-            weight = dense_of(tensors, quantization)
-        except SuiteError as error:
-            raise SuiteError(f"model {model.id}: {error}") from error
-        except (KeyError, ValueError, RuntimeError, IndexError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SuiteError(
-                f"model {model.id}: the packed tensors of {module} do not fit together ({reason}); fetch it again"
-            ) from error
-        if weight is None:
-            state |= {f"{module}.{local}": tensor for local, tensor in tensors.items()}
-        else:
-            state[f"{module}.weight"] = weight
-            if "bias" in tensors:
-                state[f"{module}.bias"] = tensors["bias"]
-    wanted = getattr(torch, dtype)
-    save_file(
-        {
-            name: (value.to(wanted) if value.is_floating_point() else value).contiguous()
-            for name, value in state.items()
-        },
-        out / "model.safetensors",
-        {"format": "pt"},
-    )
-    for extra in model.path.iterdir():
-        if (
-            extra.is_file()
-            and not extra.name.startswith("model")
-            and extra.suffix in (".json", ".model", ".jinja", ".txt")
-        ):
-            shutil.copyfile(extra, out / extra.name)
-    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
-    del config["quantization_config"]
-    (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
-    note = {**_read_note(model.path), "weights_hash": source_hash, "parent_quantization": quantization["quant_method"]}
-    # written last: a folder without it is unfinished
-    (out / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
@@ -363,15 +311,16 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
     types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
-    with _quiet():
+    with _quiet(), load_report.report() as report:
         network, found = loader.from_pretrained(
             path.parent,
             gguf_file=path.name,
             dtype=getattr(torch, dtype),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             **_padless(path, reader),
         )
-        _check_complete(model, found)
+        load_report.check(model.id, network, report, found["mismatched_keys"], {})
     note = {
         "weights_hash": source_hash,
         "parent_quantization": max(quantized, key=lambda name: quantized[name]) if quantized else None,
@@ -407,14 +356,21 @@ def _padless(path: Path, reader: Any) -> dict[str, Any]:
     return {"config": config} if _without_padding(config) else {}
 
 
-def _check_complete(model: Model, found: Any) -> None:
-    """transformers fills a missing weight with random numbers and says so in its log alone."""
-    missing = sorted(found["missing_keys"])
-    if missing:
+def _check_whole(
+    model: Model, folder: Path, network: Any, report: load_report.Report, found: Any
+) -> tuple[frozenset[str], list[str]]:
+    """What of the files in a folder is no part of the network, and what to say of it; refuses what must not be."""
+    entries = {entry.name: entry for entry in tensor_entries(folder)}
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    unread, notes = load_report.check(model.id, network, report, found["mismatched_keys"], shapes)
+    weights = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    integers = sorted(name for name in weights & entries.keys() if not entries[name].kind.startswith(("F", "BF")))
+    if integers and not quantization_of(folder):
         raise SuiteError(
-            f"model {model.id}: {len(missing)} weights are missing, first {missing[0]}; fetch it again "
-            "(of packed weights GPTQ, AWQ, bitsandbytes and compressed-tensors are read)"
+            f"model {model.id}: {len(integers)} of its weights are stored as integers, first {integers[0]} "
+            f"({entries[integers[0]].kind}), and nothing says how they are packed; restore the quantization_config"
         )
+    return unread, notes
 
 
 def _field(reader: Any, key: str) -> Any:
@@ -465,10 +421,4 @@ def _one_line(model: Model, remedy: str = "") -> Iterator[None]:
             raise SuiteError(
                 f"cache {cache_dir()}: no space left on device; free disk space or set SUITE_CACHE to another folder"
             ) from error
-        raise SuiteError(f"model {model.id}: cannot be loaded ({_first_line(error)}); {remedy}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of what a library says, whole: a sentence that is cut off helps nobody."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+        raise SuiteError(f"model {model.id}: cannot be loaded ({first_line(error).rstrip('.')}); {remedy}") from error

@@ -27,3 +27,13 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> SuiteError:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return SuiteError(f"unknown {kind} {name!r}: {hint}Valid: {', '.join(names)}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what went wrong, as the system or a library puts it; the type's name where it says nothing.
+
+    >>> first_line(ValueError("no such key\\nin this file")), first_line(KeyError())
+    ('no such key', 'KeyError')
+    """
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0]

@@ -11,15 +11,16 @@ import json
 import math
 import os
 import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from suite.cache import cache_dir
-from suite.errors import SuiteError, unknown_name
+from suite.errors import SuiteError, first_line, unknown_name
 from suite.gguf_tokenizer import markers_identity, tokenizer_identity
 from suite.hub import NotFetched, fetch
+from suite.quantization import reading_parts
+from suite.weight_files import gguf_parts, gguf_stem, tensor_entries
 
 _CHUNK = 1 << 22
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
@@ -89,6 +90,9 @@ def resolve_model(name: str | Path) -> Model:
     if name.endswith(".gguf"):
         if not path.is_file():
             raise SuiteError(f"model {name}: no such file; name an existing .gguf file")
+        if len(parts := gguf_parts(path.absolute())) > 1:
+            # links are kept: the hub's cache links every part to a file that is named otherwise
+            return Model(gguf_stem(path), path.name, "gguf", parts[0])
         return Model(path.name.removesuffix(".gguf"), path.name, "gguf", path.resolve())
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -137,16 +141,20 @@ def weights_hash(path: str | Path) -> str:
     """SHA-256 of a checkpoint's weights, streamed: memory does not grow with the model.
 
     For a folder the hash covers every tensor's name, dtype, shape and bytes in order of names, so renaming the folder,
-    sharding differently or changing file metadata does not change it. For a GGUF file it is the file's own.
+    sharding differently or changing file metadata does not change it; files that its index does not name are not its
+    weights. For a GGUF file it is the file's own, for one in parts that over the hashes of all parts.
 
     Raises:
         SuiteError: no safetensors files, or a file that is truncated.
     """
     path = Path(path)
     if path.is_file():
-        return _file_hash(path)
+        parts = gguf_parts(path)
+        if len(parts) == 1:
+            return _file_hash(path)
+        return "sha256:" + hashlib.sha256("\0".join(map(_file_hash, parts)).encode()).hexdigest()
     digest = hashlib.sha256()
-    for name, kind, shape, file, start, end in sorted(_tensors(path)):
+    for name, kind, shape, file, start, end in sorted(tensor_entries(path)):
         digest.update(f"{name}\0{kind}\0{list(shape)}\0".encode())
         with file.open("rb") as handle:
             handle.seek(start)
@@ -168,7 +176,7 @@ def config_hash(path: Path) -> str | None:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SuiteError(f"model file {file}: damaged ({_reason(error)}); fetch it again") from error
+        raise SuiteError(f"model file {file}: damaged ({first_line(error)}); fetch it again") from error
     if not isinstance(config, dict):
         raise SuiteError(f"model file {file}: damaged (not a JSON object); fetch it again")
     for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
@@ -180,7 +188,7 @@ def content_parts(model: Model) -> dict[str, str | None]:
     """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names.
 
     A GGUF file's hash covers its tokenizer too; `suite.gguf_tokenizer.tokenizer_identity` says how it was read where
-    that has changed.
+    that has changed. A folder whose packing is described elsewhere than in config.json has further parts.
     """
     tokenizer = hashlib.sha256()
     if model.path.is_dir():
@@ -191,6 +199,7 @@ def content_parts(model: Model) -> dict[str, str | None]:
         "weights": weights_hash(model.path),
         "config": config_hash(model.path),
         "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else tokenizer_identity(model.path),
+        **reading_parts(model.path),
     }
 
 
@@ -203,10 +212,13 @@ def template_parts(model: Model) -> dict[str, str]:
     return {"chat_template": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
 
 
-def tensor_bits(path: str | Path) -> int:
+def tensor_bits(path: str | Path, *, without: Collection[str] = ()) -> int:
     """Stored bits of a checkpoint's tensors, grids included; floating-point numbers wider than 16 bits count as 16.
 
     A GGUF file's tokenizer and other metadata are no tensors: in a small model they would be a tenth of a bit a weight.
+
+    Args:
+        without: names of tensors that are not part of what was loaded, which do not count.
     """
     path = Path(path)
     if path.is_file():
@@ -214,12 +226,18 @@ def tensor_bits(path: str | Path) -> int:
 
         return sum(
             16 * int(tensor.n_elements) if tensor.tensor_type.name in ("F32", "F64") else 8 * int(tensor.n_bytes)
-            for tensor in GGUFReader(path).tensors
+            for part in gguf_parts(path)
+            for tensor in GGUFReader(part).tensors
+            if tensor.name not in without
         )
+    entries = list(tensor_entries(path))
+    # bitsandbytes may store its words as numbers of any type
+    words = {entry.name.partition(".quant_state.")[0] for entry in entries if ".quant_state." in entry.name}
     total = 0
-    for _, kind, shape, _, start, end in _tensors(path):
-        wide = kind in ("F32", "F64")
-        total += 16 * math.prod(shape) if wide else 8 * (end - start)
+    for name, kind, shape, _, start, end in entries:
+        if name not in without:
+            wide = kind in ("F32", "F64") and name not in words
+            total += 16 * math.prod(shape) if wide else 8 * (end - start)
     return total
 
 
@@ -231,43 +249,13 @@ def tensor_sizes(path: str | Path) -> dict[str, int]:
     """
     path = Path(path)
     if not path.is_file():
-        return {name: math.prod(shape) for name, _, shape, *_ in _tensors(path)}
+        return {name: math.prod(shape) for name, _, shape, *_ in tensor_entries(path)}
     from gguf import GGUFReader
 
     try:
-        return {tensor.name: int(tensor.n_elements) for tensor in GGUFReader(path).tensors}
+        return {tensor.name: int(tensor.n_elements) for part in gguf_parts(path) for tensor in GGUFReader(part).tensors}
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise SuiteError(f"model file {path}: truncated or damaged ({_reason(error)}); fetch it again") from error
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, str, tuple[int, ...], Path, int, int]]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise SuiteError(
-            f"model {folder}: no .safetensors files in it; convert the checkpoint with save_pretrained "
-            "(pickled weights are not read)"
-        )
-    for file in files:
-        try:
-            size = file.stat().st_size
-            with file.open("rb") as handle:
-                (length,) = struct.unpack("<Q", handle.read(8))
-                if length > size - 8:
-                    raise ValueError("header longer than the file")
-                header = json.loads(handle.read(length))
-            for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                start, end = (8 + length + offset for offset in entry["data_offsets"])
-                if not 8 + length <= start <= end <= size:
-                    raise ValueError(f"tensor {name!r} lies outside the file")
-                yield name, entry["dtype"], tuple(entry["shape"]), file, start, end
-        except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SuiteError(f"model file {file}: truncated or damaged ({_reason(error)}); fetch it again") from error
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        raise SuiteError(f"model file {path}: truncated or damaged ({first_line(error)}); fetch it again") from error
 
 
 def _file_hash(path: Path) -> str:

@@ -18,12 +18,17 @@ def remarks(cell: Cell) -> dict[str, str]:
     """Notes for the cell's row, by a word for what they are about; empty for nearly every cell.
 
     ``probabilities``: that they do not sum to one. ``run``: what the run that made the cell, or the import, says of it.
+    ``checkpoint``: what of the model's files was left out.
     """
     found = {}
     if said := _sums(cell):
         found["probabilities"] = said
     if notes := cell.run.get("notes"):
         found["run"] = "; ".join(map(str, notes))
+    made_of = cell.variant.get("checkpoint")
+    told = (cell.model, made_of if isinstance(made_of, dict) else {})
+    if unread := [str(note) for one in told for note in one.get("notes") or ()]:
+        found["checkpoint"] = "; ".join(unread)
     return found
 
 

@@ -7,6 +7,8 @@ Names (`<method>-<level>`), with the file name where it differs:
 * unstructured sparsity ``<method>-s<percent>``
 * N:M sparsity ``<method>-2:4`` (file name ``2of4``)
 * structured ``depth-s<percent>``, ``width-s<percent>``
+* made elsewhere: ``nvfp4``, ``mxfp4``, ``mxfp8``, ``fp8``, ``fp8-dynamic`` (floating-point grids), ``mixed-3-6``
+  (weight bits that differ between modules, rising)
 * joint ``<sparse>+<quantized>``
 
 Any of them may end in ``@seed<N>``: the same recipe, its sample text drawn with that seed instead of the run's.
@@ -19,8 +21,18 @@ from dataclasses import dataclass, replace
 
 from suite.errors import SuiteError, unknown_name
 
-# the last two are checkpoints others made: bitsandbytes, and compressed-tensors of a method that is not known
-QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip", "bnb", "ct")
+QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip")
+# methods that only checkpoints of others have: bitsandbytes, AutoRound, asymmetric grids of neighbours, integers for
+# weights and activations, and compressed-tensors of a method that is not known
+MADE_ELSEWHERE = ("bnb", "autoround", "affine", "int8", "ct")
+# weight bits, weights that share a scale, and activation bits where the name says so
+FLOATS: dict[str, tuple[int, int | None, int | None]] = {
+    "nvfp4": (4, 16, None),
+    "mxfp4": (4, 32, None),
+    "mxfp8": (8, 32, None),
+    "fp8": (8, None, None),
+    "fp8-dynamic": (8, None, 8),
+}
 PRUNERS = ("magnitude", "wanda", "sparsegpt")
 STRUCTURED = ("depth", "width")
 FAMILIES = ("dense", "quantization", "activation quantization", "sparsity", "N:M", "structured", "joint")
@@ -34,6 +46,7 @@ _N = r"(?:0|[1-9][0-9]{0,5})"
 _QUANTIZED = re.compile(rf"w(?P<w>{_N})(a(?P<a>{_N}))?(kv(?P<kv>{_N}))?(-g(?P<g>{_N}))?")
 _SPARSE = re.compile(rf"s(?P<s>{_N})")
 _N_OF_M = re.compile(rf"(?P<n>{_N}):(?P<m>{_N})")
+_MIXED = re.compile(rf"{_N}(-{_N})+")
 _SEED = re.compile(rf"seed(?P<seed>{_N})")
 
 
@@ -50,6 +63,7 @@ class Variant:
         group: weights that share one scale along the input dimension; None means one scale an output row.
         sparsity: target fraction of zeros (unstructured, N:M) or of removed structure, 0 to 1; None when not pruned.
         n_of_m: for N:M sparsity, how many of how many neighbours stay.
+        mixed: weight bits where they differ between modules, rising; `bits` is then the highest.
         sample_seed: of the sample text, where the name has one of its own; None for that of the run. Such a variant
             repeats a recipe: it has a row, and is no point of a curve (`is_repeat`).
     """
@@ -63,6 +77,7 @@ class Variant:
     group: int | None = None
     sparsity: float | None = None
     n_of_m: tuple[int, int] | None = None
+    mixed: tuple[int, ...] = ()
     sample_seed: int | None = None
 
     @property
@@ -80,14 +95,15 @@ class Variant:
         """What all points of one curve share: the method, and its group size if any; `gguf` for all of its types."""
         if self.method.startswith("gguf-"):
             return "gguf"
-        return self.method if self.group is None else f"{self.method}-g{self.group}"
+        return self.method if self.group is None or self.method in FLOATS else f"{self.method}-g{self.group}"
 
     @property
     def severity(self) -> tuple[float, float, float]:
         """Sort key along a curve: dense first, then rising severity (fewer bits, more zeros)."""
         if self.family == "dense":
             return (0.0, 0.0, 0.0)
-        lost_bits = 16.0 - (self.bits if self.bits is not None else 16)
+        bits = sum(self.mixed) / len(self.mixed) if self.mixed else self.bits
+        lost_bits = 16.0 - (bits if bits is not None else 16)
         lost_activation = 16.0 - (self.activation_bits or 16) + (16.0 - (self.kv_bits or 16)) / 100
         return (self.sparsity or 0.0, lost_bits, lost_activation)
 
@@ -142,13 +158,22 @@ def parse_variant(name: str) -> Variant:
         if method == "gguf" and re.fullmatch(r"[a-z0-9_]+", level):
             return Variant(name, f"gguf-{level}", "quantization", bits=_gguf_bits(level))
         raise SuiteError(f"variant {name!r}: expected 'dense', or 'gguf-<type>' such as gguf-q4_k_m")
-    if method in QUANTIZERS:
+    if name in FLOATS:
+        bits, group, act = FLOATS[name]
+        family = "activation quantization" if act else "quantization"
+        return Variant(name, name, family, bits=bits, activation_bits=act, group=group)
+    if method == "mixed":
+        return _mixed(name, level)
+    if method in (*QUANTIZERS, *MADE_ELSEWHERE):
         return _quantized(name, method, level)
     if method in PRUNERS:
         return _sparse(name, method, level)
     if method in STRUCTURED:
         return _structured(name, method, level)
-    raise unknown_name("compression method", method, ("dense", "gguf", *QUANTIZERS, *PRUNERS, *STRUCTURED))
+    made_elsewhere = (*MADE_ELSEWHERE, *FLOATS, "mixed")
+    raise unknown_name(
+        "compression method", method, ("dense", "gguf", *QUANTIZERS, *PRUNERS, *STRUCTURED, *made_elsewhere)
+    )
 
 
 def is_repeat(name: str) -> bool:
@@ -183,6 +208,16 @@ def _quantized(name: str, method: str, level: str) -> Variant:
         raise SuiteError(f"variant {name!r}: group size {group} out of range, use 8 or more (32, 64 and 128 are usual)")
     family = "quantization" if act is None and kv is None else "activation quantization"
     return Variant(name, method, family, bits=bits, activation_bits=act, kv_bits=kv, group=group)
+
+
+def _mixed(name: str, level: str) -> Variant:
+    bits = tuple(int(part) for part in level.split("-")) if _MIXED.fullmatch(level) else ()
+    if not bits or list(bits) != sorted(set(bits)) or not set(bits) <= set(WEIGHT_BITS):
+        raise SuiteError(
+            f"variant {name!r}: expected mixed-<bits>-<bits>, rising, each one of {_listed(WEIGHT_BITS)}, "
+            "such as mixed-3-6"
+        )
+    return Variant(name, "mixed", "quantization", bits=max(bits), mixed=bits)
 
 
 def _sparse(name: str, method: str, level: str) -> Variant:

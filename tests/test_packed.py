@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.errors import SuiteError
-from suite.packed import awq, bits_of, bitsandbytes4, bitsandbytes8, dense_of, gptq, unpack_bits
+from suite.packed import read_module
+from suite.packed.awq import awq
+from suite.packed.bits import unpack_bits
+from suite.packed.bitsandbytes import bitsandbytes4, bitsandbytes8
+from suite.packed.gptq import gptq
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -64,9 +68,7 @@ def test_gptq_layers(bits: int, version: str, ordered: bool) -> None:
     dense = gptq(tensors, bits, zeros_as_they_are=version == "gptq_v2")
     np.testing.assert_allclose(dense.numpy(), expected, rtol=1e-6)
     about = {"quant_method": "gptq", "bits": bits, "checkpoint_format": version}
-    found = dense_of(tensors, about)
-    assert found is not None
-    assert torch.equal(found, dense)
+    assert torch.equal(read_module(tensors, about)[0]["weight"], dense)
 
 
 def test_awq_layers() -> None:
@@ -116,7 +118,7 @@ def test_bitsandbytes_4_bit_layers(nested: bool) -> None:
     tensors["weight.quant_state.bitsandbytes__nf4"] = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
     expected = np.array([table[value] * absmax[place // block] for place, value in enumerate(index)]).reshape(shape)
     np.testing.assert_allclose(bitsandbytes4(tensors).numpy(), expected, rtol=1e-5, atol=1e-6)
-    assert dense_of(tensors, {"quant_method": "bitsandbytes"}) is not None
+    assert read_module(tensors, {"quant_method": "bitsandbytes"})[0].keys() == {"weight"}
 
 
 def test_bitsandbytes_8_bit_layers() -> None:
@@ -127,7 +129,8 @@ def test_bitsandbytes_8_bit_layers() -> None:
 
 def test_layers_that_are_not_packed_are_left_alone() -> None:
     for method in ("gptq", "awq", "bitsandbytes"):
-        assert dense_of({"weight": torch.ones(2, 2)}, {"quant_method": method, "bits": 4}) is None
+        tensors = {"weight": torch.ones(2, 2)}
+        assert read_module(tensors, {"quant_method": method, "bits": 4}) == (tensors, [])
 
 
 @pytest.mark.parametrize(
@@ -140,17 +143,4 @@ def test_layers_that_are_not_packed_are_left_alone() -> None:
 )
 def test_layouts_that_are_not_read(about: dict[str, object], message: str) -> None:
     with pytest.raises(SuiteError, match=message):
-        dense_of({"qweight": torch.zeros(1, 1, dtype=torch.int32)}, about)
-
-
-@pytest.mark.parametrize(
-    ("about", "bits"),
-    [
-        ({"quant_method": "gptq", "bits": 3}, 3),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4),
-        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8),
-        ({"quant_method": "gptq"}, None),
-    ],
-)
-def test_stated_bits(about: dict[str, object], bits: int | None) -> None:
-    assert bits_of(about) == bits
+        read_module({"qweight": torch.zeros(1, 1, dtype=torch.int32)}, about)

@@ -21,7 +21,7 @@ from suite.checkpoint import load
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
 from suite.model import resolve_model
-from suite.packed import dense_of
+from suite.packed import read_module
 
 VECTORS = json.loads((Path(__file__).parent / "packed_by_libraries.json").read_text(encoding="utf-8"))
 
@@ -55,8 +55,7 @@ def test_every_library_and_format_is_there() -> None:
 
 @pytest.mark.parametrize("one", VECTORS, ids=[one["name"] for one in VECTORS])
 def test_a_layer_is_read_to_the_weights_the_library_means(one: dict[str, Any]) -> None:
-    read = dense_of(tensors(one), one["quantization"])
-    assert read is not None
+    read = read_module(tensors(one), one["quantization"])[0]["weight"]
     expected = tensor(one["dense"]) if "dense" in one else grid(one["quantization"])
     assert torch.equal(read, expected)
 
@@ -74,7 +73,7 @@ def test_int8_weights_tiled_for_a_kernel_are_refused() -> None:
     (one,) = (one for one in VECTORS if one["name"] == "bitsandbytes int8")
     tiled = {**tensors(one), "weight_format": torch.tensor(2, dtype=torch.uint8)}
     with pytest.raises(SuiteError, match=r"bitsandbytes int8 layout 2 is not read; save the checkpoint again"):
-        dense_of(tiled, one["quantization"])
+        read_module(tiled, one["quantization"])
 
 
 @pytest.mark.parametrize(

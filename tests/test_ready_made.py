@@ -189,6 +189,33 @@ def test_packed_tensors_that_do_not_fit_are_one_line(gptq: tuple[Path, dict[str,
         load(resolve_model(str(tmp_path / "broken")), dtype="float32")
 
 
+def scheme(weights: dict[str, Any], activations: dict[str, Any] | None = None) -> dict[str, Any]:
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "quantization", "name"),
+    [
+        (("QuantizationModifier",), scheme({"num_bits": 8}, {"num_bits": 8, "dynamic": True}), "rtn-w8a8"),
+        (("QuantizationModifier",), scheme({"num_bits": 8}, {"num_bits": 8, "dynamic": False}), "int8-w8a8"),
+        (("QuantizationModifier",), scheme({"num_bits": 4, "group_size": 64, "symmetric": False}), "affine-w4-g64"),
+        (("QuantizationModifier",), scheme({"num_bits": 4, "group_size": 64}), "rtn-w4-g64"),
+        (("GPTQModifier",), scheme({"num_bits": 4, "group_size": 64, "symmetric": False}), "gptq-w4-g64"),
+        (("SmoothQuantModifier", "GPTQModifier"), scheme({"num_bits": 8}, {"num_bits": 8}), "gptq-w8a8"),
+        (("GPTQModifier",), scheme({"num_bits": 4, "type": "float", "group_size": 16}), "nvfp4"),
+    ],
+)
+def test_what_a_recipe_adds_to_the_name(
+    tiny_models: dict[str, Path], tmp_path: Path, modifiers: tuple[str, ...], quantization: dict[str, Any], name: str
+) -> None:
+    shutil.copytree(tiny_models["llama"], tmp_path / "x")
+    config = json.loads((tmp_path / "x" / "config.json").read_text())
+    (tmp_path / "x" / "config.json").write_text(json.dumps({**config, "quantization_config": quantization}))
+    (tmp_path / "x" / "recipe.yaml").write_text(json.dumps({modifier: {} for modifier in modifiers}))
+    assert variant_of(resolve_model(str(tmp_path / "x"))).name == name
+
+
 @pytest.mark.parametrize(
     ("quantization", "name"),
     [
@@ -206,6 +233,14 @@ def test_packed_tensors_that_do_not_fit_are_one_line(gptq: tuple[Path, dict[str,
             },
             "ct-w4a8-g32",
         ),
+        (scheme({"num_bits": 8}, {"num_bits": 8, "dynamic": True}), "int8-w8a8"),
+        (scheme({"num_bits": 8}), "ct-w8"),
+        (scheme({"num_bits": 4, "group_size": 64, "symmetric": False}), "affine-w4-g64"),
+        (scheme({"num_bits": 4, "type": "float", "group_size": 16}), "nvfp4"),
+        (scheme({"num_bits": 4, "type": "float", "group_size": 32}), "mxfp4"),
+        (scheme({"num_bits": 8, "type": "float", "group_size": 32}), "mxfp8"),
+        (scheme({"num_bits": 8, "type": "float"}, {"num_bits": 8, "type": "float", "dynamic": False}), "fp8"),
+        (scheme({"num_bits": 8, "type": "float"}, {"num_bits": 8, "type": "float", "dynamic": True}), "fp8-dynamic"),
     ],
 )
 def test_what_a_checkpoint_says_it_is(

@@ -45,6 +45,16 @@ def refusal(name: str) -> str:
         ("gguf-q4_k_m", Variant("gguf-q4_k_m", "gguf-q4_k_m", "quantization", bits=4)),
         ("gguf-iq2_xs", Variant("gguf-iq2_xs", "gguf-iq2_xs", "quantization", bits=2)),
         ("gguf-f16", Variant("gguf-f16", "gguf-f16", "quantization")),
+        ("nvfp4", Variant("nvfp4", "nvfp4", "quantization", bits=4, group=16)),
+        ("mxfp4", Variant("mxfp4", "mxfp4", "quantization", bits=4, group=32)),
+        ("fp8", Variant("fp8", "fp8", "quantization", bits=8)),
+        (
+            "fp8-dynamic",
+            Variant("fp8-dynamic", "fp8-dynamic", "activation quantization", bits=8, activation_bits=8),
+        ),
+        ("int8-w8a8", Variant("int8-w8a8", "int8", "activation quantization", bits=8, activation_bits=8)),
+        ("affine-w4-g64", Variant("affine-w4-g64", "affine", "quantization", bits=4, group=64)),
+        ("mixed-3-6", Variant("mixed-3-6", "mixed", "quantization", bits=6, mixed=(3, 6))),
         ("magnitude-s50", Variant("magnitude-s50", "magnitude", "sparsity", sparsity=0.5)),
         ("wanda-s98", Variant("wanda-s98", "wanda", "sparsity", sparsity=0.98)),
         ("wanda-2:4", Variant("wanda-2:4", "wanda", "N:M", sparsity=0.5, n_of_m=(2, 4))),
@@ -75,7 +85,7 @@ def test_a_name_means_one_recipe(name: str, expected: Variant) -> None:
         ("rtm-w4", "did you mean rtn?"),
         ("magnitud-s50", "did you mean magnitude?"),
         ("", "unknown compression method ''"),
-        ("4", "Valid: awq, bnb, ct, dense, depth, gguf"),
+        ("4", "Valid: affine, autoround, awq, bnb, ct, dense, depth, fp8"),
         ("rtn", "expected rtn-w<bits>"),
         ("rtn-", "expected rtn-w<bits>"),
         ("rtn-s50", "expected rtn-w<bits>"),
@@ -89,6 +99,12 @@ def test_a_name_means_one_recipe(name: str, expected: Variant) -> None:
         ("gptq-w4kv2", "2 key-value bits out of range"),
         ("rtn-w4-g7", "group size 7 out of range, use 8 or more"),
         ("rtn-w4-g0", "group size 0 out of range"),
+        ("mixed", "expected mixed-<bits>-<bits>, rising"),
+        ("mixed-4", "expected mixed-<bits>-<bits>, rising"),
+        ("mixed-6-3", "expected mixed-<bits>-<bits>, rising"),
+        ("mixed-3-3", "expected mixed-<bits>-<bits>, rising"),
+        ("mixed-3-7", "expected mixed-<bits>-<bits>, rising"),
+        ("nvfp4-g16", "unknown compression method 'nvfp4'"),
         ("magnitude", "expected magnitude-s<percent>"),
         ("magnitude-w4", "expected magnitude-s<percent>"),
         ("magnitude-s0", "0 % out of range, use 5, 10, 15, ... 95 or 98"),
@@ -170,3 +186,15 @@ def test_a_close_name_is_proposed_and_all_are_listed() -> None:
     message = str(unknown_name("task", "arc-esy", ["sciq", "arc-easy", "boolq"]))
     assert message == "unknown task 'arc-esy': did you mean arc-easy? Valid: arc-easy, boolq, sciq"
     assert "did you mean" not in str(unknown_name("task", "zzz", ["sciq"]))
+
+
+def test_grids_of_checkpoints_made_elsewhere_stand_where_their_bits_put_them() -> None:
+    names = ["mixed-3-6", "fp8", "nvfp4", "mixed-4-8", "dense"]
+    assert sorted(names, key=lambda name: parse_variant(name).severity) == [
+        "dense",
+        "fp8",
+        "mixed-4-8",
+        "mixed-3-6",
+        "nvfp4",
+    ]
+    assert parse_variant("nvfp4").curve == "nvfp4"

@@ -332,6 +332,7 @@ def describe(
     moved: float | None,
     recipe: str,
     became: Touched | None = None,
+    stated_dense: Callable[[str], bool] = lambda name: False,
 ) -> VariantInfo:
     """What was measured on a compressed network, with its gates.
 
@@ -341,6 +342,7 @@ def describe(
         params: weights of the dense model.
         moved: relative output error, None when not measured.
         became: what became of all matrices of the dense network, None when that is not known.
+        stated_dense: whether the checkpoint says of a layer that it left it as it is: that one is on no grid.
     """
     norm = sum(change.squared_norm for change in changes)
     sparsity = sum(change.zeros for change in changes) / sum(change.weights for change in changes)
@@ -358,7 +360,7 @@ def describe(
         relative_weight_error=math.sqrt(sum(change.squared_error for change in changes) / norm) if norm else 0.0,
         no_op=not changed,
         n_of_m_held=held,
-        off_nominal=held is False or _off_nominal(network, variant, sparsity),
+        off_nominal=held is False or _off_nominal(network, variant, sparsity, stated_dense),
         relative_output_error=moved if finite else None,
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
         notes=[] if finite else ["outputs on sample text are not finite"],
@@ -442,7 +444,7 @@ def _pattern_held(network: Any, variant: Variant) -> bool | None:
     return all(int((module.weight.reshape(-1, m) != 0).sum(dim=1).max()) <= n for _, module in linear_layers(network))
 
 
-def _off_nominal(network: Any, variant: Variant, sparsity: float) -> bool:
+def _off_nominal(network: Any, variant: Variant, sparsity: float, stated_dense: Callable[[str], bool]) -> bool:
     """Whether a level is not what its name says.
 
     Sparsity: off by more than `OFF_NOMINAL`, for structured levels by more than that and half a block; zeros beyond the
@@ -456,11 +458,13 @@ def _off_nominal(network: Any, variant: Variant, sparsity: float) -> bool:
         more = sparsity - variant.sparsity
         if more < -slack or (more > slack and variant.bits is None):
             return True
-    if variant.bits is None or variant.method.startswith("gguf-"):
+    # of these the name does not say how many weights share a scale
+    if variant.bits is None or variant.mixed or variant.method.startswith(("gguf-", "fp8")):
         return False
     return any(
         module.weight.data[0, : variant.group or None].unique().numel() > 2**variant.bits
-        for _, module in linear_layers(network)
+        for name, module in linear_layers(network)
+        if not stated_dense(name)
     )
 
 

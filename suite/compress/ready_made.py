@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from suite.checkpoint import NOTE, Checkpoint, quantization_of
+from suite.checkpoint import NOTE, Checkpoint
 from suite.compress import VariantInfo, check_seed, output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.compress.touched import Touched, fingerprint, touched
 from suite.errors import SuiteError
 from suite.model import Model, tensor_bits
-from suite.packed import bits_of
+from suite.quantization import float_kinds, grid_of, packed_bits, quantization_of
 from suite.sample_text import SampleTokens
-from suite.variant import Variant, parse_variant
+from suite.variant import FLOATS, Variant, parse_variant
 
-_STORED_BITS = 16.0
+# how variants call what checkpoints call otherwise
+_NAMES = {"auto-round": "autoround", "mlx": "affine"}
 # what llm-compressor's recipes call the methods that this suite names
 _RECIPES = {
     "GPTQModifier": "gptq",
@@ -52,18 +54,21 @@ def variant_of(model: Model, named: str | None = None) -> Variant:
     if "variant" in note:
         return parse_variant(str(note["variant"]["name"]))
     quantization = quantization_of(model.path)
-    method = quantization.get("quant_method")
-    if method in ("gptq", "awq"):
-        return parse_variant(_quantized(str(method), bits_of(quantization), quantization.get("group_size")))
+    if not quantization:
+        raise SuiteError(
+            f"model {model.id}: a plain checkpoint does not say how it was compressed; name it with --variant, such as "
+            "wanda-s50 (what it measures as is recorded beside that)"
+        )
+    method = quantization["quant_method"]
     if method == "bitsandbytes":
-        bits = bits_of(quantization)
-        return parse_variant(_quantized("bnb", bits, 64 if bits == 4 else None))
+        four = quantization.get("load_in_4bit") or quantization.get("_load_in_4bit")
+        return parse_variant(_integers("bnb", [(4, 64) if four else (8, None)]))
     if method == "compressed-tensors":
         return parse_variant(_compressed_tensors(model, quantization))
-    raise SuiteError(
-        f"model {model.id}: a plain checkpoint does not say how it was compressed; name it with --variant, such as "
-        "wanda-s50 (what it measures as is recorded beside that)"
-    )
+    if kinds := float_kinds(model.path):
+        return parse_variant(_one_of(kinds))
+    grids = packed_bits(model.path, quantization) or [(quantization.get("bits"), quantization.get("group_size"))]
+    return parse_variant(_integers(_NAMES.get(method, method), grids))
 
 
 def load_ready(
@@ -108,6 +113,8 @@ def load_ready(
         moved = output_error.relative_error(logits, output_error.sample_logits(child.network, tokens))
     measured = _measured(child, model, variant, changes, info["params"], moved, became)
     note = {"checkpoint": {"id": model.id, "revision": model.revision, "weights_hash": child.info["weights_hash"]}}
+    if "notes" in child.info:
+        note["checkpoint"]["notes"] = child.info["notes"]
     return replace(child, info=info, bos=bos), {**measured.as_metadata(), **note}
 
 
@@ -117,7 +124,8 @@ def ignored_by(quantization: dict[str, Any]) -> Callable[[str], bool]:
     Args:
         quantization: ``quantization_config`` of its config.json: ``ignore`` of compressed-tensors (names, and patterns
             after ``re:``), ``modules_to_not_convert`` of AWQ and FP8, ``llm_int8_skip_modules`` of bitsandbytes,
-            ``modules_in_block_to_quantize`` and the ``-:`` patterns of ``dynamic`` of GPTQ.
+            ``modules_in_block_to_quantize`` and the ``-:`` patterns of ``dynamic`` of GPTQ, entries of AutoRound's
+            ``extra_config`` with 16 bits, ``exclude_modules`` of Model Optimizer.
 
     Returns:
         A function of a matrix's name in the network.
@@ -127,12 +135,15 @@ def ignored_by(quantization: dict[str, Any]) -> Callable[[str], bool]:
         for key in ("ignore", "ignored_layers", "modules_to_not_convert", "llm_int8_skip_modules")
         for entry in quantization.get(key) or ()
     ]
-    listed += [f"re:.*{key[2:]}" for key in quantization.get("dynamic") or () if key.startswith("-:")]
+    # these hold shell patterns
+    listed += [f"re:{fnmatch.translate(str(entry))}" for entry in quantization.get("exclude_modules") or ()]
     inside = [str(part) for parts in quantization.get("modules_in_block_to_quantize") or () for part in _list(parts)]
 
     def ignored(name: str) -> bool:
         module = re.sub(r"\.weight$", "", name)
         for spelled in (module, *_by_expert(module)):
+            if quantization and grid_of(quantization, spelled) is None:
+                return True
             for entry in listed:
                 if entry.startswith("re:"):
                     if re.match(entry[3:], spelled):
@@ -157,11 +168,21 @@ def _by_expert(module: str) -> list[str]:
     return [f"{found[1]}.{found[3]}.{part}" for part in parts.get(found[2], (f"{found[2]}_proj",))]
 
 
-def _quantized(method: str, bits: int | None, group: object) -> str:
-    if bits is None:
+def _integers(method: str, grids: list[tuple[int | None, Any]]) -> str:
+    """The name of integer weights: ``mixed-…`` where their bits differ, the smallest group where groups do."""
+    bits = sorted({bits for bits, _ in grids if bits is not None})
+    if not bits:
         raise SuiteError(f"a {method} checkpoint that does not state its bits; name it with --variant {method}-w4-g128")
-    small = isinstance(group, int) and group > 0
-    return f"{method}-w{bits}-g{group}" if small else f"{method}-w{bits}"
+    if len(bits) > 1:
+        return "mixed-" + "-".join(map(str, bits))
+    groups = [group for _, group in grids if isinstance(group, int) and group > 0]
+    return f"{method}-w{bits[0]}" + (f"-g{min(groups)}" if groups else "")
+
+
+def _one_of(names: Collection[str]) -> str:
+    """One name for modules of several floating-point grids: their own, or ``mixed-4-8``."""
+    widths = sorted({FLOATS[name][0] for name in names})
+    return min(names) if len(widths) == 1 else "mixed-" + "-".join(map(str, widths))
 
 
 def _compressed_tensors(model: Model, quantization: dict[str, Any]) -> str:
@@ -172,14 +193,36 @@ def _compressed_tensors(model: Model, quantization: dict[str, Any]) -> str:
     recipe = model.path / "recipe.yaml"
     text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
     method = next((name for modifier, name in _RECIPES.items() if modifier in text), "ct")
-    activations = next((group.get("input_activations") for group in groups if group.get("input_activations")), None)
+    pairs = [(group["weights"], group.get("input_activations")) for group in groups if group.get("weights")]
+    floats = {_float_name(weight, activations) for weight, activations in pairs if weight.get("type") == "float"}
+    integers = {int(weight["num_bits"]) for weight, _ in pairs if weight.get("type", "int") == "int"}
+    widths = sorted({FLOATS[name][0] for name in floats} | integers)
+    if len(widths) > 1:
+        return "mixed-" + "-".join(map(str, widths))
+    if floats:
+        return _one_of(floats)
+    weight, activations = pairs[0]
+    if weight.get("symmetric") is False and method in ("rtn", "ct"):
+        # rtn's grid has no zero point
+        method = "affine"
     cache = quantization.get("kv_cache_scheme")
-    return (
-        f"{method}-w{weights[0]['num_bits']}"
+    level = (
+        f"w{weight['num_bits']}"
         + (f"a{activations['num_bits']}" if activations else "")
         + (f"kv{cache['num_bits']}" if cache else "")
-        + (f"-g{weights[0]['group_size']}" if (weights[0].get("group_size") or 0) > 0 else "")
+        + (f"-g{weight['group_size']}" if (weight.get("group_size") or 0) > 0 else "")
     )
+    # rtn rounds activations with one scale a token, found while it runs
+    plain = method == "ct" or (method == "rtn" and activations and activations.get("dynamic") is not True)
+    return f"int8-{level}" if plain and level == "w8a8" else f"{method}-{level}"
+
+
+def _float_name(weight: dict[str, Any], activations: dict[str, Any] | None) -> str:
+    if int(weight["num_bits"]) == 4:
+        return "mxfp4" if weight.get("group_size") == 32 else "nvfp4"
+    if weight.get("group_size") == 32:
+        return "mxfp8"
+    return "fp8-dynamic" if activations and activations.get("dynamic") is True else "fp8"
 
 
 def _note(model: Model) -> dict[str, Any]:
@@ -266,7 +309,8 @@ def _measured(
 ) -> VariantInfo:
     from suite.compress import describe
 
-    bits = float(tensor_bits(model.path))
+    quantization = quantization_of(model.path)
+    bits = float(tensor_bits(model.path, without=child.unread))
     return describe(
         child.network,
         variant,
@@ -274,6 +318,26 @@ def _measured(
         bits=bits,
         params=params,
         moved=moved,
-        recipe=f"ready-made checkpoint, {quantization_of(model.path).get('quant_method', 'plain')}",
+        recipe=f"ready-made checkpoint, {_described(quantization)}",
         became=became,
+        stated_dense=ignored_by(quantization),
     )
+
+
+def _described(quantization: dict[str, Any]) -> str:
+    """Method and grid in words, as far as the configuration states them."""
+    bits, group = quantization.get("bits"), quantization.get("group_size")
+    symmetric = quantization.get("sym")
+    if symmetric is None and "zero_point" in quantization:
+        symmetric = not quantization["zero_point"]
+    groups = [group for group in (quantization.get("config_groups") or {}).values() if isinstance(group, dict)]
+    rounded = next((group["input_activations"] for group in groups if group.get("input_activations")), None)
+    parts = [
+        str(quantization.get("quant_method", "plain")),
+        f"activations rounded to {rounded.get('num_bits')} bits" if rounded else "",
+        f"{bits} bits" if isinstance(bits, int) else "",
+        f"groups of {group}" if isinstance(group, int) and group > 0 else "",
+        "" if symmetric is None else "symmetric" if symmetric else "asymmetric",
+        "some modules otherwise" if quantization.get("dynamic") or quantization.get("extra_config") else "",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,99 @@
+"""GPTQ layers, as AutoGPTQ, GPTQModel and AutoRound pack them.
+
+``w[o, i] = scale[g, o] · (q[i, o] - zero[g, o])`` with g the group of input i; both q and zero are bit streams of
+32-bit words. The older convention stores every zero point less one, modulo 2^bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import SuiteError
+from suite.packed.bits import group_of, unpack_bits
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMATS = {"gptq": False, "gptq_v2": True}
+_BITS = (2, 3, 4, 5, 6, 8)
+
+
+def gptq(
+    tensors: Mapping[str, torch.Tensor], bits: int, group: int | None = None, *, zeros_as_they_are: bool = False
+) -> torch.Tensor:
+    """Dense weight [outputs, inputs], float32, of a GPTQ layer.
+
+    Args:
+        tensors: ``qweight`` int32 [inputs · bits / 32, outputs], ``qzeros`` int32 [groups, outputs · bits / 32],
+            ``scales`` [groups, outputs], and ``g_idx`` [inputs] where groups are not of neighbours.
+        bits: 2 to 8.
+        group: inputs that share a scale; -1 for all; None where the file does not say, which then takes equal groups.
+        zeros_as_they_are: the ``gptq_v2`` format. The older one stores every zero point less one, modulo 2^bits.
+
+    Raises:
+        SuiteError: tensors that do not fit each other or the stated grid.
+    """
+    scales = tensors["scales"].float()
+    groups, outputs = scales.shape
+    fitting = [width for width in _BITS if math.ceil(outputs * width / 32) == tensors["qzeros"].shape[1]]
+    if bits not in fitting:
+        found = f"{fitting[0]} bits" if fitting else "no width that is known"
+        raise SuiteError(f"{bits} bits by the configuration, but its zero points are packed as {found}")
+    levels = unpack_bits(tensors["qweight"], bits)
+    zeros = unpack_bits(tensors["qzeros"].T.contiguous(), bits).T[:, :outputs]
+    if not zeros_as_they_are:
+        zeros = (zeros + 1) & (2**bits - 1)
+    inputs = len(levels)
+    index = tensors.get("g_idx")
+    if index is None:
+        if group is None and inputs % groups:
+            raise SuiteError(f"{inputs} inputs do not make {groups} equal groups, and no group size is stated")
+        index = group_of(inputs, groups, inputs // groups if group is None else group)
+    else:
+        used = len(set(index.tolist()))
+        if len(index) != inputs or used != groups:
+            raise SuiteError(f"g_idx puts {len(index)} inputs into {used} groups, not {inputs} into {groups}")
+    index = index.long()
+    dense: torch.Tensor = (scales[index] * (levels - zeros[index])).T
+    return dense.contiguous()
+
+
+def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Dense ``weight`` of a GPTQ layer; what it is made of is taken out of `tensors`. Empty for other layers."""
+    if "qweight" not in tensors:
+        return {}
+    version = str(grid.get("checkpoint_format") or grid.get("format") or "gptq")
+    if version not in _FORMATS:
+        raise SuiteError(f"GPTQ layout {version!r} is not read; convert it to 'gptq'")
+    return {"weight": _dense(tensors, grid, zeros_as_they_are=_FORMATS[version])}
+
+
+def read_auto_round(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The same of a layer that AutoRound has packed like GPTQ's.
+
+    Its ``auto_round:auto_gptq`` stores zero points less one, ``auto_round`` and ``auto_round:gptqmodel`` as they are. A
+    symmetric grid has its zero point in the middle, which tells the two apart where the configuration does not.
+    """
+    if "qweight" not in tensors or "awq" in str(grid.get("packing_format")):
+        return {}
+    packing = str(grid.get("packing_format") or grid.get("backend") or "auto_round:auto_gptq")
+    as_they_are = "gptqmodel" in packing or not ("gptq" in packing or packing.endswith("_zp") or packing == "auto")
+    if grid.get("sym") is True and "bits" in grid:
+        bits = int(grid["bits"])
+        zeros = unpack_bits(tensors["qzeros"].T.contiguous(), bits)[: tensors["scales"].shape[1]]
+        stored = sorted(set(zeros.flatten().tolist()))
+        middle = 1 << (bits - 1)
+        as_they_are = stored == [middle] or (as_they_are and stored != [middle - 1])
+    return {"weight": _dense(tensors, grid, zeros_as_they_are=as_they_are)}
+
+
+def _dense(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any], *, zeros_as_they_are: bool) -> torch.Tensor:
+    if grid.get("bits") is None:
+        raise SuiteError("its configuration states no bits")
+    group = grid.get("group_size")
+    dense = gptq(tensors, int(grid["bits"]), None if group is None else int(group), zeros_as_they_are=zeros_as_they_are)
+    for name in ("qweight", "qzeros", "scales", "g_idx"):
+        tensors.pop(name, None)
+    return dense
