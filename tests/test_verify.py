@@ -336,13 +336,28 @@ COMPUTED: list[Computed] = []
 SAME_CELLS = pytest.mark.usefixtures("same_cells")
 
 
-def raise_figure(monkeypatch: pytest.MonkeyPatch, key: str, **numbers: int) -> None:
-    """As if today's code had another formula for a figure of the rows."""
-    monkeypatch.setitem(FIGURES, key, replace(FIGURES[key], **numbers))
+def raise_figure(monkeypatch: pytest.MonkeyPatch, key: str, *parts: str) -> str:
+    """As if today's code had another formula for a figure of the rows, or its interval; returns what is said of it."""
+    figure = FIGURES[key]
+    then = [getattr(figure, part) for part in parts]
+    monkeypatch.setitem(FIGURES, key, replace(figure, **{p: n + 1 for p, n in zip(parts, then, strict=True)}))
+    return f"computed by formula {then[0]}, today {then[0] + 1}: "
 
 
-def raise_analysis(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setitem(ANALYSES, name, replace(ANALYSES[name], formula=2))
+def raise_analysis(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+    then = ANALYSES[name].formula
+    monkeypatch.setitem(ANALYSES, name, replace(ANALYSES[name], formula=then + 1))
+    return f"computed by formula {then}, today {then + 1}: "
+
+
+def first_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no number had been raised yet."""
+    for key, figure in FIGURES.items():
+        monkeypatch.setitem(FIGURES, key, replace(figure, formula=1, interval=figure.interval and 1))
+    for name, analysis in ANALYSES.items():
+        monkeypatch.setitem(ANALYSES, name, replace(analysis, formula=1))
+    for name in PAGES:
+        monkeypatch.setitem(PAGES, name, 1)
 
 
 def another_digit(file: Path, column: str = "") -> None:
@@ -367,8 +382,9 @@ def test_a_manifest_without_formula_numbers_means_the_first_formulas(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign(copy, lambda content: content.pop("formulas"))
+    first_formulas(monkeypatch)
     assert (verify(copy).problems, verify(copy).remarks) == ([], [])
-    raise_figure(monkeypatch, "aurc", formula=2)
+    raise_figure(monkeypatch, "aurc", "formula")
     report = verify(copy)
     assert report.problems == []
     assert [one for one in report.remarks if "computed by formula 1, today 2: aurc; " in one]
@@ -377,11 +393,11 @@ def test_a_manifest_without_formula_numbers_means_the_first_formulas(
 def test_a_formula_that_changed_needs_its_number(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paired, "mcnemar_p", lambda *_: 0.25)
     assert any(problem.startswith("rows.csv: ") and ", mcnemar_p: " in problem for problem in problems(copy))
-    raise_figure(monkeypatch, "mcnemar_p", formula=2)
+    said = raise_figure(monkeypatch, "mcnemar_p", "formula")
     report = verify(copy)
     assert report.problems == []
     (remark,) = report.remarks
-    assert "held to the checksums of the manifest: computed by formula 1, today 2: mcnemar_p; " in remark
+    assert f"held to the checksums of the manifest: {said}mcnemar_p; " in remark
     assert remark.endswith("made of such figures: LEADERBOARD.md, index.html, figures")
 
 
@@ -389,11 +405,11 @@ def test_a_formula_that_changed_needs_its_number(copy: Path, monkeypatch: pytest
 def test_another_interval_leaves_values_and_analyses_to_be_made_again(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raise_figure(monkeypatch, "accuracy", interval=2)
+    said = raise_figure(monkeypatch, "accuracy", "interval")
     assert main(["verify", str(copy)]) == 0
     out, err = capsys.readouterr()
     assert "what can be made again is what the cells give" in out
-    assert "today 2: accuracy_low, accuracy_high; " in err
+    assert f"{said}accuracy_low, accuracy_high; " in err
     assert "decoupling.json" not in err
     for name, column in (("rows.csv", "accuracy"), ("rows.csv", "nll_low"), ("decoupling.json", "")):
         before = (copy / name).read_bytes()
@@ -406,8 +422,8 @@ def test_another_interval_leaves_values_and_analyses_to_be_made_again(
 @SAME_CELLS
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "LEADERBOARD.md", "index.html", "ranking.csv"])
 def test_a_changed_digit_of_what_is_held_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    raise_figure(monkeypatch, "accuracy", formula=2, interval=2)
-    raise_figure(monkeypatch, "accuracy_change", formula=2)
+    raise_figure(monkeypatch, "accuracy", "formula", "interval")
+    raise_figure(monkeypatch, "accuracy_change", "formula")
     assert problems(copy) == []
     if name == "rows.parquet":
         table = pq.read_table(copy / name)
@@ -425,21 +441,23 @@ def test_a_changed_digit_of_what_is_held_is_found(copy: Path, monkeypatch: pytes
 @SAME_CELLS
 @pytest.mark.parametrize("name", ["verdicts.json", "equal-megabytes.csv", "scale.json"])
 def test_an_analysis_has_a_number_of_its_own(copy: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    raise_analysis(monkeypatch, name)
+    said = raise_analysis(monkeypatch, name)
     report = verify(copy)
     assert report.problems == []
-    assert f"computed by formula 1, today 2: {name}; made of such figures: LEADERBOARD.md" in report.remarks[0]
+    assert f"{said}{name}; made of such figures: LEADERBOARD.md" in report.remarks[0]
     (copy / name).write_bytes((copy / name).read_bytes() + b" ")
     assert problems(copy) == [f"{name}: changed since the snapshot was written"]
 
 
 @SAME_CELLS
 def test_a_page_that_looks_different_today_is_held(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PAGES, "index.html", 3)
+    then = PAGES["index.html"]
+    monkeypatch.setitem(PAGES, "index.html", then + 2)
     monkeypatch.setattr("suite.publish.snapshot.leaderboard_html", lambda *_, **__: b"new")
     report = verify(copy)
     assert report.problems == []
-    assert report.remarks == ["held to the checksums of the manifest: computed by formula 1, today 3: index.html"]
+    said = f"computed by formula {then}, today {then + 2}: index.html"
+    assert report.remarks == [f"held to the checksums of the manifest: {said}"]
     another_digit(copy / "index.html")
     assert problems(copy) == ["index.html: changed since the snapshot was written"]
     another_digit(copy / "LEADERBOARD.md")
@@ -475,8 +493,9 @@ def test_a_column_that_is_new_today_is_not_asked_of_an_older_snapshot(
     schema = pa.schema([one for one in full if one.name not in ("kl", "kl_low", "kl_high")])
     rewrite_rows(copy, without("kl"), schema)
     sign(copy)
+    monkeypatch.setitem(FIGURES, "kl", replace(FIGURES["kl"], formula=1, interval=1))
     assert "rows.csv: lacks the column kl" in problems(copy)
-    raise_figure(monkeypatch, "kl", formula=2, interval=2)
+    raise_figure(monkeypatch, "kl", "formula", "interval")
     assert "rows.csv: lacks the column kl" in problems(copy)  # the manifest says that it was there
     sign(copy, lambda content: (content["formulas"]["figures"].pop("kl"), content["formulas"]["intervals"].pop("kl")))
     report = verify(copy)
@@ -521,10 +540,14 @@ def test_a_key_that_records_have_only_today_is_a_remark(copy: Path) -> None:
 
 @SAME_CELLS
 def test_a_newer_suite_s_formula_is_held_and_said(copy: Path) -> None:
-    sign(copy, lambda content: content["formulas"]["figures"].update(nll=7))
+    today = FIGURES["nll"].formula
+    sign(copy, lambda content: content["formulas"]["figures"].update(nll=today + 1))
     report = verify(copy)
     assert report.problems == []
-    assert "computed by formula 7, today 1: nll; a newer suite can compute them again; " in report.remarks[0]
+    assert (
+        f"computed by formula {today + 1}, today {today}: nll; a newer suite can compute them again; "
+        in report.remarks[0]
+    )
 
 
 @SAME_CELLS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from suite.metrics.average import Setting
 from suite.publish.canvas import (
     COLOURS,
     MARKERS,
@@ -27,7 +28,6 @@ from suite.publish.order import (
     OTHER,
     Curve,
     Scope,
-    Setting,
     curve_of,
     grouped,
     level_axis,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.metrics.average import Setting
 from suite.publish.fields import Row, flags, number, one_line, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import estimate, fixed, rounded, with_interval
-from suite.publish.order import OTHER, Setting, curve_of, in_order, setting_names, setting_of, without_repeats
+from suite.publish.order import OTHER, curve_of, in_order, setting_names, setting_of, without_repeats
 
 NAMED = 3
 """How many curves one sentence names; the others are counted."""

@@ -1,28 +1,14 @@
-"""Macro-averages over tasks: means of figures made task by task, never of items of different tasks.
-
-Every variant of a model is averaged over the same tasks, those on which the dense model is above chance, because an
-average over fewer tasks is another quantity. A variant that lacks one of them has no average.
-"""
+"""The lines of the summary: each variant of each model, averaged over tasks as `suite.metrics.average` says."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from suite.prompt_name import original_of
+from suite.metrics.average import Average, Setting, above_chance, averaged_settings, combined
 from suite.publish.fields import Row, flags, number, text
-from suite.publish.order import Scope, Setting, dense_of, grouped, scope_of, setting_of, severity_key
-
-
-@dataclass(frozen=True)
-class Average:
-    """A mean over tasks with its interval; None where a task has no value, the interval where a task has none."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+from suite.publish.order import Scope, dense_of, grouped, scope_of, setting_of, severity_key
 
 
 @dataclass(frozen=True)
@@ -45,29 +31,11 @@ class Macro:
     every: tuple[Row, ...]
 
     def average(self, key: str) -> Average:
-        """The macro-average of a metric.
-
-        Where a task was asked in several settings, its own mean over them comes first. The interval combines the
-        distances of each task's interval ends from its value in quadrature (the MOVER interval for a mean of
-        independent estimates, Zou & Donner 2008), since tasks share no items; settings of one task share theirs and
-        are combined without gain.
-        """
+        """The average of a metric over tasks (`suite.metrics.average`); none where a setting is absent."""
         if not self.rows or self.absent:
             return Average(None)
-        tasks = [
-            _mean_of_settings(members, key) for members in grouped(self.rows, lambda row: text(row, "task")).values()
-        ]
-        values = [task.value for task in tasks]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return Average(None)
-        mean = sum(known) / len(known)
-        below = [value - task.low for value, task in zip(known, tasks, strict=True) if task.low is not None]
-        above = [task.high - value for value, task in zip(known, tasks, strict=True) if task.high is not None]
-        # An interval need not hold its value (that of calibration error is debiased): quadrature has no meaning then.
-        if len(below) < len(known) or len(above) < len(known) or min(*below, *above) < 0:
-            return Average(mean)
-        return Average(mean, mean - math.hypot(*below) / len(known), mean + math.hypot(*above) / len(known))
+        ends = ("", "_low", "_high")
+        return combined({setting_of(row): Average(*(number(row, f"{key}{end}") for end in ends)) for row in self.rows})
 
     def constant(self, key: str) -> float | None:
         """A property that no task changes, such as the bits; None where rows disagree or none knows it."""
@@ -75,41 +43,20 @@ class Macro:
         return values.pop() if len(values) == 1 else None
 
 
-def above_chance(dense: Row | None) -> bool:
-    """Whether a task can show a loss: its dense row exists, is not flagged at chance and lies above chance."""
-    if dense is None or "at-chance" in flags(dense):
-        return False
-    accuracy, chance = number(dense, "accuracy"), number(dense, "chance_accuracy")
-    return accuracy is not None and (chance is None or accuracy > chance)
-
-
-def averaged_settings(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:
-    """For each scope, the settings whose dense row is above chance.
-
-    A prompt with noise or rotated options is left out where the same task was asked without: it shows what the noise
-    does, and would pull the task's mean.
-    """
-    result: dict[Scope, list[Setting]] = {}
-    for scope, members in grouped(rows, scope_of).items():
-        by_setting = grouped(members, setting_of)
-        result[scope] = [
-            setting
-            for setting, group in by_setting.items()
-            if above_chance(dense_of(group)) and _unperturbed(setting) not in by_setting
-        ]
-    return result
-
-
-def _unperturbed(setting: Setting) -> Setting | None:
-    """The same setting without noise and rotation, None where it has none."""
-    original = original_of(setting.prompt or "")
-    return None if original is None else replace(setting, prompt=original)
+def settings_averaged(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:
+    """For each scope, the settings that its averages are made of."""
+    return {
+        scope: averaged_settings(
+            {setting: above_chance(dense_of(group)) for setting, group in grouped(members, setting_of).items()}
+        )
+        for scope, members in grouped(rows, scope_of).items()
+    }
 
 
 def macro_averages(rows: Sequence[Row]) -> list[Macro]:
     """One entry a model and variant, scopes in the order of the input, variants by severity."""
     result = []
-    settings = averaged_settings(rows)
+    settings = settings_averaged(rows)
     for scope, members in grouped(rows, scope_of).items():
         variants = grouped(members, lambda row: text(row, "variant"))
         for variant in sorted(variants, key=severity_key):
@@ -127,14 +74,3 @@ def macro_averages(rows: Sequence[Row]) -> list[Macro]:
                 )
             )
     return result
-
-
-def _mean_of_settings(rows: Sequence[Row], key: str) -> Average:
-    ends = [[number(row, name) for row in rows] for name in (key, f"{key}_low", f"{key}_high")]
-    value, low, high = (_mean(values) for values in ends)
-    return Average(value, low, high)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None

@@ -6,16 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from suite.metrics.average import Average, Setting
 from suite.metrics.rows import FLAGS
 from suite.prompt_name import original_of
 from suite.publish.definitions import COLUMNS, HOW_TO_READ, MARGINAL, ROUNDING
 from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
 from suite.publish.highlights import published_highlights
-from suite.publish.macro import Average, Macro, averaged_settings, macro_averages
+from suite.publish.macro import Macro, macro_averages, settings_averaged
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places
-from suite.publish.order import Scope, Setting, grouped, scope_of, setting_names, setting_of
+from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
 from suite.publish.seed_sections import seed_sections
 from suite.publish.standings import Standings
 from suite.publish.standings_tables import standings_sections
@@ -120,7 +121,7 @@ def _summary(rows: Sequence[Row]) -> list[str]:
 
 def _went_in(rows: Sequence[Row], scopes: Mapping[Scope, str]) -> list[str]:
     lines = []
-    for scope, settings in averaged_settings(rows).items():
+    for scope, settings in settings_averaged(rows).items():
         left_out = sorted({setting_of(row) for row in rows if scope_of(row) == scope} - set(settings))
         line = f"- {escape(scopes[scope])}: {_tasks(settings) or 'no task'}"
         perturbed = [setting for setting in left_out if original_of(setting.prompt or "") is not None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from suite.errors import SuiteError
+from suite.metrics.average import Setting
 from suite.publish.fields import Row, number, text, whole
 from suite.variant import FAMILIES, Variant, is_repeat, parse_variant
 
@@ -21,16 +22,6 @@ class Scope:
     model: str
     protocol: str
     alpha: float
-
-
-@dataclass(frozen=True, order=True)
-class Setting:
-    """How a task was asked."""
-
-    task: str
-    scoring: str
-    prompt: str
-    shots: int
 
 
 @dataclass(frozen=True)

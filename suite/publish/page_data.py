@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.cell import Cell
+from suite.metrics.average import Setting
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places, significant
-from suite.publish.order import Setting, curve_of, level_label, setting_names, setting_of
+from suite.publish.order import curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.standings import AVERAGE, METRICS, Standings
 
@@ -136,7 +137,7 @@ def _average_line(
     first = macro.every[0]
     constants = {key: macro.constant(key) for key in ("params_b", "bits_per_weight", "megabytes", "sparsity")}
     found: dict[str, Any] = _names({**first, **constants}, 0, models)
-    same_tasks = {text(row, "task") for row in macro.rows} == set(standings.tasks)
+    same_settings = {setting_of(row) for row in macro.rows} == set(standings.settings)
     for name in FIGURES:
         key = _source(name, after=after)
         average = macro.average(key)
@@ -149,8 +150,8 @@ def _average_line(
             for end, value in (("_low", average.low), ("_high", average.high)):
                 found[f"{name}{end}"] = None if value is None else significant(value)
             group = groups.get((macro.scope.model, AVERAGE, "", "", 0, macro.variant, name))
-            # a model that is averaged over other tasks than the groups are has no place among them here
-            found[f"{name}_group"] = group if same_tasks else None
+            # a model that is averaged over other settings than the groups are has no place among them here
+            found[f"{name}_group"] = group if same_settings else None
     found["flags"] = [
         [flag, one_line(flag) + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else "")]
         for flag, count in macro.flags.items()

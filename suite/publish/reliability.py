@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.metrics.average import Setting, above_chance
 from suite.publish.canvas import (
     COLOURS,
     QUIET,
@@ -24,9 +25,8 @@ from suite.publish.canvas import (
     size_words,
 )
 from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
-from suite.publish.macro import above_chance
 from suite.publish.numerals import fixed
-from suite.publish.order import Scope, Setting, dense_of, grouped, setting_of
+from suite.publish.order import Scope, dense_of, grouped, setting_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.metrics.average import Setting
 from suite.publish.fields import Row, number, text
 from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, fixed, interval, places
-from suite.publish.order import Setting, setting_of
+from suite.publish.order import setting_of
 
 TITLE = "Seeds of the sample text"
 MEANING = (

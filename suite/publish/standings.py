@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
 from suite.metrics.groups import behind, groups_of_best, z_against_best
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured
 from suite.publish.fields import Row, flags, number, text
-from suite.publish.macro import above_chance
 from suite.publish.numerals import rounded
-from suite.publish.order import Setting, dense_of, grouped, scope_of, setting_of, without_repeats
+from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
 
 METRICS = {"accuracy": True, "set_size": False}
 """What entries are grouped by, and whether higher is better."""
@@ -88,17 +88,22 @@ class Standings:
 
     Attributes:
         ranking: one mapping an entry with the keys `RANKING_KEYS`: by setting (averages first), metric and place.
-        tasks: the tasks that went into the averages.
+        settings: the settings that went into the averages.
         left_out: entries that stand in no table, by reason.
         pairs: one mapping a pair of equal megabytes with the keys `PAIR_KEYS`.
         nearest: where there is no pair, the two that come nearest to one, with the keys `PAIR_KEYS` up to their sizes.
     """
 
     ranking: tuple[Row, ...] = ()
-    tasks: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     pairs: tuple[Row, ...] = ()
     nearest: Row | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that went into the averages."""
+        return tuple(sorted({setting.task for setting in self.settings}))
 
     def groups(self) -> dict[tuple[str, str, str, str, int, str, str], int]:
         """Group number by model, task, scoring, prompt, shots, variant and metric."""
@@ -116,8 +121,8 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
 
     Entries of one table were measured on the same items; where cells of a setting differ in their items, the most
     common set of items is ranked and the others are counted under `left_out`, as are repetitions of a variant under
-    another seed of sample text, whose best draw is no entry of its own. An average covers the tasks on which at
-    least one dense model is above chance, the same for all entries; an entry that lacks one of them is left out.
+    another seed of sample text, whose best draw is no entry of its own. An average is made as `suite.metrics.average`
+    says, of the same settings for all entries; an entry that lacks one of them is left out.
     """
     if len({(scope_of(row).protocol, scope_of(row).alpha) for row in rows}) != 1:
         return Standings()
@@ -127,20 +132,17 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
     by_setting = {
         setting: _comparable(members, collected, left_out) for setting, members in grouped(entered, setting_of).items()
     }
-    useful = [setting for setting, members in by_setting.items() if _anyone_above_chance(members)]
-    entries, tables = _average(by_setting, useful, collected, left_out)
+    useful = averaged_settings({setting: _anyone_above_chance(members) for setting, members in by_setting.items()})
+    entries, tables = _complete(by_setting, useful, collected, left_out)
     ranking: list[Row] = []
     average = Setting(AVERAGE, "", "", 0)
     ranking += _ranked(average, entries, tables) if len(useful) > 1 else []
     for setting, members in by_setting.items():
-        ranking += _ranked(
-            setting, members, {name: _table([[row] for row in members], name, collected) for name in METRICS}
-        )
-    tasks = tuple(sorted({setting.task for setting in useful}))
+        ranking += _ranked(setting, members, {name: _table({setting: members}, name, collected) for name in METRICS})
     pairs, nearest = _size_pairs(entries)
-    compared = _compare_sizes(entries, tables, pairs, len(tasks))
+    compared = _compare_sizes(entries, tables, pairs, len({setting.task for setting in useful}))
     missed = None if pairs or nearest is None else rounded(_sizes(entries, *nearest))
-    return Standings(tuple(ranking), tasks, dict(sorted(left_out.items())), compared, missed)
+    return Standings(tuple(ranking), tuple(useful), dict(sorted(left_out.items())), compared, missed)
 
 
 def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str, int]) -> list[Row]:
@@ -163,7 +165,7 @@ def _anyone_above_chance(members: Sequence[Row]) -> bool:
     return any(above_chance(dense_of(group)) for group in grouped(members, lambda row: text(row, "model")).values())
 
 
-def _average(
+def _complete(
     by_setting: Mapping[Setting, Sequence[Row]],
     useful: Sequence[Setting],
     collected: Collected,
@@ -174,30 +176,24 @@ def _average(
     for setting in useful:
         for row in by_setting[setting]:
             found.setdefault((text(row, "model"), text(row, "variant")), {})[setting] = row
-    complete = {who: cells for who, cells in found.items() if len(cells) == len(useful)}
+    complete = [cells for cells in found.values() if len(cells) == len(useful)]
     _count(left_out, "no average: a task is missing", len(found) - len(complete))
-    names = list(complete)
-    tasks: dict[str, list[Setting]] = {}
-    for setting in useful:
-        tasks.setdefault(setting.task, []).append(setting)
-    tables: dict[str, _Table] = {}
-    for metric in METRICS:
-        parts = [
-            _table([[complete[who][setting] for setting in settings] for who in names], metric, collected)
-            for settings in tasks.values()
-        ]
-        if parts and names:
-            tables[metric] = (np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
-    return [next(iter(complete[who].values())) for who in names], tables
+    if not complete:
+        return [], {}
+    columns = {setting: [cells[setting] for cells in complete] for setting in useful}
+    return columns[useful[0]], {metric: _table(columns, metric, collected) for metric in METRICS}
 
 
-def _table(members: Sequence[Sequence[Row]], metric: str, collected: Collected) -> _Table:
-    """Values [1, entries] and replicates [1, entries, replicates] of one task; several settings are averaged first."""
-    values = np.array([[np.mean([number(row, metric) or 0.0 for row in rows]) for rows in members]])
-    copies = [
-        np.mean([collected[_key(row)].replicates[metric] for row in rows], axis=0, dtype=np.float32) for rows in members
-    ]
-    return values, np.array([copies], dtype=np.float32)
+def _table(columns: Mapping[Setting, Sequence[Row]], metric: str, collected: Collected) -> _Table:
+    """Values [tasks, entries] and replicates [tasks, entries, replicates] of entries by setting, in one order."""
+    values = {
+        setting: np.array([number(row, metric) or 0.0 for row in members]) for setting, members in columns.items()
+    }
+    copies = {
+        setting: np.array([collected[_key(row)].replicates[metric] for row in members])
+        for setting, members in columns.items()
+    }
+    return np.array(list(task_means(values).values())), np.array(list(task_means(copies).values()))
 
 
 def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Table]) -> list[Row]:

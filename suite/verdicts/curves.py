@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.errors import SuiteError
+from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import subset
@@ -107,6 +108,11 @@ class Levels:
         return tuple(str(point.cell.variant["name"]) for point in self.points)
 
     @property
+    def setting(self) -> Setting:
+        """How the task was asked."""
+        return cell_setting(self.points[0])
+
+    @property
     def at_chance(self) -> bool:
         """Whether dense is not clearly above chance on this task."""
         return "at-chance" in self.points[0].flags
@@ -170,48 +176,94 @@ def collect_levels(measured: Sequence[Measured], settings: Settings) -> list[Lev
     return sorted(result, key=lambda levels: levels.place)
 
 
-def average(levels: Sequence[Levels], metric: str) -> Curve | None:
-    """The macro-average over tasks of one model and method: mean of task means, over the levels that every task has.
+def cell_setting(one: Measured) -> Setting:
+    """How the task of a cell was asked."""
+    _, task, scoring, prompt, shots = one.cell.curve_key
+    return Setting(task, scoring, prompt, shots)
 
-    Tasks on which dense is at chance are left out, as in the leaderboard. Settings of one task are averaged first.
-    Bootstrap replicates are shuffled task by task, alike on every level, because tasks share no items: without that,
-    two tasks with equally many items would seem to move together.
+
+def settings_averaged(measured: Sequence[Measured]) -> dict[str, list[Setting]]:
+    """By model, the settings that its averages over tasks are made of (`suite.metrics.average`)."""
+    return {model: averaged_settings(above) for model, above in _above_chance(measured).items()}
+
+
+def compared_settings(measured: Sequence[Measured]) -> list[Setting]:
+    """The settings that averages are made of where models are compared: the same for all of them."""
+    anyone: dict[Setting, bool] = {}
+    for above in _above_chance(measured).values():
+        for setting, known in above.items():
+            anyone[setting] = anyone.get(setting, False) or known
+    return averaged_settings(anyone)
+
+
+def _above_chance(measured: Sequence[Measured]) -> dict[str, dict[Setting, bool]]:
+    """By model, every setting it was asked in, and whether dense is above chance there."""
+    found: dict[str, dict[Setting, bool]] = {}
+    for one in measured:
+        known, setting = found.setdefault(one.cell.curve_key[0], {}), cell_setting(one)
+        dense = one.row if one.cell.variant["name"] == "dense" else None
+        known[setting] = known.get(setting, False) or above_chance(dense)
+    return found
+
+
+def average(levels: Sequence[Levels], metric: str, settings: Sequence[Setting]) -> Curve | None:
+    """The average over tasks of one model and method, of the levels that have every setting which goes in.
+
+    Args:
+        levels: every curve of the model and method, one a setting.
+        settings: from `settings_averaged`.
+
+    Returns:
+        None where a level has no value. A setting that the method was never scored in leaves dense alone.
     """
     if not levels:
         return None
-    usable = [one for one in levels if not one.at_chance]
+    usable = [one for one in levels if one.setting in settings]
     if not usable:
         first = levels[0].curve(metric)
         return None if first is None else replace(first, exhausted="dense is not above chance on any task")
-    names = [name for name in usable[0].names if all(name in one.names for one in usable)]
-    by_task: dict[str, list[Curve]] = {}
+    names = _complete_names(usable, settings)
+    curves: dict[Setting, Curve] = {}
     for one in usable:
         curve = one.curve(metric)
         if curve is None:
             return None
-        by_task.setdefault(one.place.task, []).append(_reduced(curve, names))
-    means = [_mean(curves) for curves in by_task.values()]
-    shuffled = [_shuffled(curve, task) for curve, task in zip(means, by_task, strict=True)]
-    return _mean(shuffled)
-
-
-def _mean(curves: Sequence[Curve]) -> Curve:
-    chances = [curve.chance for curve in curves if curve.chance is not None]
-    whole = len(chances) == len(curves)
-    spent = [curve.exhausted for curve in curves if curve.exhausted]
+        curves[one.setting] = _reduced(curve, names)
+    chances = {setting: np.array(curve.chance) for setting, curve in curves.items() if curve.chance is not None}
+    replicates = {
+        setting: independent(curve.replicates, zlib.crc32(setting.task.encode())) for setting, curve in curves.items()
+    }
     return replace(
-        curves[0],
-        values=np.mean([curve.values for curve in curves], axis=0),
-        replicates=np.mean([curve.replicates for curve in curves], axis=0),
-        chance=float(np.mean(chances)) if whole else None,
-        items=min(curve.items for curve in curves),
-        exhausted=spent[0] if len(spent) == len(curves) else "",
+        next(iter(curves.values())),
+        values=mean_over_tasks({setting: curve.values for setting, curve in curves.items()}),
+        replicates=mean_over_tasks(replicates),
+        chance=float(mean_over_tasks(chances)) if len(chances) == len(curves) else None,
+        items=min(curve.items for curve in curves.values()),
+        exhausted=_all_exhausted(curves),
     )
 
 
-def _shuffled(curve: Curve, task: str) -> Curve:
-    order = np.random.default_rng(zlib.crc32(task.encode())).permutation(curve.replicates.shape[1])
-    return replace(curve, replicates=curve.replicates[:, order])
+def incomplete_names(levels: Sequence[Levels], settings: Sequence[Setting]) -> list[str]:
+    """The variants that have no average, because they lack a setting which goes into it; no-ops are not among them."""
+    usable = [one for one in levels if one.setting in settings]
+    if not usable:
+        return []
+    complete = _complete_names(usable, settings)
+    no_ops = {name for one in levels for name in one.no_ops}
+    return list(dict.fromkeys(name for one in usable for name in one.names if name not in {*complete, *no_ops}))
+
+
+def _complete_names(usable: Sequence[Levels], settings: Sequence[Setting]) -> list[str]:
+    """The variants that stand in every setting, dense first."""
+    if {one.setting for one in usable} != set(settings):
+        return [usable[0].names[0]]
+    return [name for name in usable[0].names if all(name in one.names for one in usable)]
+
+
+def _all_exhausted(curves: Mapping[Setting, Curve]) -> str:
+    """Why dense has nothing left to lose on any task; a task has something where one of its settings has."""
+    spent = [curve.exhausted for curve in curves.values()]
+    return next(iter(spent)) if all(spent) else ""
 
 
 def _reduced(curve: Curve, names: Sequence[str]) -> Curve:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.metrics import bootstrap
+from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.rows import Measured
-from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.curves import MACRO, PRIMARY, cell_setting, compared_settings
 
 Floats = NDArray[np.float64]
 
@@ -111,17 +112,23 @@ def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str,
     """Size comparisons among measured cells: dense set size by size, and inflation of each variant by size.
 
     Returns:
-        One record a task (and the mean over tasks that all models have), variant and group of models: a model family
-        with several sizes, or ``all`` families together, which is marked as confounded. `models` lists sizes, values
-        and intervals; `slope` and its intervals are None, with the reason under `notes`, for fewer than three sizes.
+        One record a task (and the average over tasks, of the models that have all of them), variant and group of
+        models: a model family with several sizes, or ``all`` families together, which is marked as confounded. `models`
+        lists sizes, values and intervals; `slope` and its intervals are None, with the reason under
+        `notes`, for fewer than three sizes.
     """
     by_variant: dict[tuple[str, str], list[Sized]] = {}
-    parts: dict[tuple[str, str], dict[str, _Loss]] = {}
-    for task, variant, loss in _measurements(measured):
-        parts.setdefault((variant, loss.model), {})[task] = loss
-        if loss.room > 0:
-            by_variant.setdefault((task, variant), []).append(loss.sized())
-    _add_macro(by_variant, parts)
+    losses = _losses(measured)
+    averaged = compared_settings(measured)
+    tasks = sorted({setting.task for setting in averaged})
+    for (variant, _), parts in losses.items():
+        means = {task: {one: parts[one] for one in parts if one.task == task} for task in {one.task for one in parts}}
+        if len(tasks) > 1 and parts.keys() >= set(averaged):
+            means[MACRO] = {one: _shuffled(parts[one], tasks.index(one.task)) for one in sorted(averaged)}
+        for task, averaged_parts in means.items():
+            mean = _mean(averaged_parts)
+            if mean.room > 0:
+                by_variant.setdefault((task, variant), []).append(mean.sized())
     records = []
     for (task, variant), models in sorted(by_variant.items(), key=lambda item: (item[0][0] == MACRO, item[0])):
         models = sorted(models, key=lambda one: (one.params_b, one.model))
@@ -158,27 +165,23 @@ class _Loss:
         rooms = np.where(self.rooms > 0, self.rooms, np.nan)
         return Sized(self.model, self.params_b, self.change / self.room, self.changes / rooms, self.bits)
 
-    @staticmethod
-    def mean(parts: Sequence[_Loss]) -> _Loss:
-        """Loss and room averaged apart: a mean of quotients would be that of the part with the least room."""
-        return replace(
-            parts[0],
-            change=float(np.mean([part.change for part in parts])),
-            changes=np.mean([part.changes for part in parts], axis=0),
-            room=float(np.mean([part.room for part in parts])),
-            rooms=np.mean([part.rooms for part in parts], axis=0),
-        )
 
-
-def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, _Loss]]:
+def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting, _Loss]]:
+    """By variant and model, what is lost in each setting; noise and rotations are left out as in every average."""
     dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
-    grouped: dict[tuple[str, str, str], list[_Loss]] = {}
+    asked: dict[str, list[Setting]] = {}
     for one in measured:
-        params = one.row["params_b"]
+        asked.setdefault(one.cell.curve_key[0], []).append(cell_setting(one))
+    plain = {model: set(unperturbed(settings)) for model, settings in asked.items()}
+    found: dict[tuple[str, str], dict[Setting, _Loss]] = {}
+    for one in measured:
+        params, model, setting = one.row["params_b"], one.cell.curve_key[0], cell_setting(one)
         dense = dense_of.get(one.cell.curve_key)
         if not isinstance(params, float) or dense is None or PRIMARY not in one.values or PRIMARY not in dense.values:
             continue
         if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(one.flags):
+            continue
+        if setting not in plain[model]:
             continue
         change, changes = one.values[PRIMARY], one.replicates[PRIMARY]
         room, rooms = 1.0, np.ones_like(changes)
@@ -187,30 +190,28 @@ def _measurements(measured: Sequence[Measured]) -> list[tuple[str, str, _Loss]]:
             change, changes = change - dense.values[PRIMARY], changes - dense.replicates[PRIMARY]
             room, rooms = chance - dense.values[PRIMARY], chance - dense.replicates[PRIMARY]
         bits = one.row["bits_per_weight"]
-        key = (str(one.cell.task["name"]), str(one.cell.variant["name"]), str(one.cell.model["name"]))
         known = bits if isinstance(bits, float) else None
-        grouped.setdefault(key, []).append(_Loss(key[2], params, known, change, changes, room, rooms))
-    # Settings of one task (prompts) share items, so they are averaged replicate by replicate.
-    return [(task, variant, _Loss.mean(parts)) for (task, variant, _), parts in grouped.items()]
+        loss = _Loss(model, params, known, change, changes, room, rooms)
+        found.setdefault((str(one.cell.variant["name"]), model), {})[setting] = loss
+    return found
 
 
-def _add_macro(
-    by_variant: dict[tuple[str, str], list[Sized]], parts: Mapping[tuple[str, str], Mapping[str, _Loss]]
-) -> None:
-    tasks = sorted({task for tasks in parts.values() for task in tasks})
-    if len(tasks) < 2:
-        return
-    for (variant, _), mine in parts.items():
-        if set(mine) != set(tasks):
-            continue
-        shuffled = []
-        for index, task in enumerate(tasks):
-            # Tasks share no items: shuffled task by task, alike for all models.
-            order = np.random.default_rng([index, 77]).permutation(len(mine[task].changes))
-            shuffled.append(replace(mine[task], changes=mine[task].changes[order], rooms=mine[task].rooms[order]))
-        mean = _Loss.mean(shuffled)
-        if mean.room > 0:
-            by_variant.setdefault((MACRO, variant), []).append(mean.sized())
+def _mean(parts: Mapping[Setting, _Loss]) -> _Loss:
+    """Loss and room averaged apart: a mean of quotients would be that of the part with the least room."""
+
+    def mean(name: str) -> Floats:
+        return mean_over_tasks({setting: np.asarray(getattr(part, name)) for setting, part in parts.items()})
+
+    first = next(iter(parts.values()))
+    return replace(
+        first, change=float(mean("change")), changes=mean("changes"), room=float(mean("room")), rooms=mean("rooms")
+    )
+
+
+def _shuffled(loss: _Loss, place: int) -> _Loss:
+    """Alike for all models, another order for each task."""
+    seed = [place, 77]
+    return replace(loss, changes=independent(loss.changes, seed), rooms=independent(loss.rooms, seed))
 
 
 def _record(

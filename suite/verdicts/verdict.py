@@ -11,7 +11,17 @@ from suite.metrics.sample import Settings
 from suite.metrics.workers import each
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
-from suite.verdicts.curves import MACRO, METRICS, PRIMARY, Levels, Place, average, collect_levels
+from suite.verdicts.curves import (
+    MACRO,
+    METRICS,
+    PRIMARY,
+    Levels,
+    Place,
+    average,
+    collect_levels,
+    incomplete_names,
+    settings_averaged,
+)
 
 VERDICT_KEYS = (
     "model",
@@ -116,7 +126,14 @@ def find_verdicts(
         for place in members
         for metric in METRICS
     ]
-    asked += [_Asked(place, metric, (average(several[place], metric),)) for place in several for metric in METRICS]
+    chosen = settings_averaged(measured)
+    for place, group in several.items():
+        settings_of_model = chosen[place.model]
+        lacking = incomplete_names(group, settings_of_model)
+        remark = f"no average, a setting is missing: {', '.join(lacking)}" if lacking else ""
+        asked += [
+            _Asked(place, metric, (average(group, metric, settings_of_model),), remark=remark) for metric in METRICS
+        ]
     tasks = [(curve, max(LEAST_SIMULATIONS, 100 * sizes[one.place.model] - 1)) for one in asked for curve in one.curves]
     findings = iter(each(partial(_judged, rule=rule), tasks, workers=workers))
     everything = [one.concluded([next(findings) for _ in one.curves]) for one in asked]
@@ -154,16 +171,20 @@ class _Asked:
     Attributes:
         curves: one a setting of the task, or the average over tasks; None where some level has no value.
         settings: behind the curves; empty for an average.
+        remark: what is said besides, or empty.
     """
 
     place: Place
     metric: str
     curves: tuple[Curve | None, ...]
     settings: tuple[Levels, ...] = ()
+    remark: str = ""
 
     def concluded(self, findings: Sequence[Finding]) -> Verdict:
         """The verdict, from the findings of its curves."""
         finding, curve = agree(list(zip(findings, self.curves, strict=True)), self.settings)
+        if self.remark:
+            finding = replace(finding, notes=(*finding.notes, self.remark))
         no_ops = sorted({name for levels in self.settings for name in levels.no_ops})
         if no_ops:
             finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
