@@ -50,6 +50,7 @@ def is_here(repository: str, revision: str | None = None) -> bool:
 
 def _refusal(repository: str, revision: str | None, dataset: bool) -> str:
     """Why the hub does not give it, "" where it would."""
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -76,16 +77,20 @@ def _refusal(repository: str, revision: str | None, dataset: bool) -> str:
         return "no such repository, or no access to it"
     except HfHubHTTPError as error:
         return f"{api.endpoint} answers {error.response.status_code}"
-    except Exception as error:  # of the network, whose types are those of the client's own client
+    except (httpx.HTTPError, OSError) as error:
         _out_of_reach[api.endpoint] = time.monotonic()
         return f"{silent}: {_first_line(error)}"
+    except Exception:  # an answer that the client does not understand, of a mirror: the download will show
+        return ""
     return ""
 
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
     """Show no word of the client; its progress bars stay."""
-    log = logging.getLogger("huggingface_hub")
+    from huggingface_hub.utils import logging as theirs  # sets the level when it is first imported
+
+    log = theirs.get_logger("huggingface_hub")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -24,19 +25,24 @@ QUIZ = '{"id": 1, "question": "Why?", "choices": ["x", "y"], "answer_index": 0}'
 
 
 @contextmanager
-def hub(status: int, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """A hub that answers everything with one status: its address, and what it was asked."""
+def hub(status: int, headers: dict[str, str] | None = None, *, known: bytes = b"") -> Iterator[tuple[str, list[str]]]:
+    """A hub that answers everything with one status: its address, and what it was asked.
+
+    Args:
+        known: what it says of a repository; "" for nothing but the status.
+    """
     asked: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(f"{self.command} {self.path}")
-            self.send_response(status)
+            content = known if self.path.startswith("/api/datasets") else b""
+            self.send_response(200 if content else status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(b"{}" if self.command == "GET" else b"")
+            self.wfile.write(content)
 
         do_HEAD = do_GET
 
@@ -62,8 +68,9 @@ def said(tmp_path: Path, endpoint: str, *command: str) -> str:
     """What a command that needs the hub says, in one line."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SUITE_DATA"))}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf")}
+    code = "import sys, time; time.sleep = lambda _: None; from suite.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-m", "suite", *command],
+        [sys.executable, "-c", code, *command],
         capture_output=True,
         text=True,
         env=environment,
@@ -131,6 +138,14 @@ def test_a_data_set_on_a_hub_that_is_down_is_asked_for_once(
             get_task("ye2024-ds")
     assert len([path for path in asked if "LLM-Uncertainty-Bench" in path]) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_hub_that_breaks_off_is_not_heard(tmp_path: Path) -> None:
+    """It knows the data set and does not give the file: the client tries again and again, and says so each time."""
+    known = {"id": "ErikYip/LLM-Uncertainty-Bench", "sha": "0123456789" * 4}
+    with hub(503, known=json.dumps(known).encode()) as (endpoint, asked):
+        assert "the hub did not give it" in said(tmp_path, endpoint, "show", "ye2024-ds")
+    assert len([line for line in asked if line.startswith("HEAD")]) > 1
 
 
 @pytest.mark.parametrize(

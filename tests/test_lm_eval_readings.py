@@ -423,6 +423,14 @@ class TestFilters:
         assert len(read(path, filter="none")) == 3
         assert "unknown filter 'x'" in refusal(path, filter="x")
 
+    def test_a_group_of_which_some_subtasks_have_filters(self, tmp_path: Path) -> None:
+        groups = {"zoo": ["zoo_birds", "zoo_fish"]}
+        zoo(tmp_path, {"zoo_birds": WORDS}, group_subtasks=groups)
+        stored(tmp_path, self.rows(), "zoo_fish")
+        cell = read(tmp_path, task="zoo", filter="strict match")
+        assert (len(cell), cell.scores[3, 0], cell.task["filter"]) == (6, -4.0, "strict match")
+        assert "zoo_fish" in refusal(tmp_path, task="zoo", filter="other")
+
     def test_a_log_without_filters(self, tmp_path: Path) -> None:
         path = stored(tmp_path, [logged(0, ["x", "y"], 0, [-1, -2])])
         assert refusal(path, filter="none") == f"{path}: its lines name no filter; leave --filter out"

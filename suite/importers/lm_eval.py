@@ -33,12 +33,11 @@ class _File:
 
 @dataclass(frozen=True)
 class _Part:
-    """One subtask: its samples, what they mean, and the filter they are of where the file holds several."""
+    """One subtask: its samples, and what they mean."""
 
     file: _File
     samples: list[Sample]
     meaning: Understood
-    filter: str | None
 
     @property
     def letters(self) -> bool:
@@ -64,7 +63,8 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     files, notes = _find(src, labels.task)
     results = [_results(file) for file in files]
     norm = labels.scoring == "norm"
-    parts = [_part(file, found, labels.filter, norm) for file, found in zip(files, results, strict=True)]
+    samples = [read_samples(file.path, file.subtask, labels.filter, alone=not files[1:]) for file in files]
+    parts = [_part(*found, norm) for found in zip(files, samples, results, strict=True)]
     letters = all(part.letters for part in parts)
     if any(part.letters for part in parts) and not letters:
         mixed = " and ".join(
@@ -91,7 +91,6 @@ def read(src: Path, labels: Labels) -> list[Cell]:
         labels.prompt or ("lm-eval-chat" if chat else "lm-eval"),
         _shots(src, files, results, labels.shots),
     )
-    filters = {part.filter for part in parts} - {None}
     return [
         imported_cell(
             labels,
@@ -102,19 +101,18 @@ def read(src: Path, labels: Labels) -> list[Cell]:
             task={
                 "prompt_hash": _prompt_hash([sample for sample, _ in pairs]),
                 "subtasks": [file.subtask for file in files],
-                **({"filter": labels.filter} if filters else {}),
+                **({} if labels.filter is None else {"filter": labels.filter}),
             },
             run=_run(results[0]),
         )
     ]
 
 
-def _part(file: _File, results: Mapping[str, Any], filter: str | None, norm: bool) -> _Part:
-    samples, chosen = read_samples(file.path, file.subtask, filter)
+def _part(file: _File, samples: list[Sample], results: Mapping[str, Any], norm: bool) -> _Part:
     config = dict(_section(_section(results, "configs"), file.subtask))
     if results.get("chat_template"):
         config.pop("target_delimiter", None)  # under a chat template most versions leave it out
-    return _Part(file, samples, understand(samples, config, need_lengths=norm), chosen)
+    return _Part(file, samples, understand(samples, config, need_lengths=norm))
 
 
 def _named(part: _Part, note: str, parts: Sequence[_Part]) -> str:

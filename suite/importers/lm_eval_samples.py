@@ -51,11 +51,12 @@ class Sample:
     gold: int | None
 
 
-def read_samples(path: Path, subtask: str, filter: str | None) -> tuple[list[Sample], str | None]:
-    """The samples of one file, and the filter that they are of where the file holds several.
+def read_samples(path: Path, subtask: str, filter: str | None, *, alone: bool) -> list[Sample]:
+    """The samples of one file.
 
     Args:
         filter: the one to take, None where there is only one.
+        alone: whether this is the only file; among several, one with a single filter is taken whatever that is called.
 
     Raises:
         SuiteError: no samples, a filter that is not there or has to be named, a document twice, or a line that is no
@@ -65,10 +66,12 @@ def read_samples(path: Path, subtask: str, filter: str | None) -> tuple[list[Sam
     if not records:
         raise SuiteError(f"{path}: no samples in it")
     names = list(dict.fromkeys(str(record["filter"]) for _, record in records if record.get("filter") is not None))
-    if filter is not None and filter not in names:
+    if filter not in (None, *names) and len(names) < 2 and not alone:
+        filter = None
+    if filter not in (None, *names):
         if not names:
             raise SuiteError(f"{path}: its lines name no filter; leave --filter out")
-        raise SuiteError(f"{path}: {unknown_name('filter', filter, names)}")
+        raise SuiteError(f"{path}: {unknown_name('filter', str(filter), names)}")
     if filter is None and len(names) > 1:
         _sample(records[0][1], records[0][0], subtask)  # of a task that cannot be imported, no filter can
         raise SuiteError(f"{path}: the task was logged once a filter; pick one with --filter: {', '.join(names)}")
@@ -83,7 +86,7 @@ def read_samples(path: Path, subtask: str, filter: str | None) -> tuple[list[Sam
         if doc in seen:
             raise SuiteError(f"{sample.where}: duplicate id {doc!r}, first at {seen[doc]}; keep one run in the file")
         seen[doc] = sample.where
-    return samples, filter if len(names) > 1 else None
+    return samples
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
