@@ -117,7 +117,7 @@ def imported_cell(
         kind=items.kind,
         model={
             **dict.fromkeys(("id", "revision", "weights_hash", "config_hash")),
-            **dict.fromkeys(("tokenizer_hash", "tokenizer_build", "chat_template_hash")),
+            **dict.fromkeys(("tokenizer_hash", "tokenizer_build", "pre_tokenizer_assumed", "chat_template_hash")),
             "name": labels.model,
             "source": "imported",
             "params": params,
