@@ -183,10 +183,10 @@ def tokenizer_identity(path: Path) -> str | None:
         ``smollm-1``: the pre-tokenizer's name and the builder's version; None too for a file that cannot be read,
         which loading will name.
     """
-    fields = _fields(path, (_ARCHITECTURE, _MODEL, _PRE))
+    fields = header_fields(path, (_ARCHITECTURE, _MODEL, _PRE))
     architecture, kind, name = fields.get(_ARCHITECTURE, ""), fields.get(_MODEL), fields.get(_PRE) or UNNAMED
     if kind == "llama" and not architecture.startswith("gemma"):
-        further = _fields(path, (_ADD_BOS, _MERGES))
+        further = header_fields(path, (_ADD_BOS, _MERGES))
         # what transformers made of these was right, BOS aside
         right = architecture == "llama" and _ADD_BOS in further and _MERGES not in further
         return None if right else f"sentencepiece-{BUILDER_VERSION}"
@@ -204,7 +204,7 @@ def markers_identity(path: Path) -> str | None:
     transformers left most of the markers that chat templates write in pieces, and took BOS for EOS. Texts without
     such markers never changed, so this is part of the key of chat prompts alone.
     """
-    fields = _fields(path, (_ARCHITECTURE, _MODEL))
+    fields = header_fields(path, (_ARCHITECTURE, _MODEL))
     if fields.get(_MODEL) not in ("gpt2", "llama") or fields.get(_ARCHITECTURE, "").startswith("gemma"):
         return None
     return None if tokenizer_identity(path) else f"special-{BUILDER_VERSION}"
@@ -379,7 +379,7 @@ _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _LIST = 8, 9
 
 
-def _fields(path: Path, keys: tuple[str, ...]) -> dict[str, str]:
+def header_fields(path: Path, keys: tuple[str, ...]) -> dict[str, str]:
     """Some fields of a GGUF file's head, texts as they are and others as ""; none of a file that cannot be read.
 
     Reading ends with the last of them, and tens of thousands of tokens are skipped, not read.

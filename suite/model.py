@@ -14,10 +14,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from suite.cache import cache_dir
 from suite.errors import SuiteError, first_line, unknown_name
-from suite.gguf_tokenizer import markers_identity, tokenizer_identity
+from suite.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
 from suite.hub import NotFetched, fetch
 from suite.quantization import reading_parts
 from suite.weight_files import gguf_parts, gguf_stem, tensor_entries
@@ -201,6 +202,38 @@ def content_parts(model: Model) -> dict[str, str | None]:
         "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else tokenizer_identity(model.path),
         **reading_parts(model.path),
     }
+
+
+def architecture(model: Model) -> str:
+    """What a checkpoint's configuration, or a GGUF file, calls its type, such as ``llama``; "" where neither does."""
+    if model.path.is_file():
+        return header_fields(model.path, ("general.architecture",)).get("general.architecture", "")
+    return str(_config(model).get("model_type") or "")
+
+
+def has_experts(model: Model) -> bool:
+    """Whether a checkpoint's blocks hold mixtures of experts, by its configuration, or a GGUF file's tensor names."""
+    if model.path.is_file():
+        count = f"{architecture(model)}.expert_count"
+        if count not in header_fields(model.path, (count,)):
+            return False
+        return any(
+            "_exps" in name or re.search(r"ffn_(gate|up|down)\.\d+\.", name) for name in tensor_sizes(model.path)
+        )
+    config = _config(model)
+    counts = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    found = [part.get(key) for part in parts for key in counts]
+    return any(isinstance(count, int) and count > 1 for count in found)
+
+
+def _config(model: Model) -> dict[str, Any]:
+    """A folder's config.json; empty where it cannot be read, which `config_hash` names in one line."""
+    try:
+        found = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def template_parts(model: Model) -> dict[str, str]:

@@ -71,7 +71,7 @@ def prepare(
     Raises:
         SuiteError: a model that cannot be loaded or a variant that cannot be made of it.
     """
-    from suite.compress import reads_text, recipe_of
+    from suite.compress import reads_text, recipe_for
     from suite.compress.cache import find, keep
     from suite.compress.ready_made import load_ready
 
@@ -85,7 +85,7 @@ def prepare(
                 tokens_of=lambda checkpoint: conditions.tokens(checkpoint, variant),
             )
     kept = kept and reads_text(variant)
-    recipe = recipe_of(variant, sample_recipes(conditions.sampling, [variant])[variant.name])
+    recipe = recipe_for(model, variant, sample_recipes(conditions.sampling, [variant])[variant.name])
     parts = {"model": content_parts(model), "variant": variant.name, "recipe": recipe, "dtype": conditions.dtype}
     key = content_key(parts)
     if kept and (found := find(key, model, dtype=conditions.dtype, device=conditions.device)):

@@ -108,7 +108,7 @@ def execute(
 
 def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
     """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
-    from suite.compress import check_supported, recipe_of
+    from suite.compress import check_supported, recipe_for
     from suite.compress.ready_made import variant_of
 
     variants = [parse_variant(name) for name in config.variants]
@@ -129,7 +129,7 @@ def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: s
             else:
                 variant = parse_variant(entry)
                 if variant.family != "dense":
-                    recipe = recipe_of(variant, samples[variant.name])
+                    recipe = recipe_for(model, variant, samples[variant.name])
             for sheet in sheets:
                 key = content_key(
                     {

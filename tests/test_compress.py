@@ -331,19 +331,30 @@ def test_a_group_that_does_not_fit_names_variant_and_layer(load: Load) -> None:
 @pytest.fixture
 def gpt2() -> Any:
     """Its blocks hold Conv1D in place of Linear."""
+    torch.manual_seed(0)
     config = GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=1)
     return AutoModelForCausalLM.from_config(config)
 
 
-@pytest.mark.parametrize("name", ["rtn-w4", "magnitude-s50"])
-def test_an_architecture_without_linear_layers(gpt2: Any, name: str) -> None:
-    message = refusal(compressed, gpt2, name)
-    assert message.startswith("model architecture 'gpt2' has no torch.nn.Linear layers in its blocks")
-
-
-def test_an_architecture_without_linear_layers_may_stay_dense(gpt2: Any) -> None:
-    info = compressed(gpt2, "dense")
-    assert (info.bits_per_weight, info.relative_weight_error) == (16.0, 0.0)
+@pytest.mark.parametrize("name", ["rtn-w4", "rtn-w3-g8", "magnitude-s50", "dense"])
+def test_layers_that_are_stored_transposed_are_compressed_as_what_they_multiply_by(gpt2: Any, name: str) -> None:
+    """GPT-2 keeps [inputs, outputs]; rows, groups and zeros go by outputs."""
+    before = {key: value.clone() for key, value in gpt2.state_dict().items()}
+    info = compressed(gpt2, name)
+    changed = {key for key, value in gpt2.state_dict().items() if not torch.equal(value, before[key])}
+    inside = {f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
+    assert changed == (set() if name == "dense" else inside)
+    assert info.share_touched == (None if name == "dense" else 1)
+    variant = parse_variant(name)
+    for key in changed:
+        old, new = before[key].T.numpy(), gpt2.state_dict()[key].T.numpy()
+        if variant.bits:
+            np.testing.assert_array_equal(new, by_hand(old, variant.bits, variant.group))
+        else:
+            gone = np.argsort(np.abs(old), axis=None, kind="stable")[: old.size // 2]
+            expected = old.copy()
+            expected.flat[gone] = 0
+            np.testing.assert_array_equal(new, expected)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_ready_made import text  # noqa: F401 (fixture)
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import AutoModelForCausalLM, JetMoeConfig
 
 from suite.compress import METHODS, apply
 from suite.errors import SuiteError
@@ -43,11 +43,15 @@ def test_an_unsupported_architecture_is_one_line(name: str) -> None:
     pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")
     draw = np.random.default_rng(0)
     tokens = SampleTokens(draw.integers(0, 64, (2, 16)), draw.integers(0, 64, (1, 16)), "random tokens")
-    config = GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=1)
+    # its experts are stacked in a form of their own
+    config = JetMoeConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_key_value_heads=1, kv_channels=8,
+        num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=64,
+    )  # fmt: skip
     with pytest.raises(SuiteError) as caught:
         apply(AutoModelForCausalLM.from_config(config), parse_variant(name), tokens)
     message = str(caught.value)
-    assert "architecture 'gpt2'" in message
+    assert "architecture 'jetmoe'" in message
     assert len(message.splitlines()) == 1
 
 

@@ -137,6 +137,19 @@ def test_wanda_prunes_what_brute_force_does(load: Load, tokens: SampleTokens) ->
         np.testing.assert_array_equal(new, expected)
 
 
+@pytest.mark.parametrize("shape", ["llama", "mistral", "qwen3", "gemma3"])
+def test_sample_text_is_read_under_the_models_own_mask(load: Load, tokens: SampleTokens, shape: str) -> None:
+    """What attention gives its output matrix depends on the mask: a token must not see those after it."""
+    dense, network = load(shape), load(shape)
+    made(network, "wanda-s50", tokens)
+    name = "model.layers.0.self_attn.o_proj"
+    norms = inputs_of(dense, name, tokens).double().square().sum(0).sqrt().numpy()
+    before, after = layers(dense)[name].double().numpy(), layers(network)[name].double().numpy()
+    scores, gone = np.abs(before) * norms, after == 0
+    np.testing.assert_array_equal(gone.sum(axis=1), before.shape[1] // 2)
+    assert (np.where(gone, scores, 0).max(axis=1) <= np.where(gone, np.inf, scores).min(axis=1) * (1 + 1e-5)).all()
+
+
 @pytest.mark.parametrize("name", ["magnitude-2:4", "wanda-2:4", "sparsegpt-2:4", "magnitude-4:8", "sparsegpt-4:8"])
 def test_patterns_leave_exactly_half_of_every_neighbourhood(load: Load, tokens: SampleTokens, name: str) -> None:
     network, variant = load(), parse_variant(name)

@@ -217,12 +217,14 @@ def test_a_checkpoints_own_ignore_list_is_a_reason(parent: Path, tmp_path: Path)
     child = rewritten(parent, tmp_path / "child", torch.float32, ".mlp.")
     config = json.loads((child / "config.json").read_text())
     assert "quantization_config" not in config
-    names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.experts.gate_up_proj.3"]
+    names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.experts.3.up_proj.weight"]
     for quantization, expected in [
         ({}, [False, False]),
         ({"ignore": ["lm_head", "model.layers.0.self_attn.q_proj"]}, [True, False]),
         ({"ignore": ["re:.*self_attn.*"]}, [True, False]),
         ({"ignore": ["model.layers.0.mlp.experts.3.up_proj"]}, [False, True]),
+        ({"ignore": ["model.layers.0.block_sparse_moe.experts.3.w3"]}, [False, True]),
+        ({"ignore": ["re:.*experts.gate_up_proj"]}, [False, True]),
         ({"ignore": ["model.layers.0.mlp.experts.33.up_proj"]}, [False, False]),
         ({"modules_to_not_convert": ["self_attn"]}, [True, False]),
         ({"modules_to_not_convert": ["attn"]}, [False, False]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,17 @@ from suite.compress import (
 )
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
-from suite.compress.touched import Touched, fingerprint, touched
+from suite.compress.touched import Mark, Touched, fingerprint, touched, visibly_touched
 from suite.errors import SuiteError, unknown_name
+from suite.model import Model, architecture, has_experts
 from suite.sample_text import SampleTokens
 from suite.variant import PRUNERS, Variant, parse_variant
 
 OFF_NOMINAL = 0.02
+# architectures to which llm-compressor once showed the sample text without a mask (see `llm_compressor._masked`)
+CHOOSE_A_MASK = ("doge", "minimax", "ministral3", "mistral", "mixtral", "phi3", "phimoe", "qwen3_moe", "starcoder2")
+# beyond this share of matrices that no method can touch a variant is refused instead of made in part
+MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -257,11 +262,13 @@ def reads_text(variant: Variant) -> bool:
     return METHODS[variant.method].reads_text or variant.kv_bits is not None
 
 
-def recipe_of(variant: Variant, sample: str = "") -> str:
+def recipe_of(variant: Variant, sample: str = "", *, experts: bool = False, architecture: str = "") -> str:
     """What exactly a variant is, in words; part of the key of every cell.
 
     Args:
         sample: recipe of the sample text, which counts where the variant reads it.
+        experts: whether the model's blocks hold mixtures of experts.
+        architecture: the model's type, as its configuration names it.
     """
     if variant.family == "dense":
         return "none"
@@ -273,7 +280,16 @@ def recipe_of(variant: Variant, sample: str = "") -> str:
         words += f"; activations int{variant.activation_bits}, symmetric, one scale a token"
     if variant.kv_bits:
         words += "; key-value cache fp8 (e4m3), one scale a layer"
+    if experts:
+        words += "; experts one by one"
+    if architecture in CHOOSE_A_MASK and reads_text(variant) and variant.family != "structured":
+        words += "; sample text under the model's mask"
     return f"{words}; sample text {sample}" if sample and reads_text(variant) else words
+
+
+def recipe_for(model: Model, variant: Variant, sample: str = "") -> str:
+    """`recipe_of` a variant of a model that is not loaded."""
+    return recipe_of(variant, sample, experts=has_experts(model), architecture=architecture(model))
 
 
 def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) -> VariantInfo:
@@ -297,23 +313,35 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
         return _dense(network, variant, params)
     if tokens is None and reads_text(variant):
         raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
-    marks = fingerprint(network)
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
-    outcome = _compress(network, variant, tokens)
-    moved = None
+    from suite.compress.linearized import linearized
+
+    with linearized(network, stay=acts_while_running(variant)) as pieces:
+        marks = fingerprint(network)
+        _check_known(network, variant, marks)
+        outcome = _compress(network, variant, tokens)
+        bits = sum(change.bits for change in outcome.changes) + STORED_BITS * _untouched(network)
+        info = describe(
+            network,
+            variant,
+            outcome.changes,
+            bits=bits,
+            params=params,
+            recipe=recipe_of(
+                variant,
+                tokens.recipe if tokens else "",
+                experts=pieces.experts,
+                architecture=network.config.model_type,
+            ),
+            became=touched(marks, network, variant),
+        )
+    if pieces.experts and not pieces.stay and not variant.kv_bits:
+        from suite.compress.llm_compressor import forget
+
+        # rounded once and for good; a stack has no place for what the library noted on its pieces
+        forget(network)
     if tokens is not None and before is not None:
-        moved = output_error.relative_error(before, output_error.sample_logits(network, tokens))
-    bits = sum(change.bits for change in outcome.changes) + STORED_BITS * _untouched(network)
-    info = describe(
-        network,
-        variant,
-        outcome.changes,
-        bits=bits,
-        params=params,
-        moved=moved,
-        recipe=recipe_of(variant, tokens.recipe if tokens else ""),
-        became=touched(marks, network, variant),
-    )
+        info = with_output_error(info, output_error.relative_error(before, output_error.sample_logits(network, tokens)))
     return replace(
         info,
         seconds=round(time.perf_counter() - begin, 3),
@@ -329,7 +357,6 @@ def describe(
     *,
     bits: float,
     params: int,
-    moved: float | None,
     recipe: str,
     became: Touched | None = None,
     stated_dense: Callable[[str], bool] = lambda name: False,
@@ -340,7 +367,6 @@ def describe(
         changes: one record a linear layer of the dense network.
         bits: stored bits of the whole compressed model.
         params: weights of the dense model.
-        moved: relative output error, None when not measured.
         became: what became of all matrices of the dense network, None when that is not known.
         stated_dense: whether the checkpoint says of a layer that it left it as it is: that one is on no grid.
     """
@@ -348,7 +374,6 @@ def describe(
     sparsity = sum(change.zeros for change in changes) / sum(change.weights for change in changes)
     held = _pattern_held(network, variant)
     changed = any(change.changed for change in changes) or variant.activation_bits or variant.kv_bits
-    finite = moved is None or math.isfinite(moved)
     return VariantInfo(
         name=variant.name,
         method=variant.method,
@@ -361,11 +386,21 @@ def describe(
         no_op=not changed,
         n_of_m_held=held,
         off_nominal=held is False or _off_nominal(network, variant, sparsity, stated_dense),
-        relative_output_error=moved if finite else None,
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
-        notes=[] if finite else ["outputs on sample text are not finite"],
         **(became.as_metadata() if became else {}),
     )
+
+
+def with_output_error(info: VariantInfo, moved: float) -> VariantInfo:
+    """The record with its relative output error; one that is not finite is a note instead."""
+    if math.isfinite(moved):
+        return replace(info, relative_output_error=moved)
+    return replace(info, notes=[*info.notes, "outputs on sample text are not finite"])
+
+
+def acts_while_running(variant: Variant) -> bool:
+    """Whether a variant's layers do more than multiply when the model runs: they round activations, or rotate."""
+    return variant.activation_bits is not None or variant.method in ("spinquant", "quip")
 
 
 def measure_network(network: Any, variant: Variant) -> VariantInfo:
@@ -374,23 +409,33 @@ def measure_network(network: Any, variant: Variant) -> VariantInfo:
     The relative weight error is not among it: it is None, and a note says so. Bits count the grids that llm-compressor
     left on its modules.
     """
+    from suite.compress.linearized import linearized
     from suite.compress.llm_compressor import stored_bits
 
-    changes = [
-        LayerChange(
-            name,
-            module.weight.numel(),
-            0.0,
-            0.0,
-            int((module.weight == 0).sum()),
-            stored_bits(module),
-            changed=variant.family != "dense",
+    with linearized(network):
+        changes = [
+            LayerChange(
+                name,
+                module.weight.numel(),
+                0.0,
+                0.0,
+                int((module.weight == 0).sum()),
+                stored_bits(module),
+                changed=variant.family != "dense",
+            )
+            for name, module in linear_layers(network)
+        ]
+        params = sum(module.weight.numel() for _, module in linear_layers(network)) + _untouched(network)
+        bits = sum(change.bits for change in changes) + STORED_BITS * _untouched(network)
+        info = describe(
+            network,
+            variant,
+            changes,
+            bits=bits,
+            params=params,
+            recipe="given in memory",
+            became=visibly_touched(network, variant),
         )
-        for name, module in linear_layers(network)
-    ]
-    params = sum(module.weight.numel() for _, module in linear_layers(network)) + _untouched(network)
-    bits = sum(change.bits for change in changes) + STORED_BITS * _untouched(network)
-    info = describe(network, variant, changes, bits=bits, params=params, moved=None, recipe="given in memory")
     # weights that are rounded in the forward pass are not on their grid in memory
     off = info.off_nominal and variant.bits is None
     return replace(
@@ -401,6 +446,19 @@ def measure_network(network: Any, variant: Variant) -> VariantInfo:
         layer_errors={},
         notes=[*info.notes, "scored in memory: errors against the dense model are not measured"],
     )
+
+
+def _check_known(network: Any, variant: Variant, marks: Mapping[str, Mark]) -> None:
+    """Raise one line when most of a network's matrices are none that methods can touch."""
+    known = {f"{name}.weight" for name, _ in linear_layers(network)}
+    total = sum(mark.weights for mark in marks.values())
+    unknown = [name for name in marks if name not in known]
+    share = sum(marks[name].weights for name in unknown) / total
+    if share > MOST:
+        raise SuiteError(
+            f"variant {variant.name!r}: architecture {network.config.model_type!r} keeps {share:.2f} of its weights in "
+            f"forms that no method here knows, first {unknown[0]}; it can be scored as it is"
+        )
 
 
 def _compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
@@ -469,11 +527,14 @@ def _off_nominal(network: Any, variant: Variant, sparsity: float, stated_dense: 
 
 
 def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:
-    try:
-        matrices = [module.weight for _, module in linear_layers(network)]
-    except SuiteError:  # what no method here can compress can still be scored as it is
-        matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
-    zeros = sum(int((weight == 0).sum()) for weight in matrices)
+    from suite.compress.linearized import linearized
+
+    with linearized(network):
+        try:
+            matrices = [module.weight for _, module in linear_layers(network)]
+        except SuiteError:  # what no method here can compress can still be scored as it is
+            matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+        zeros = sum(int((weight == 0).sum()) for weight in matrices)
     return VariantInfo(
         name=variant.name,
         method=variant.method,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from suite.compress import llm_compressor
 from suite.compress.layers import Outcome
 from suite.compress.output_error import check_unchanged, sample_logits
+from suite.compress.readers import pattern, readers
+from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
@@ -26,25 +28,77 @@ if TYPE_CHECKING:
 
 
 def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
-    """Scale and quantize every linear layer of the blocks in place."""
+    """Scale and quantize every linear layer of the blocks in place.
+
+    Raises:
+        SuiteError: an architecture whose norms are not known by name, so that nothing would be scaled.
+    """
     llm_compressor.load(variant)
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
     arguments = llm_compressor.scheme(network, variant, symmetric=False)
     assert tokens is not None
     dense = sample_logits(network, tokens)
-    notes = llm_compressor.run(network, variant, [_modifier(), QuantizationModifier(**arguments)], tokens)
+    scaled: list[str] = []
+    spared: list[str] = []
+    modifier = _modifier(network, scaled, spared)
+    notes = llm_compressor.run(network, variant, [modifier, QuantizationModifier(**arguments)], tokens)
+    if not scaled:
+        raise SuiteError(
+            f"variant {variant.name!r}: awq does not know which norms feed which matrices in architecture "
+            f"{network.config.model_type!r}, so it would scale nothing; use rtn or gptq"
+        )
     with llm_compressor.unrounded(network):
         notes.append(check_unchanged(network, variant, dense, tokens))
-    return Outcome(llm_compressor.settle(network, None), notes)
+    changes = llm_compressor.settle(network, None)
+    return Outcome(changes, [*notes, *llm_compressor.about_spared(spared, "not scaled between their matrices")])
 
 
-def _modifier() -> Any:
+def mappings(network: Any) -> list[Any] | None:
+    """What feeds what in blocks with experts or latent attention; None for the library's own table.
+
+    Every norm feeds its readers, attention's value matrix the output matrix, and an expert's up matrix its down
+    matrix. The last needs a gate that multiplies what the up matrix gives: gpt-oss adds one to it and cuts it off, so
+    there it is left out.
+    """
+    from llmcompressor.modifiers.transform.awq import AWQMapping
+
+    from suite.compress.linearized import Experts
+
+    special = readers(network)
+    if special is None:
+        return None
+    found = [AWQMapping(pattern(norm), [pattern(name) for name in reading]) for norm, reading in special]
+    if any(name.endswith(".self_attn.v_proj") for name, _ in network.named_modules()):
+        found.append(AWQMapping("re:.*self_attn.v_proj$", ["re:.*self_attn.o_proj$"]))
+    plain = all(module.multiplies for module in network.modules() if isinstance(module, Experts))
+    place = ".*" if plain else r"(?!.*\.experts\.\d).*"
+    found.append(AWQMapping(f"re:{place}up_proj$", [f"re:{place}down_proj$"]))
+    return found
+
+
+def _modifier(network: Any, scaled: list[str], spared: list[str]) -> Any:
     from llmcompressor.modeling.offset_norm import CalibrationOffsetNorm
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
+    from suite.compress.linearized import expert_layers
+
+    experts = {name for name, _ in expert_layers(network)}
+
     class KeptSize(AWQModifier):  # type: ignore[misc]
-        """AWQ whose scales leave norms that are stored less one as large as they were."""
+        """AWQ whose scales leave norms that are stored less one as large as they were, and rare experts alone."""
+
+        def _set_resolved_mappings(self, model: Any) -> None:
+            super()._set_resolved_mappings(model)
+            scaled.extend(mapping.smooth_name for mapping in self._resolved_mappings)
+
+        def _apply_smoothing(self, model: Any) -> None:
+            for mapping in self._resolved_mappings:
+                seen = self._smooth_activation_stats.get(mapping.smooth_name)
+                if mapping.smooth_name in experts and seen and int(seen[1]) < llm_compressor.FEW_TOKENS:
+                    del self._smooth_activation_stats[mapping.smooth_name], self._parent_args_cache[mapping.parent]
+                    spared.append(mapping.smooth_name)
+            super()._apply_smoothing(model)
 
         def _compute_best_scale(self, mapping: Any, *args: Any, **more: Any) -> torch.Tensor:
             scales: torch.Tensor = super()._compute_best_scale(mapping, *args, **more)
@@ -52,7 +106,8 @@ def _modifier() -> Any:
                 return scales
             return scales * _common_factor(mapping.smooth_layer.weight.detach(), scales)
 
-    return KeptSize()
+    found = mappings(network)
+    return KeptSize() if found is None else KeptSize(mappings=found)
 
 
 def _common_factor(norm: torch.Tensor, scales: torch.Tensor) -> float:

@@ -75,9 +75,19 @@ def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Out
             # where a block keeps its keys and values in a cache
             if hasattr(module, "layer_idx"):
                 module.layer_idx = place
-    config = network.config.get_text_config()
-    types = getattr(config, "layer_types", None)
-    config.num_hidden_layers = len(kept)
-    if types is not None:
-        config.layer_types = [types[index] for index in kept]
+    _describe(network.config.get_text_config(), blocks, kept)
     return Outcome(changes, [f"blocks removed: {', '.join(str(index) for index in sorted(gone))}"])
+
+
+def _describe(config: Any, blocks: Any, kept: list[int]) -> None:
+    """Let a configuration say which blocks are left: how many, and of which kind where they differ."""
+    config.num_hidden_layers = len(kept)
+    for name in ("layer_types", "mlp_layer_types"):
+        if (types := getattr(config, name, None)) is not None:
+            setattr(config, name, [types[index] for index in kept])
+    # blocks with experts: all but the first ones, or all but those named
+    dense = [place for place, index in enumerate(kept) if not hasattr(blocks[index].mlp, "experts")]
+    if getattr(config, "first_k_dense_replace", None) is not None:
+        config.first_k_dense_replace = len(dense)
+    if getattr(config, "mlp_only_layers", None) is not None:
+        config.mlp_only_layers, config.decoder_sparse_step = dense, 1

@@ -23,16 +23,20 @@ def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Out
     """Quantize every linear layer of the blocks in place."""
     llm_compressor.load(variant)
     from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.quantization.calibration import update_qparams
 
     arguments = llm_compressor.scheme(network, variant)
+    # with the scales of its own weights a layer is rounded to the nearest when it is settled
+    modifier, spared = llm_compressor.sparing(GPTQModifier, network, lambda layer: update_qparams(layer, "weight"))
     with remember(network) as reference:
         notes = llm_compressor.run(
             network,
             variant,
-            [GPTQModifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **arguments)],
+            [modifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **arguments)],
             tokens,
         )
-        return Outcome(llm_compressor.settle(network, reference), notes)
+        changes = llm_compressor.settle(network, reference)
+    return Outcome(changes, [*notes, *llm_compressor.about_spared(spared, "rounded to nearest")])
 
 
 def round_to_nearest(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:

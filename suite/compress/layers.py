@@ -82,10 +82,11 @@ def compare(name: str, dense: torch.Tensor, stored: torch.Tensor, bits: float) -
 def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
     """The weight matrices that compression methods touch: every `torch.nn.Linear` inside the decoder blocks.
 
-    Embeddings, norms and the output head stay as they are.
+    Embeddings, norms, routers and the output head stay as they are. Inside `suite.compress.linearized` stacked experts
+    and transposed layers are among them.
 
     Raises:
-        SuiteError: the network has none (GPT-2's Conv1D, for example).
+        SuiteError: the network has none.
     """
     import torch
 
@@ -93,6 +94,8 @@ def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
     found = False
     for name, module in network.named_modules():
         if isinstance(module, torch.nn.Linear) and module is not head:
+            if is_router(network, f"{name}.weight", module.weight):
+                continue
             found = True
             yield name, module
     if not found:
@@ -100,6 +103,38 @@ def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
             f"model architecture {network.config.model_type!r} has no torch.nn.Linear layers in its blocks; "
             "the built-in methods cannot compress it"
         )
+
+
+def is_router(network: Any, name: str, parameter: torch.Tensor) -> bool:
+    """Whether a matrix chooses among experts or weighs them: a gate by name, and one output an expert, or one in all.
+
+    The number of experts is that of the stack, or list, of experts beside it, so that no other matrix passes for one.
+    """
+    if parameter.dim() != 2:
+        return False
+    parts = name.split(".")
+    found = [depth for depth, part in enumerate(parts) if "router" in part or part == "gate" or part.endswith("_gate")]
+    if not found:
+        return False
+    counts = _expert_counts(network.get_submodule(".".join(parts[: found[0]])))
+    return bool(counts) and parameter.shape[0] in {1, *counts}
+
+
+def _expert_counts(module: Any) -> set[int]:
+    import torch
+
+    counts = {
+        parameter.shape[0]
+        for child in module.modules()
+        for parameter in child.parameters(recurse=False)
+        if parameter.dim() == 3
+    }
+    lists = {
+        len(child)
+        for name, child in module.named_modules()
+        if isinstance(child, torch.nn.ModuleList) and "experts" in name.rpartition(".")[2]
+    }
+    return counts | lists
 
 
 def rewrite(

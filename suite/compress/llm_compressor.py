@@ -18,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,12 +34,19 @@ if TYPE_CHECKING:
 
     from suite.compress.reference import Reference
 
+# an expert that saw fewer tokens is compressed without data
+FEW_TOKENS = 32
 PACKAGE = "llmcompressor"
 _LOG_LEVEL = "LLM_COMPRESSOR_LOG_LEVEL"
-# said of every run on a processor
-# said on every run of its kind, and of no weight
-_EXPECTED = ("No accelerator available", "Disabling tokenizer parallelism")
+# said on every run of its kind, and of no weight; routers stay dense, so they have no scheme
+_EXPECTED = (
+    "No accelerator available",
+    "Disabling tokenizer parallelism",
+    "Unable to find quantization scheme for targeted layer",
+)
 _ROUNDS = 16
+# of a block's output less its input, where both do the same operations in the same order
+_TRACED_TOLERANCE = 0.01
 _LAYER = re.compile(r"\((\d+)/(\d+)\): Calibrating")
 
 
@@ -84,12 +92,17 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
     """
     from llmcompressor import oneshot
 
+    from suite.compress.linearized import visiting_all
+
     said: list[str] = []
     with ExitStack() as stack:
+        stack.enter_context(visiting_all(network))
         stack.enter_context(_quiet(f"compressing {variant.name}", said))
         stack.enter_context(_without_pinning())
         stack.enter_context(_named(network))
+        stack.enter_context(_masked(network))
         stack.enter_context(_released())
+        check = stack.enter_context(_as_computed(network, tokens)) if tokens is not None else None
         try:
             oneshot(
                 model=network,
@@ -107,7 +120,79 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
                 f"variant {variant.name!r}: llm-compressor cannot make it of architecture "
                 f"{network.config.model_type!r} ({type(error).__name__}: {reason}); use another method"
             ) from error
+    if check is not None and check.moved > _TRACED_TOLERANCE:
+        raise SuiteError(
+            f"variant {variant.name!r}: llm-compressor shows the sample text to the first block of architecture "
+            f"{network.config.model_type!r} otherwise than the model computes it (output off by {check.moved:.2f}): "
+            "use a method without sample text"
+        )
+    if variant.kv_bits and not any(hasattr(module, "k_scale") for module in network.modules()):
+        raise SuiteError(
+            f"variant {variant.name!r}: llm-compressor finds no keys and values to round in the attention of "
+            f"architecture {network.config.model_type!r}; drop the kv part"
+        )
     return said
+
+
+def sparing(kind: Any, network: Any, fallback: Callable[[Any], object]) -> tuple[Any, list[str]]:
+    """A modifier of the library that leaves alone experts which the sample text hardly reaches.
+
+    Whatever is computed from a handful of tokens fits those and nothing else. Layers of such experts are given to
+    `fallback`; all other layers are treated as the library does.
+
+    Args:
+        kind: a modifier class that gathers data in `calibrate_module` and uses it in `compress_modules`.
+        network: in pieces (see `suite.compress.linearized`).
+        fallback: compresses one layer in place without data.
+
+    Returns:
+        The class to use, and the names of the layers that went to `fallback`, filled while it runs.
+    """
+    from suite.compress.linearized import expert_layers
+
+    names = {id(module): name for name, module in expert_layers(network)}
+    tokens: dict[int, int] = {}
+    spared: list[str] = []
+
+    class Sparing(kind):  # type: ignore[misc]
+        """The modifier, but for rarely chosen experts."""
+
+        def calibrate_module(self, module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            seen = args[0]
+            if id(module) in names:
+                tokens[id(module)] = tokens.get(id(module), 0) + seen.shape[:-1].numel()
+            if seen.dim() > 3:
+                # as latent attention gives them
+                args = (seen.flatten(1, -2), *args[1:])
+            super().calibrate_module(module, args, output)
+
+        def compress_modules(self) -> None:
+            held = (self._num_samples, *(getattr(self, part, {}) for part in ("_hessians", "_row_scalars")))
+            for module in [module for module in self._num_samples if tokens.get(id(module), FEW_TOKENS) < FEW_TOKENS]:
+                for part in held:
+                    part.pop(module, None)
+                spared.append(names[id(module)])
+                fallback(module)
+            super().compress_modules()
+
+    return Sparing, spared
+
+
+def about_spared(spared: Sequence[str], how: str) -> list[str]:
+    """What a row says of layers that `sparing` left alone: experts by number, for each block."""
+    experts: dict[str, list[int]] = {}
+    for name in spared:
+        place, _, rest = name.rpartition(".experts.")
+        number = int(rest.partition(".")[0])
+        if number not in experts.setdefault(place, []):
+            experts[place].append(number)
+    if not experts:
+        return []
+    count = sum(map(len, experts.values()))
+    who = "1 expert saw" if count == 1 else f"{count} experts saw"
+    listed = "; ".join(f"{place}: {', '.join(map(str, sorted(numbers)))}" for place, numbers in experts.items())
+    done = f"so {'it was' if count == 1 else 'they were'} {how}"
+    return [f"{who} fewer than {FEW_TOKENS} tokens of the sample text, {done} ({listed})"]
 
 
 def scheme(network: Any, variant: Variant, *, symmetric: bool = True) -> dict[str, Any]:
@@ -215,6 +300,17 @@ def save_packed(network: Any, folder: Path) -> None:
         ModelCompressor.from_pretrained_model(network).decompress_model(network)
 
 
+def forget(network: Any) -> None:
+    """Take what the library left on a network's layers away: weights that are on their grid stay what they are."""
+    for module in network.modules():
+        if hasattr(module, "quantization_scheme"):
+            from compressed_tensors.quantization import QuantizationMetadata
+
+            QuantizationMetadata.clear_quantization(module)
+            for left in ("quantization_status", "quantization_enabled"):
+                module.__dict__.pop(left, None)
+
+
 @contextmanager
 def unrounded(network: Any) -> Iterator[None]:
     """A network that the library has quantized but that is not settled yet, as it is before rounding."""
@@ -285,6 +381,73 @@ def _named(network: Any) -> Iterator[None]:
             yield
         finally:
             network.config._name_or_path = given
+
+
+@contextmanager
+def _masked(network: Any) -> Iterator[None]:
+    """Keep the attention mask of models that choose between two functions for it.
+
+    llm-compressor 0.14 traces a model and leaves calls of transformers' mask functions to run time. It knows them by
+    their global names. Some models (Mistral, Mixtral, Phi-3, Qwen3-MoE, ...) put one of two into a local
+    `mask_function` and call that: traced, it gives no mask, and every token of the sample text would see the ones after
+    it. A global function of that name is what the library takes the local one for.
+    """
+    import transformers.masking_utils as masks
+
+    def mask_function(config: Any, **more: Any) -> Any:
+        windowed = getattr(config, "sliding_window", None) is not None
+        make: Any = masks.create_sliding_window_causal_mask if windowed else masks.create_causal_mask
+        return make(config=config, **more)
+
+    space = vars(sys.modules[type(network.base_model).__module__])
+    if "mask_function" in space:
+        yield
+        return
+    space["mask_function"] = mask_function
+    try:
+        yield
+    finally:
+        del space["mask_function"]
+
+
+@dataclass
+class _Check:
+    """What the first block made of the first sequence: relative difference of its output less its input."""
+
+    moved: float = 0.0
+
+
+@contextmanager
+def _as_computed(network: Any, tokens: SampleTokens) -> Iterator[_Check]:
+    """Compare what the library shows to the first block, before anything is compressed, with a plain forward pass."""
+    import torch
+    from llmcompressor.utils.helpers import calibration_forward_context
+
+    kinds = set(getattr(network, "_no_split_modules", None) or ())
+    block = next((module for module in network.modules() if type(module).__name__ in kinds), None)
+    check = _Check()
+    plain: list[torch.Tensor] = []
+    if block is None:
+        yield check
+        return
+    row = torch.from_numpy(tokens.ids[0])[None].to(network.get_input_embeddings().weight.device)
+
+    def seen(_: Any, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        states = (given[0] if given else named["hidden_states"]).float()
+        made = (output[0] if isinstance(output, tuple) else output).float() - states
+        if not plain:
+            plain.append(made)
+        elif made.shape == plain[0].shape:
+            check.moved = float((made - plain[0]).norm() / plain[0].norm())
+            handle.remove()
+
+    handle = block.register_forward_hook(seen, with_kwargs=True)
+    try:
+        with torch.inference_mode(), calibration_forward_context(network):
+            network.base_model(input_ids=row, use_cache=False)
+        yield check
+    finally:
+        handle.remove()
 
 
 @contextmanager

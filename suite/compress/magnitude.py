@@ -7,7 +7,7 @@ the result does not depend on the machine. N:M patterns keep the N largest of ev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from suite.compress.layers import STORED_BITS, Outcome, check_pattern, rewrite
 from suite.variant import Variant
@@ -69,11 +69,19 @@ def prune_pattern(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
 
 def compress(network: PreTrainedModel, variant: Variant, tokens: SampleTokens | None = None) -> Outcome:
     """Prune every linear layer of the decoder blocks in place; sample text is not read."""
-    sparsity, pattern = variant.sparsity, variant.n_of_m
-    assert sparsity is not None
     check_pattern(network, variant)
 
     def change(weight: torch.Tensor, _: str) -> torch.Tensor:
-        return prune(weight, sparsity) if pattern is None else prune_pattern(weight, *pattern)
+        return _pruned(weight, variant)
 
     return Outcome(rewrite(network, change, lambda weight: STORED_BITS * weight.numel()), [])
+
+
+def prune_layer(layer: Any, *, variant: Variant) -> None:
+    """Prune one linear layer in place, for methods that have no data for it."""
+    layer.weight.data.copy_(_pruned(layer.weight.data.float(), variant))
+
+
+def _pruned(weight: torch.Tensor, variant: Variant) -> torch.Tensor:
+    assert variant.sparsity is not None
+    return prune(weight, variant.sparsity) if variant.n_of_m is None else prune_pattern(weight, *variant.n_of_m)

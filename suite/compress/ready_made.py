@@ -6,11 +6,12 @@ import fnmatch
 import json
 import re
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from suite.checkpoint import NOTE, Checkpoint
-from suite.compress import VariantInfo, check_seed, output_error
+from suite.compress import VariantInfo, check_seed, output_error, with_output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.compress.touched import Touched, fingerprint, touched
@@ -98,20 +99,30 @@ def load_ready(
     parent = load_as(dense)
     tokens = tokens_of(parent)
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
-    with remember(parent.network) as reference:
-        shapes = {name: tuple(module.weight.shape) for name, module in linear_layers(parent.network)}
-        marks = fingerprint(parent.network, samples=True)
+    from suite.compress.linearized import linearized
+
+    with ExitStack() as stack:
+        with linearized(parent.network):
+            reference = stack.enter_context(remember(parent.network))
+            shapes = {name: tuple(module.weight.shape) for name, module in linear_layers(parent.network)}
+            marks = fingerprint(parent.network, samples=True)
         embedding = tuple(parent.network.get_input_embeddings().weight.shape)
         info, vocabulary, bos = parent.info, parent.tokenizer.get_vocab(), parent.bos
         del parent
         child = load_as(model)
+        pieces = stack.enter_context(linearized(child.network))
+        if pieces.experts and variant.activation_bits:
+            raise SuiteError(
+                f"model {model.id}: {variant.name} rounds activations while it runs, and transformers does not do that "
+                f"in the experts of architecture {info['architecture']!r}; its scores would be those of another model"
+            )
         _check_parent(child, model, dense, shapes, embedding, vocabulary, info["architecture"])
         changes = _changes(child.network, reference, shapes)
-    became = touched(marks, child.network, variant, ignored_by(quantization_of(model.path)))
-    moved = None
+        became = touched(marks, child.network, variant, ignored_by(quantization_of(model.path)))
+        measured = _measured(child, model, variant, changes, info["params"], became)
     if logits is not None and tokens is not None:
         moved = output_error.relative_error(logits, output_error.sample_logits(child.network, tokens))
-    measured = _measured(child, model, variant, changes, info["params"], moved, became)
+        measured = with_output_error(measured, moved)
     note = {"checkpoint": {"id": model.id, "revision": model.revision, "weights_hash": child.info["weights_hash"]}}
     if "notes" in child.info:
         note["checkpoint"]["notes"] = child.info["notes"]
@@ -160,12 +171,18 @@ def _list(parts: Any) -> list[Any]:
 
 
 def _by_expert(module: str) -> list[str]:
-    """How files of unstacked experts name a matrix of stacked ones."""
-    found = re.fullmatch(r"(.*\.experts)\.(gate_up|gate|up|down)_proj\.(\d+)", module)
+    """How else checkpoint files name an expert's matrix: Mixtral's way, and by the parameter that stacks them."""
+    found = re.fullmatch(r"(.*)\.mlp\.experts\.(\d+)\.(gate|up|down)_proj", module)
     if found is None:
         return []
-    parts = {"gate_up": ("gate_proj", "up_proj", "w1", "w3"), "down": ("down_proj", "w2")}
-    return [f"{found[1]}.{found[3]}.{part}" for part in parts.get(found[2], (f"{found[2]}_proj",))]
+    block, number, part = found.groups()
+    mixtral = {"gate": "w1", "down": "w2", "up": "w3"}[part]
+    stack = "down_proj" if part == "down" else "gate_up_proj"
+    return [
+        f"{block}.block_sparse_moe.experts.{number}.{mixtral}",
+        f"{block}.mlp.experts.{number}.{mixtral}",
+        f"{block}.mlp.experts.{stack}",
+    ]
 
 
 def _integers(method: str, grids: list[tuple[int | None, Any]]) -> str:
@@ -304,7 +321,6 @@ def _measured(
     variant: Variant,
     changes: list[LayerChange],
     params: int,
-    moved: float | None,
     became: Touched,
 ) -> VariantInfo:
     from suite.compress import describe
@@ -317,7 +333,6 @@ def _measured(
         changes,
         bits=bits,
         params=params,
-        moved=moved,
         recipe=f"ready-made checkpoint, {_described(quantization)}",
         became=became,
         stated_dense=ignored_by(quantization),

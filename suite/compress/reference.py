@@ -49,4 +49,6 @@ def remember(network: Any) -> Iterator[Reference]:
                 f"temporary folder {Path(folder).parent}: {error}; compression keeps a copy of the dense weights "
                 "there; free some space or set TMPDIR"
             ) from error
+        # the network may go while its weights wait here
+        del network
         yield Reference(file)

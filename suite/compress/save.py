@@ -28,6 +28,40 @@ def check_savable(info_method: str) -> None:
         )
 
 
+def check_whole(network: Any, info: VariantInfo) -> None:
+    """Raise one line for a compressed network that no loader puts together again."""
+    from suite.compress.linearized import in_pieces, is_stack
+
+    check_savable(info.method)
+    kind = network.config.model_type
+    if in_pieces(network):
+        raise SuiteError(
+            f"{info.name}: rounds activations while it runs, and transformers does not do that in the layers of "
+            f"architecture {kind!r}; score it with 'suite score --variant' instead of saving it"
+        )
+    if info.family == "structured" and not _described(network):
+        raise SuiteError(
+            f"{info.name}: the configuration of architecture {kind!r} cannot say which parts are left; score it with "
+            "'suite score --variant' instead of saving it"
+        )
+    held = any(hasattr(module, "quantization_scheme") for module in network.modules())
+    if held and any(is_stack(module) for module in network.modules()):
+        raise SuiteError(
+            f"{info.name}: the packed format has no place for the stacked experts of architecture {kind!r}; "
+            "score it with 'suite score --variant' instead of saving it"
+        )
+
+
+def _described(network: Any) -> bool:
+    """Whether a network's configuration builds a network of the same parts."""
+    import torch
+
+    with torch.device("meta"):
+        built = type(network)(network.config)
+    shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (network, built)]
+    return shapes[0] == shapes[1]
+
+
 def save(checkpoint: Checkpoint, info: VariantInfo, out: str | Path) -> int:
     """Write a checkpoint folder, whole or not at all.
 
@@ -42,7 +76,7 @@ def save(checkpoint: Checkpoint, info: VariantInfo, out: str | Path) -> int:
     Raises:
         SuiteError: a method that cannot be saved, a folder in the way, or a full disk.
     """
-    check_savable(info.method)
+    check_whole(checkpoint.network, info)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SuiteError(f"output {out}: is there already; name a new folder")

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.checkpoint import GRID_PARAMETERS
+from suite.compress.layers import is_router
 from suite.variant import Variant, parse_variant
 
 if TYPE_CHECKING:
@@ -135,22 +136,57 @@ def touched(
     now = dict(matrices(network))
     marks = {name: Mark(tuple(matrix.shape), _digest(matrix)) for name, matrix in now.items()}
     left = Counter(marks.values())
-    total = sum(mark.weights for mark in before.values())
-    grouped: dict[tuple[str, str | None], list[int]] = {}
-    same = 0
+    same: dict[str, str | None] = {}
     for name, mark in before.items():
         bare = Mark(mark.shape, mark.digest)
         if left[bare] > 0:
             left[bare] -= 1
         elif not _only_rounded(mark, now.get(name)):
             continue
-        same += mark.weights
-        reason = _reason(variant, name, now.get(name), ignored)
-        grouped.setdefault((_pattern(name), reason), []).append(mark.weights)
+        same[name] = _reason(variant, name, now.get(name), ignored)
+    return _summed(before, same, network)
+
+
+def visibly_touched(network: Any, variant: Variant) -> Touched | None:
+    """What was changed in a network whose dense self is not at hand, as far as its weights show it.
+
+    A matrix counts as changed when it is what the variant's name says: so sparse, in that pattern, on so few levels, or
+    rounded in the forward pass that llm-compressor gave its layer.
+
+    Args:
+        network: in pieces (see `suite.compress.linearized`).
+
+    Returns:
+        None where weights cannot show it: dense, structured variants, and rows too short for so many levels.
+    """
+    if variant.family in ("dense", "structured") or (variant.bits is None and variant.sparsity is None):
+        return None
+    found = dict(matrices(network))
+    if variant.bits and not all(_decidable(variant, matrix.shape[1]) for matrix in found.values()):
+        return None
+    changed = {
+        name
+        for name, matrix in found.items()
+        if getattr(
+            getattr(network.get_submodule(name.rpartition(".")[0]), "quantization_scheme", None), "weights", None
+        )
+        or _holds(variant, matrix, by_row=True)
+    }
+    marks = {name: Mark(tuple(matrix.shape), 0) for name, matrix in found.items()}
+    return _summed(marks, {name: None for name in found if name not in changed}, network)
+
+
+def _summed(marks: dict[str, Mark], same: dict[str, str | None], network: Any) -> Touched:
+    """Shares from marks of all matrices, and the reasons of those that stayed the same."""
+    total = sum(mark.weights for mark in marks.values())
+    grouped: dict[tuple[str, str | None], list[int]] = {}
+    for name, reason in same.items():
+        grouped.setdefault((_pattern(name), reason), []).append(marks[name].weights)
     entries = [
         Untouched(names, len(weights), sum(weights) / total, reason) for (names, reason), weights in grouped.items()
     ]
-    return Touched((total - same) / total if total else 0.0, entries, left_out(network))
+    changed = total - sum(map(sum, grouped.values()))
+    return Touched(changed / total if total else 0.0, entries, left_out(network))
 
 
 def _parameters(network: Any) -> Iterator[tuple[str, Any, torch.Tensor]]:
@@ -172,38 +208,6 @@ def _what(network: Any, name: str, owner: Any, parameter: torch.Tensor) -> str |
     if parameter.dim() < 2 or name.endswith("bias"):
         return "norm" if "norm" in type(owner).__name__.lower() else "vector"
     return "router" if is_router(network, name, parameter) else None
-
-
-def is_router(network: Any, name: str, parameter: torch.Tensor) -> bool:
-    """Whether a matrix chooses among experts or weighs them: a gate by name, and one output an expert, or one in all.
-
-    The number of experts is that of the stack, or list, of experts beside it, so that no other matrix passes for one.
-    """
-    if parameter.dim() != 2:
-        return False
-    parts = name.split(".")
-    found = [depth for depth, part in enumerate(parts) if "router" in part or part == "gate" or part.endswith("_gate")]
-    if not found:
-        return False
-    counts = _expert_counts(network.get_submodule(".".join(parts[: found[0]])))
-    return bool(counts) and parameter.shape[0] in {1, *counts}
-
-
-def _expert_counts(module: Any) -> set[int]:
-    import torch
-
-    counts = {
-        parameter.shape[0]
-        for child in module.modules()
-        for parameter in child.parameters(recurse=False)
-        if parameter.dim() == 3
-    }
-    lists = {
-        len(child)
-        for name, child in module.named_modules()
-        if isinstance(child, torch.nn.ModuleList) and "experts" in name.rpartition(".")[2]
-    }
-    return counts | lists
 
 
 def _slices(parameter: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -267,10 +271,14 @@ def _reason(
     return None
 
 
-def _holds(variant: Variant, matrix: torch.Tensor) -> bool:
-    """Whether a matrix already is what the variant's name promises: as sparse, with that pattern, on so few levels."""
+def _holds(variant: Variant, matrix: torch.Tensor, *, by_row: bool = False) -> bool:
+    """Whether a matrix already is what the variant's name promises: as sparse, with that pattern, on so few levels.
+
+    Args:
+        by_row: look at rows as wholes, because groups need not be of neighbours (GPTQ's activation order).
+    """
     if variant.family == "joint":
-        return all(_holds(parse_variant(part), matrix) for part in variant.recipe_name.split("+"))
+        return all(_holds(parse_variant(part), matrix, by_row=by_row) for part in variant.recipe_name.split("+"))
     if variant.n_of_m is not None:
         n, m = variant.n_of_m
         if matrix.shape[1] % m or int((matrix.reshape(-1, m) != 0).sum(dim=1).max()) > n:
@@ -281,10 +289,22 @@ def _holds(variant: Variant, matrix: torch.Tensor) -> bool:
             return False
     if variant.bits is None:
         return variant.family != "structured"
-    group = variant.group or matrix.shape[1]
-    if matrix.shape[1] % group:
+    columns = matrix.shape[1]
+    size = columns if by_row else variant.group or columns
+    if columns % size or not _decidable(variant, size):
         return False
-    ordered = matrix.float().reshape(-1, group).sort(dim=1).values
+    ordered = matrix.float().reshape(-1, size).sort(dim=1).values
     steps = (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1)
-    most: int = 2**variant.bits
-    return int(steps.max()) < most
+    return int(steps.max()) < _levels(variant, size)
+
+
+def _decidable(variant: Variant, size: int) -> bool:
+    """Whether so many neighbours can have more different values than the variant's grid has."""
+    return _levels(variant, size) < size
+
+
+def _levels(variant: Variant, size: int) -> int:
+    """How many different values so many neighbours of a row may have on the variant's grid."""
+    assert variant.bits is not None
+    levels: int = 2**variant.bits * -(-size // (variant.group or size))
+    return levels

@@ -9,10 +9,12 @@ stays dense.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from suite.compress import llm_compressor
 from suite.compress.layers import Outcome, check_pattern
+from suite.compress.magnitude import prune_layer
 from suite.compress.reference import remember
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
@@ -41,12 +43,13 @@ def _pruned(
 ) -> Outcome:
     check_pattern(network, variant)
     structure = "0:0" if variant.n_of_m is None else ":".join(map(str, variant.n_of_m))
+    made, spared = llm_compressor.sparing(modifier, network, partial(prune_layer, variant=variant))
     with remember(network) as reference:
         notes = llm_compressor.run(
             network,
             variant,
             [
-                modifier(
+                made(
                     sparsity=variant.sparsity,
                     mask_structure=structure,
                     ignore=llm_compressor.ignored(network),
@@ -55,4 +58,5 @@ def _pruned(
             ],
             tokens,
         )
-        return Outcome(llm_compressor.settle(network, reference), notes)
+        changes = llm_compressor.settle(network, reference)
+    return Outcome(changes, [*notes, *llm_compressor.about_spared(spared, "pruned by magnitude")])
