@@ -14,8 +14,10 @@ from hypothesis import settings
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
-# Two test processes on two cores would only slow each other down.
+# Threads of a library would only take the cores from one another, and from the tests that run beside.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 TEXT = [
@@ -29,9 +31,13 @@ TEXT = [
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every test works in a cache of its own, so that nothing depends on what a developer ran before."""
+    """The tests work in a cache of their own, so that nothing depends on what a developer ran before.
+
+    All test processes share it: a GGUF file is converted once.
+    """
+    base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SUITE_CACHE", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"))
         yield
 
 

@@ -31,6 +31,9 @@ METRIC_KEYS = [
     *("flips_to_wrong", "flips_to_right", "kl", "set_size_change", "accuracy_change"),
 ]
 
+# which cores and kernels there are to compute with
+MACHINE = ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
 CONFIG = """
 models: [smollm2-135m]
 tasks:
@@ -48,8 +51,8 @@ def smollm() -> Checkpoint:
 
 
 def suite(*args: str, cwd: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a new user would: an empty home, an environment of nothing but the path and the cache."""
-    environment = {name: os.environ[name] for name in ("PATH", "SUITE_CACHE")}
+    """Run the command line as a new user would: an empty home, and of the environment what the tests themselves set."""
+    environment = {name: os.environ[name] for name in ("PATH", "SUITE_CACHE", *MACHINE) if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "suite", *args],
         cwd=cwd,
