@@ -22,7 +22,7 @@ from synthetic_snapshot import small_snapshot
 
 from suite.cell import read_cell, write_cell
 from suite.cli import main
-from suite.config import read_config
+from suite.config import RunConfig, read_config
 from suite.metrics import paired
 from suite.metrics.figures import FIGURES
 from suite.publish.formulas import ANALYSES, PAGES
@@ -48,6 +48,25 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def once(original: Path) -> tuple[RunConfig, Computed]:
+    config = read_config(original / "config.yaml")
+    return config, compute(original, config)
+
+
+@pytest.fixture
+def same_cells(once: tuple[RunConfig, Computed], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that touch no cell: what follows from cells and configuration is computed once."""
+    known, found = once
+    monkeypatch.setattr(
+        "suite.publish.verify.compute",
+        lambda folder, config: found if config == known else compute(folder, config),
+    )
+
+
+SAME_CELLS = pytest.mark.usefixtures("same_cells")
 
 
 def sign(folder: Path, edit: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
@@ -92,6 +111,7 @@ def test_a_failed_verification_exits_with_1(copy: Path, capsys: pytest.CaptureFi
     assert f"{CELL}: missing cell" in capsys.readouterr().out
 
 
+@SAME_CELLS
 @FEW
 @given(data=st.data())
 @pytest.mark.parametrize("name", TEXTS)
@@ -140,6 +160,7 @@ def test_any_changed_byte_of_a_cell_is_named(original: Path, data: st.DataObject
         file.write_bytes(raw)
 
 
+@SAME_CELLS
 @FEW
 @given(data=st.data(), how=st.sampled_from(["drop", "double", "swap", "blank"]))
 def test_any_changed_line_of_the_manifest_is_found(original: Path, data: st.DataObject, how: str) -> None:
@@ -161,6 +182,7 @@ def test_any_changed_line_of_the_manifest_is_found(original: Path, data: st.Data
         file.write_bytes(raw)
 
 
+@SAME_CELLS
 @pytest.mark.parametrize(("name", "column"), [("rows.csv", "nll"), ("ranking.csv", "behind_best_low")])
 def test_a_forged_digit_under_a_forged_manifest_is_named_with_its_row(copy: Path, name: str, column: str) -> None:
     file = copy / name
@@ -176,6 +198,7 @@ def test_a_forged_digit_under_a_forged_manifest_is_named_with_its_row(copy: Path
     assert "line 3 (tiny-135m/" in problem
 
 
+@SAME_CELLS
 def test_another_processor_s_last_digit_is_a_remark(copy: Path) -> None:
     """The sixth digit may differ where the tables were made elsewhere; the other files follow the published digits."""
     file = copy / "rows.csv"
@@ -197,6 +220,7 @@ def test_another_processor_s_last_digit_is_a_remark(copy: Path) -> None:
     assert any("1 values differ in the last digit" in remark for remark in report.remarks)
 
 
+@SAME_CELLS
 def test_a_forged_value_in_parquet_is_named(copy: Path) -> None:
     table = pq.read_table(copy / "rows.parquet")
     values = table.to_pydict()
@@ -206,6 +230,7 @@ def test_a_forged_value_in_parquet_is_named(copy: Path) -> None:
     assert any(problem.startswith("rows.parquet: line 3 (") and ", accuracy: " in problem for problem in problems(copy))
 
 
+@SAME_CELLS
 def test_forged_words_under_a_forged_manifest_are_named(copy: Path) -> None:
     for name, old, new in (
         ("LEADERBOARD.md", "What to look at first", "What to look at last"),
@@ -221,6 +246,7 @@ def test_forged_words_under_a_forged_manifest_are_named(copy: Path) -> None:
     assert all("line " in problem for problem in found)
 
 
+@SAME_CELLS
 def test_a_forged_description_is_named(copy: Path) -> None:
     file = copy / "manifest.json"
     content = json.loads(file.read_text())
@@ -261,6 +287,7 @@ def test_a_missing_foreign_or_exchanged_cell(copy: Path, change: Callable[[Path]
     assert any(problem.startswith(f"{name}: {words}") for problem in problems(copy))
 
 
+@SAME_CELLS
 def test_figures_are_held_against_the_manifest(copy: Path) -> None:
     (picture, *_) = sorted((copy / "figures").glob("*.png"))
     picture.write_bytes(picture.read_bytes() + b"\0")
@@ -274,12 +301,14 @@ def test_figures_are_held_against_the_manifest(copy: Path) -> None:
     assert f"figures/{picture.name}: missing, and not in the manifest either" in problems(copy)
 
 
+@SAME_CELLS
 def test_a_note_of_the_publisher_is_a_remark(copy: Path) -> None:
     (copy / "README.md").write_text("who made this")
     report = verify(copy)
     assert (report.problems, report.remarks) == ([], ["README.md: not part of the snapshot"])
 
 
+@SAME_CELLS
 def test_a_forged_verdict_under_a_forged_manifest_is_named(copy: Path) -> None:
     file = copy / "verdicts.json"
     verdicts = json.loads(file.read_text(encoding="utf-8"))
@@ -289,6 +318,7 @@ def test_a_forged_verdict_under_a_forged_manifest_is_named(copy: Path) -> None:
     assert any(problem.startswith("verdicts.json: line ") for problem in problems(copy))
 
 
+@SAME_CELLS
 @pytest.mark.parametrize(("factor", "found"), [(1 + 1e-3, True), (1 + 1e-4, True), (1 + 5e-6, False)])
 def test_a_forged_number_of_a_verdict_is_named_and_another_processor_s_last_digit_is_a_remark(
     copy: Path, factor: float, found: bool
@@ -322,18 +352,6 @@ def test_a_folder_that_is_no_snapshot_is_bad_input(
 def test_a_manifest_that_is_none(copy: Path, content: str) -> None:
     (copy / "manifest.json").write_text(content)
     assert any(problem.startswith("manifest.json: ") for problem in problems(copy))
-
-
-@pytest.fixture
-def same_cells(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that touch no cell: what follows from the cells is computed once."""
-    if not COMPUTED:
-        COMPUTED.append(compute(original, read_config(original / "config.yaml")))
-    monkeypatch.setattr("suite.publish.verify.compute", lambda *_: COMPUTED[0])
-
-
-COMPUTED: list[Computed] = []
-SAME_CELLS = pytest.mark.usefixtures("same_cells")
 
 
 def raise_figure(monkeypatch: pytest.MonkeyPatch, key: str, *parts: str) -> str:
