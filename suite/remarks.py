@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +21,8 @@ def remarks(cell: Cell) -> dict[str, str]:
     """Notes for the cell's row, by a word for what they are about; empty for nearly every cell.
 
     ``probabilities``: that they do not sum to one. ``run``: what the run that made the cell, or the import, says of it.
-    ``checkpoint``: what of the model's files was left out.
+    ``checkpoint``: what of the model's files was left out. ``weights``: which matrices a compression left as they were,
+    and what does not count among them.
     """
     found = {}
     if said := _sums(cell):
@@ -29,7 +33,25 @@ def remarks(cell: Cell) -> dict[str, str]:
     told = (cell.model, made_of if isinstance(made_of, dict) else {})
     if unread := [str(note) for one in told for note in one.get("notes") or ()]:
         found["checkpoint"] = "; ".join(unread)
+    unchanged, aside = [_left(entry) for entry in untouched(cell)], cell.variant.get("left_out")
+    weights = [f"unchanged: {'; '.join(unchanged)}"] if unchanged else []
+    if isinstance(aside, list) and aside:
+        weights.append(f"not counted: {', '.join(map(str, aside))}")
+    if weights:
+        found["weights"] = ". ".join(weights)
     return found
+
+
+def untouched(cell: Cell) -> list[Mapping[str, Any]]:
+    """What a compression left as it was, as `suite.compress.touched` recorded it."""
+    held = cell.variant.get("untouched")
+    return [entry for entry in held if isinstance(entry, Mapping)] if isinstance(held, list) else []
+
+
+def _left(entry: Mapping[str, Any]) -> str:
+    share, reason = entry.get("share"), entry.get("reason")
+    known = f"{share:.3f} of the weights" if isinstance(share, int | float) else "an unknown share"
+    return f"{entry.get('names')} ({known}{f', {reason}' if reason else ''})"
 
 
 def _sums(cell: Cell) -> str:

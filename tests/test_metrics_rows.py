@@ -355,7 +355,54 @@ def test_requantized_parent_and_metadata_are_passed_on():
     assert row["flags"] == ["requantized-parent"]
     assert (row["bits_per_weight"], row["megabytes"], row["sparsity"], row["params_b"]) == (4.5, 88.0, 0.0, 0.135)
     assert row["relative_weight_error"] is None
+    assert row["share_touched"] is None
     assert row["family"] == row["method"] == "dense"
+
+
+def left(share, reason=None, names="model.layers.*.mlp.experts.*.up_proj.weight"):
+    return {"names": names, "matrices": 3, "share": share, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("touched", "untouched", "flagged"),
+    [
+        (1.0, [], False),
+        (0.95, [left(0.05)], False),
+        (0.94, [left(0.06)], True),
+        (0.3, [left(0.7, "was rtn-w4 already")], False),
+        (0.3, [left(0.6, "on the checkpoint's own ignore list"), left(0.1)], True),
+        (0.3, [left(0.66, "on the checkpoint's own ignore list"), left(0.04)], False),
+        (None, [], False),
+        (None, [left(0.7)], False),
+        (0.3, "damaged", True),
+    ],
+)
+def test_what_stayed_without_a_reason_is_flagged(touched, untouched, flagged):
+    answers, (dense, mild) = world(noise=(0.0, 0.5))
+    variant = {"name": "rtn-w4", "share_touched": touched, "untouched": untouched}
+    rows = compute_rows([cell(dense, answers), cell(mild, answers, variant=variant)], **FAST)
+    row = only(rows, "rtn-w4")
+    assert row["share_touched"] == touched
+    assert ("partly-compressed" in row["flags"]) is flagged
+    assert ("share_touched" in row["notes"]) is (touched is None)
+    assert "partly-compressed" not in only(rows, "dense")["flags"]
+    assert only(rows, "dense")["notes"]["share_touched"] == "this is the dense model"
+
+
+def test_what_stayed_and_what_does_not_count_is_named():
+    answers, (dense,) = world()
+    variant = {
+        "name": "rtn-w4",
+        "share_touched": 0.25,
+        "untouched": [left(0.5), left(0.25, "was rtn-w4 already", names="b.weight")],
+        "left_out": ["model.embed_tokens.weight (embeddings)", "model.layers.*.mlp.gate.weight (router)"],
+    }
+    (row,) = compute_rows([cell(dense, answers, variant=variant)], **FAST)
+    assert row["notes"]["weights"] == (
+        "unchanged: model.layers.*.mlp.experts.*.up_proj.weight (0.500 of the weights); "
+        "b.weight (0.250 of the weights, was rtn-w4 already). "
+        "not counted: model.embed_tokens.weight (embeddings), model.layers.*.mlp.gate.weight (router)"
+    )
 
 
 def test_ties_are_counted_flagged_and_averaged():

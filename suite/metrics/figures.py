@@ -51,6 +51,7 @@ FIGURES: dict[str, Figure] = {
     "megabytes": Figure(CELL),
     "sparsity": Figure(CELL),
     "relative_weight_error": Figure(CELL),
+    "share_touched": Figure(CELL, formula=2),
     "drift_largest": Figure(CELL),
     "drift_changed_answers": Figure(CELL),
     "chance_accuracy": Figure(SCORES),

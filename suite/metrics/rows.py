@@ -21,7 +21,7 @@ from suite.metrics.measure import NO_ITEMS, Figures, Scored, recentring
 from suite.metrics.oracle import library_remarks
 from suite.metrics.sample import Sample, Settings
 from suite.metrics.workers import each
-from suite.remarks import remarks
+from suite.remarks import remarks, untouched
 from suite.variant import parse_variant
 
 Floats = NDArray[np.float64]
@@ -32,6 +32,7 @@ FLAGS = {
     "no-op": "the variant changed nothing: recorded as such, or scores identical to dense",
     "requantized-parent": "the parent checkpoint was itself quantized",
     "off-nominal": "measured sparsity, pattern or number of weight levels is not what the variant's name says",
+    "partly-compressed": "less than 0.95 of the weights in the blocks' matrices changed, and nothing excuses the rest",
     "not-finite": "outputs of the compressed model on sample text are not finite",
     "drift": "16-bit arithmetic changed an answer among the items scored again in float32",
     "ties": "more than 1 % of items tie in the most likely option",
@@ -44,6 +45,7 @@ FLAGS = {
 
 SMALL_N = 100
 TIE_RATE = 0.01
+TOUCHED = 0.95
 
 
 def compute_rows(
@@ -249,11 +251,12 @@ def _row(cell: Cell, scored: Scored) -> dict[str, object]:
         "kind": cell.kind,
         "notes": dict(remarks(cell)),
     }
-    for key in ("bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
+    for key in ("bits_per_weight", "megabytes", "sparsity", "relative_weight_error", "share_touched"):
         row[key] = _number(cell.variant.get(key))
-    for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "relative_weight_error"):
+    for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "relative_weight_error", "share_touched"):
         if row[key] is None:
-            _note(row, key, "not recorded in the cell")
+            dense = key == "share_touched" and cell.variant["name"] == "dense"
+            _note(row, key, "this is the dense model" if dense else "not recorded in the cell")
     drift = cell.run.get("drift")
     for key, name in (("drift_largest", "largest"), ("drift_changed_answers", "changed_answers")):
         row[key] = _number(drift.get(name)) if isinstance(drift, Mapping) else None
@@ -329,6 +332,8 @@ def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
         flags.append("requantized-parent")
     if cell.variant.get("off_nominal") is True:
         flags.append("off-nominal")
+    if _partly_compressed(cell):
+        flags.append("partly-compressed")
     if any("not finite" in str(note) for note in cell.variant.get("notes") or ()):
         flags.append("not-finite")
     changed = row.get("drift_changed_answers")
@@ -342,6 +347,15 @@ def _flags(cell: Cell, scored: Scored, row: dict[str, object]) -> list[str]:
     if len(cell) < SMALL_N or too_small:
         flags.append("small-n")
     return flags + sorted(scored.figures.flags)
+
+
+def _partly_compressed(cell: Cell) -> bool:
+    """Whether too much of the model stayed as it was without a reason; never where the cell does not know."""
+    share = _number(cell.variant.get("share_touched"))
+    if share is None:
+        return False
+    excused = [_number(entry.get("share")) or 0.0 for entry in untouched(cell) if entry.get("reason")]
+    return share + sum(excused) < TOUCHED
 
 
 def _at_chance(row: dict[str, object]) -> bool:

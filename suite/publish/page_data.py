@@ -23,7 +23,7 @@ FIGURES = ("accuracy", "accuracy_change", "set_size", "set_size_change", "covera
 
 FIELDS = (
     *("view", "model", "variant", "family", "method", "curve", "label", "params", "bits", "megabytes"),
-    *("params_shown", "bits_shown", "megabytes_shown", "items", "raw_ece", "drift", "ties", "sparsity"),
+    *("params_shown", "bits_shown", "megabytes_shown", "items", "raw_ece", "drift", "ties", "sparsity", "touched"),
     *FIGURES,
     *(f"{name}_shown" for name in FIGURES),
     *(f"{name}{end}" for name in METRICS for end in ("_low", "_high", "_chance", "_group")),
@@ -36,6 +36,7 @@ FACTS = (
     ("bits_shown", "bits a weight, measured"),
     ("megabytes_shown", "megabytes, measured"),
     ("sparsity", "zeros among the weights"),
+    ("touched", "weights in matrices that changed"),
     ("items", "items"),
     ("accuracy_shown", "accuracy"),
     ("accuracy_change_shown", "accuracy against dense"),
@@ -135,7 +136,9 @@ def _average_line(
     macro: Macro, models: Sequence[str], groups: Mapping[Any, int], standings: Standings, *, after: bool
 ) -> list[Any]:
     first = macro.every[0]
-    constants = {key: macro.constant(key) for key in ("params_b", "bits_per_weight", "megabytes", "sparsity")}
+    constants = {
+        key: macro.constant(key) for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "share_touched")
+    }
     found: dict[str, Any] = _names({**first, **constants}, 0, models)
     same_settings = {setting_of(row) for row in macro.rows} == set(standings.settings)
     for name in FIGURES:
@@ -178,6 +181,7 @@ def _names(row: Row, view: int, models: Sequence[str]) -> dict[str, Any]:
         "bits_shown": fixed(bits, places("bits_per_weight")),
         "megabytes_shown": fixed(megabytes, places("megabytes")),
         "sparsity": _known(fixed(number(row, "sparsity"), 3)),
+        "touched": _known(fixed(number(row, "share_touched"), 3)),
     }
 
 
