@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import compressed, load_report
+from suite import compressed, gguf_file, load_report
 from suite.cache import cache_dir
 from suite.errors import SuiteError, first_line
 from suite.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
@@ -30,7 +30,7 @@ from suite.weight_files import SINGLE, tensor_entries, weight_files
 if TYPE_CHECKING:
     import torch
 
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
 UNPACKING_VERSION = 2
 # parameters that describe a quantization grid are no weights of the model
 GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
@@ -297,30 +297,36 @@ def _converted(model: Model, dtype: str) -> Path:
 def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     """Dequantize a GGUF file to safetensors in `dtype`, with its tokenizer, and note what it was."""
     import torch
-    from gguf import GGUFReader
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
-    path = model.path
-    reader = GGUFReader(path)
+    reader = gguf_file.read_checked(model.path)
+    whole = gguf_file.joined(model.path, out)
+    tensors = gguf_file.opened(whole).tensors
     try:
         tokenizer, wants_bos, assumed = rebuild_tokenizer(reader)
     except SuiteError as error:
         raise SuiteError(f"model {model.id}: {error}") from error
-    add_bos = _field(reader, "tokenizer.ggml.add_bos_token")
-    types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
+    add_bos = gguf_file.field(reader, "tokenizer.ggml.add_bos_token")
+    types = Counter(tensor.tensor_type.name for tensor in tensors)
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
-    with _quiet(), load_report.report() as report:
+    with _quiet(), load_report.report() as report, gguf_file.untaken() as passed:
+        config = AutoConfig.from_pretrained(whole.parent, gguf_file=whole.name)
+        _without_padding(config)
+        used = gguf_file.apply_rope(model.path, reader, tensors, config)
         network, found = loader.from_pretrained(
-            path.parent,
-            gguf_file=path.name,
+            whole.parent,
+            gguf_file=whole.name,
+            config=config,
             dtype=getattr(torch, dtype),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **_padless(path, reader),
         )
         load_report.check(model.id, network, report, found["mismatched_keys"], {})
+    gguf_file.check_taken(model.id, reader, network.config.get_text_config(), passed, used)
+    if whole != model.path:
+        whole.unlink()
     note = {
         "weights_hash": source_hash,
         "parent_quantization": max(quantized, key=lambda name: quantized[name]) if quantized else None,
@@ -345,17 +351,6 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     (out / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def _padless(path: Path, reader: Any) -> dict[str, Any]:
-    """What transformers is told about a GGUF file whose padding token has no embedding."""
-    from transformers import AutoConfig
-
-    rows = next((int(tensor.shape[-1]) for tensor in reader.tensors if tensor.name == "token_embd.weight"), 0)
-    if (_field(reader, "tokenizer.ggml.padding_token_id") or 0) < rows:
-        return {}
-    config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
-    return {"config": config} if _without_padding(config) else {}
-
-
 def _check_whole(
     model: Model, folder: Path, network: Any, report: load_report.Report, found: Any
 ) -> tuple[frozenset[str], list[str]]:
@@ -371,11 +366,6 @@ def _check_whole(
             f"({entries[integers[0]].kind}), and nothing says how they are packed; restore the quantization_config"
         )
     return unread, notes
-
-
-def _field(reader: Any, key: str) -> Any:
-    field = reader.get_field(key)
-    return None if field is None else field.contents()
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def write_gguf(
     kind: Kind | dict[str, Kind] = Kind.Q8_0,
     shapes: dict[str, tuple[int, ...]] = SHAPES,
     stored_as: Callable[[np.ndarray, Kind], np.ndarray] = gguf.quantize,
+    split: int = 0,
+    empty_first: bool = False,
     **fields: Any,
 ) -> Path:
     """A Llama of one layer with random weights and a byte-level tokenizer.
@@ -57,11 +59,16 @@ def write_gguf(
         kind: how matrices are stored, for all or by tensor name (the rest is float32).
         shapes: of all tensors; four heads, two of keys and values.
         stored_as: makes the bytes of a matrix.
-        fields: further metadata, dots written as two underscores.
+        split: tensors a part, for a file in parts; 0 for one file.
+        empty_first: whether the first part holds metadata alone.
+        fields: further metadata, dots written as two underscores, below ``tokenizer.`` unless it begins with ``llama``.
+
+    Returns:
+        The file, or its first part.
     """
     tokenizer = json.loads(build_tokenizer().backend_tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split, small_first_shard=empty_first)
     writer.add_context_length(256)
     writer.add_embedding_length(shapes["output_norm"][0])
     writer.add_block_count(1)
@@ -79,8 +86,15 @@ def write_gguf(
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     for name, value in fields.items():
-        key = "tokenizer." + name.replace("__", ".")
-        writer.add_bool(key, value) if isinstance(value, bool) else writer.add_string(key, value)
+        key = ("" if name.startswith("llama") else "tokenizer.") + name.replace("__", ".")
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
+        else:
+            writer.add_string(key, value)
     generator = np.random.default_rng(0)
     for name, shape in shapes.items():
         values = generator.normal(size=shape).astype(np.float32)
@@ -93,7 +107,7 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return next(iter(sorted(path.parent.glob(f"{path.stem}-00001-of-*.gguf")))) if split else path
 
 
 def load_path(path: Path, dtype: str = "float32") -> Checkpoint:
@@ -405,7 +419,7 @@ def test_two_processes_may_convert_the_same_file(cache: Path, tmp_path: Path, mo
 
     def overtaken(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         convert(model, dtype, out, source_hash)
-        shutil.copytree(out, out.parent / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v1.1")
+        shutil.copytree(out, out.parent / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v2.1")
 
     monkeypatch.setattr(checkpoint_module, "_convert", overtaken)
     assert load_path(write_gguf(tmp_path / "tiny.gguf")).info["params"] > 0
@@ -480,7 +494,11 @@ def test_a_gguf_without_one_of_its_tensors(cache: Path, tmp_path: Path, monkeypa
 def test_an_architecture_that_is_not_known(cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "odd.gguf"
     writer = gguf.GGUFWriter(path, "perceptron")
-    writer.add_tensor("w", np.zeros(4, dtype=np.float32))
+    writer.add_embedding_length(4)
+    writer.add_block_count(1)
+    writer.add_head_count(1)
+    writer.add_tensor("token_embd.weight", np.zeros((2, 4), dtype=np.float32))
+    writer.add_tensor("blk.0.w", np.zeros(4, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
