@@ -95,7 +95,11 @@ def test_six_options_packed(tmp_path: Path) -> None:
     assert (packed.name, packed.revision, packed.load()) == (plain.name, plain.revision, plain.load())
 
 
-@pytest.mark.parametrize("raw", [gzip.compress(b"x" * 1000)[:-9], b"\x1f\x8b", gzip.compress(b"x") + b"rest"])
+@pytest.mark.parametrize(
+    "raw",
+    [gzip.compress(b"x" * 1000)[:-9], b"\x1f\x8b", gzip.compress(b"x") + b"rest"],
+    ids=["no end", "no content", "more behind the end"],
+)
 def test_a_damaged_packed_file(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "x.gz").write_bytes(raw)
     with pytest.raises(SuiteError, match=r"x\.gz: cannot be unpacked \(.+\); fetch it again$") as caught:

@@ -230,6 +230,10 @@ class Runs:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return self.reduction
 
+    def __repr__(self) -> str:
+        """The same in every process, as it names tests."""
+        return f"Runs({self.reduction[0].__name__})"
+
 
 @pytest.mark.parametrize("protocol", range(6))
 class TestArraysInPickles:
