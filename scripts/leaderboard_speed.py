@@ -113,10 +113,11 @@ def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> C
         shaken = {key: float(str(one.row[key])) * factor for key in measured_keys}
         row: dict[str, object] = {**one.row, **shaken, **who, "megabytes": cell.variant["megabytes"]}
         replicates = {key: copy * factor for key, copy in one.replicates.items()}
-        copies.append(Measured(cell, row, {key: value * factor for key, value in one.values.items()}, replicates))
+        values = {key: value * factor for key, value in one.values.items()}
+        copies.append(Measured(cell, row, values, replicates, correct=one.correct, units=one.units))
         key = (*cell.curve_key, str(cell.variant["name"]))
         taken = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
-        everything[key] = Comparable(taken, str(cell.task["name"]))
+        everything[key] = Comparable(taken, str(cell.task["name"]), one.correct.astype(np.float32), one.units)
     model = str(first[0].model["name"])
     mine = [one for one in copies if one.cell.model["name"] == model]
     with timed(f"verdicts of one model ({len(mine)} cells)"):

@@ -48,6 +48,21 @@ def drawn_curve(values: list[float], *, error: float = 0.02, seed: int = 0, **re
     return Curve(names, array, array[:, None] + noise, **keys)  # type: ignore[arg-type]
 
 
+def test_answers_that_never_flip_show_no_harm_with_enough_items_only() -> None:
+    """Accuracy of four levels without one flip: equivalence within 0.02 takes 149 items, as (1 - 0.02)^149 is 0.05."""
+    from suite.verdicts.curves import least_error
+
+    names = ("dense", "rtn-w8", "rtn-w4", "rtn-w3")
+    for items, verdict in ((140, "undetermined"), (160, "none")):
+        least = least_error(np.arange(items))
+        values = np.full(4, -0.6)
+        curve = Curve(names, values, np.repeat(values[:, None], 200, axis=1), 0.02, None, items, least_error=least)
+        finding = judge(curve)
+        assert finding.verdict == verdict
+        record = (finding.jump_low, finding.jump, finding.jump_high)
+        assert record == pytest.approx((-1.96 * least, 0.0, 1.96 * least), rel=1e-3)
+
+
 # Planted truths, through the whole path from scores to verdict
 
 

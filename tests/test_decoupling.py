@@ -49,6 +49,24 @@ def test_scrambled_confidence_at_equal_answers_is_a_silent_loss() -> None:
     assert float(str(record["excess_low"])) > 0
 
 
+@pytest.mark.parametrize(("n", "equivalent"), [(100, False), (140, False), (200, True)])
+def test_answers_that_all_stay_show_equivalence_with_enough_items_only(n: int, equivalent: bool) -> None:
+    """No flip in n items: the one-sided bound p has (1 - p)^n = 0.05, which is below 0.02 from 149 items on."""
+    changes = np.zeros(n)
+    found = Estimate.paired(0.0, changes, np.arange(n))
+    assert found.bounds[1] == -found.bounds[0] == pytest.approx(1 - 0.05 ** (1 / n))
+    assert (found.low, found.high) == pytest.approx((-(1 - 0.025 ** (1 / n)), 1 - 0.025 ** (1 / n)))
+    assert found.error > 0
+    assert found.within(0.02) is equivalent
+
+
+def test_set_sizes_that_all_stay_are_not_certain_either() -> None:
+    found = Estimate.of(0.0, np.zeros(50), units=np.arange(100), most=4.0)
+    assert found.high == -found.low == pytest.approx(4 * (1 - 0.025**0.01))
+    assert not found.within(0.1)
+    assert found.within(0.12)
+
+
 def test_a_copy_of_dense_has_no_coupling() -> None:
     dense, _ = cells_with(0.5, n=300)
     copy = replace(dense, variant={"name": "rtn-w8"})

@@ -231,7 +231,8 @@ def test_seed_changes_splits_and_draws_but_not_plain_figures(curve, rows):
     assert other["accuracy"] == row["accuracy"]
     assert other["ece"] == row["ece"]
     assert other["aps_set_size"] != row["aps_set_size"]
-    assert other["accuracy_low"] != row["accuracy_low"]
+    assert other["accuracy_low"] == row["accuracy_low"]  # exact: nothing is drawn
+    assert other["nll_low"] != row["nll_low"]
 
 
 def test_curves_are_kept_apart(curve):
@@ -437,7 +438,7 @@ def test_all_right_and_all_wrong():
     sure = np.tile([[4.0, 0.0, 0.0]], (120, 1))
     right = compute_rows([cell(sure, [0] * 120)], **FAST)[0]
     assert right["accuracy"] == right["accuracy_high"] == 1.0
-    assert right["accuracy_low"] == pytest.approx(0.025 ** (1 / 120))  # Clopper-Pearson, as resampling says nothing
+    assert right["accuracy_low"] == pytest.approx(0.025 ** (1 / 120))
     assert right["error_auroc"] is None
     assert right["lac_set_size"] == 1.0
     assert "temperature-at-bound" in right["flags"]
@@ -446,6 +447,80 @@ def test_all_right_and_all_wrong():
     assert wrong["accuracy_high"] == pytest.approx(1 - 0.025 ** (1 / 120))
     assert wrong["flags"] == ["at-chance", "temperature-at-bound"]
     assert wrong["error_auroc"] is None
+
+
+def ends(row, key):
+    return row[f"{key}_low"], row[f"{key}_high"]
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 20, 100])
+def test_the_interval_of_accuracy_is_exact(wrong):
+    from scipy.stats import binomtest
+
+    answers = [1] * wrong + [0] * (200 - wrong)
+    (row,) = compute_rows([cell(np.tile([[4.0, 0.0, 0.0]], (200, 1)), answers)], **FAST)
+    expected = binomtest(200 - wrong, 200).proportion_ci(method="exact")
+    assert ends(row, "accuracy") == pytest.approx((expected.low, expected.high))
+
+
+def scaled(n, seed=0):
+    """A dense cell, and one that gives every answer of it with another confidence: no item flips."""
+    answers, (dense,) = world(n=n, seed=seed)
+    factors = np.exp(np.random.default_rng(seed).normal(0, 1, (n, 1)))
+    return [cell(dense, answers), cell(dense * factors, answers, variant="rtn-w4")]
+
+
+@pytest.mark.parametrize("n", [40, 100, 400])
+def test_no_flip_is_no_certainty_about_accuracy(n):
+    row = compute_rows(scaled(n), **FAST)[1]
+    hidden = 1 - 0.025 ** (1 / n)
+    assert row["accuracy_change"] == row["flips_to_wrong"] == row["flips_to_right"] == 0
+    assert ends(row, "accuracy_change") == pytest.approx((-hidden, hidden))
+    assert row["accuracy_change_detectable"] == pytest.approx(2.8015852 / 1.959964 * hidden)
+
+
+def test_the_interval_of_the_accuracy_change_is_that_of_the_flips():
+    """With many flips it is the normal one of paired differences; resampling gives the same."""
+    answers, (dense, variant) = world(n=2000, noise=(0.0, 1.5))
+    row = compute_rows([cell(dense, answers), cell(variant, answers, variant="rtn-w4")], splits=2, replicates=100)[1]
+    changes = (variant.argmax(axis=1) == answers).astype(float) - (dense.argmax(axis=1) == answers)
+    reach = 1.96 * changes.std() / math.sqrt(2000)
+    expected = (changes.mean() - reach, changes.mean() + reach)
+    assert ends(row, "accuracy_change") == pytest.approx(expected, abs=0.08 * reach)
+    assert row["accuracy_change_detectable"] == pytest.approx(2.8 / 1.96 * reach, rel=0.06)
+
+
+def test_one_hot_scores_that_are_all_right_leave_room_for_what_was_not_seen():
+    answers = [i % 4 for i in range(100)]
+    (row,) = compute_rows([cell(one_hot(answers), answers, kind="probs")], **FAST)
+    hidden = 1 - 0.025**0.01
+    assert ends(row, "accuracy") == pytest.approx((1 - hidden, 1.0))
+    assert ends(row, "brier") == ends(row, "brier_ts") == pytest.approx((0.0, 2 * hidden))
+    assert ends(row, "ece") == pytest.approx((0.0, hidden))
+    assert ends(row, "lac_coverage") == pytest.approx((1 - hidden, 1.0))
+    assert ends(row, "lac_set_size") == pytest.approx((1 - hidden, 1 + 3 * hidden))
+    # errors ranked first: the risk among the most confident share m is 1 up to `hidden`, then hidden / m
+    shares = (np.arange(1_000_000) + 0.5) / 1_000_000
+    assert ends(row, "aurc") == pytest.approx((0.0, np.minimum(1, hidden / shares).mean()), rel=1e-4)
+    for key in ("nll", "nll_ts"):
+        assert (row[key], *ends(row, key)) == (0, None, None)
+        assert "no limit" in row["notes"][f"{key}_low"]
+
+
+def test_sets_of_every_option_cover_for_certain():
+    answers, (dense,) = world(n=12, noise=(0,))
+    (row,) = compute_rows([cell(dense, answers)], alpha=0.02, **FAST)
+    assert (row["lac_set_size"], *ends(row, "lac_set_size")) == (4, 4, 4)
+    assert (row["lac_coverage"], *ends(row, "lac_coverage")) == (1, 1, 1)
+
+
+def test_a_brier_score_that_rests_on_one_item_is_as_uncertain_as_accuracy():
+    answers = [i % 4 for i in range(200)]
+    given = [1, *answers[1:]]
+    (row,) = compute_rows([cell(one_hot(given), answers, kind="probs")], splits=4, replicates=1000)
+    assert row["brier"] == pytest.approx(0.01)
+    wanted = [2 * (1 - row["accuracy_high"]), 2 * (1 - row["accuracy_low"])]
+    assert ends(row, "brier") == pytest.approx(wanted, rel=0.1, abs=1e-4)
 
 
 @pytest.mark.parametrize("protocol", ["exact", "ye2024"])

@@ -179,6 +179,19 @@ class TestVerdicts:
                 if row[f"{key}_low"] is not None:
                     assert 0 <= row[f"{key}_low"] <= row[f"{key}_high"] <= 1
 
+    def test_a_part_that_is_all_right_is_not_certain(self) -> None:
+        dense = cell(shift=-20.0)  # every answer is right
+        rows = table([dense, cell("rtn-w3", shift=-20.0, noise=0.1)])
+        for part, n in (("rare", 10), ("even", 200), ("subject:birds", 150)):
+            row = rows["rtn-w3", "base", part]
+            assert (row["accuracy"], row["n"]) == (1, n)
+            hidden = 1 - 0.025 ** (1 / n)
+            assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((1 - hidden, 1))
+            assert (row["accuracy_change_low"], row["accuracy_change_high"]) == pytest.approx((-hidden, hidden))
+            elsewhere = 1 - 0.025 ** (1 / (N - n))
+            assert row["accuracy_excess_high"] == pytest.approx(math.hypot(hidden, elsewhere))
+            assert row["lac_coverage_low"] < row["lac_coverage_high"]
+
     @settings(deadline=None)
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
     def test_holm_is_the_closed_test_of_bonferroni(self, p_values: list[float]) -> None:

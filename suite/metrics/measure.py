@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
-from suite.metrics.proportions import exact_interval
+from suite.metrics.proportions import independent, proportion_interval, resampled_interval, unseen
 from suite.metrics.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -28,6 +28,40 @@ AFTER_TEMPERATURE = ("nll_ts", "brier_ts", "ece_ts", "ece_ts_debiased")
 """Figures after temperature."""
 
 
+COUNTED = {
+    "brier": (0.0, 2.0),
+    "brier_ts": (0.0, 2.0),
+    "lac_coverage": (0.0, 1.0),
+    "aps_coverage": (0.0, 1.0),
+    "lac_transfer_coverage": (0.0, 1.0),
+}
+"""Means over items that can rest on few of them, with what one item can have at least and at most: their intervals are
+exact ones at the number of items that the bootstrap's spread is worth (`suite.metrics.proportions`)."""
+
+LIMITS = COUNTED | {
+    "ece": (0.0, 1.0),
+    "ece_ts": (0.0, 1.0),
+    "confidence_gap": (-1.0, 1.0),
+    "aurc": (0.0, 1.0),
+    "error_auroc": (0.0, 1.0),
+    "js": (0.0, float(np.log(2))),
+}
+"""Least and most of figures that have both. Set sizes lie between 0 and the number of options."""
+
+
+def limits_of(key: str, options: int) -> tuple[float, float] | None:
+    """Least and most that a figure, or a change of one, can be; None where it is not limited (NLL, temperature).
+
+    >>> limits_of("lac_set_size", 4), limits_of("brier_change", 4), limits_of("nll", 4)
+    ((0.0, 4.0), (-2.0, 2.0), None)
+    """
+    name = key.removesuffix("_change")
+    limits = (0.0, float(options)) if name.endswith("set_size") else LIMITS.get(name)
+    if limits is None or name == key:
+        return limits
+    return limits[0] - limits[1], limits[1] - limits[0]
+
+
 @dataclass
 class Figures:
     """What was measured.
@@ -38,6 +72,8 @@ class Figures:
         notes: by key, why there is no value.
         centres: by key, the debiased estimate that its interval and its change against dense are based on.
         intervals: by key, an interval that takes the place of the bootstrap's.
+        hidden: by key, share of items that may be exceptions though all resamples agree; under "" that of other keys.
+        options: most options of an item.
         flags: what a reader must know beside the figures.
     """
 
@@ -46,6 +82,8 @@ class Figures:
     notes: dict[str, str] = field(default_factory=dict)
     centres: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    hidden: dict[str, float] = field(default_factory=dict)
+    options: int = 0
     flags: set[str] = field(default_factory=set)
 
 
@@ -171,13 +209,28 @@ class Scored:
     @cached_property
     def figures(self) -> Figures:
         """Every figure of this cell by itself."""
-        figures = Figures()
+        figures = self.no_figures()
         _proper(self, figures)
         _calibration(self, figures)
         _temperature(self, figures)
         _selective(self, figures)
         _conformal(self, figures)
+        count_items(figures, self.sample)
         return figures
+
+    def no_figures(self) -> Figures:
+        """Figures to be filled, with what their intervals need to know of the sample."""
+        units = self.sample.evaluated_units
+        return Figures(hidden={"": unseen(independent(units))} if len(units) else {}, options=int(self.n_options.max()))
+
+
+def count_items(figures: Figures, sample: Sample) -> None:
+    """Give the figures of `COUNTED` their exact intervals."""
+    for key, limits in COUNTED.items():
+        if key in figures.points and key in figures.replicates and key not in figures.intervals:
+            figures.intervals[key] = resampled_interval(
+                figures.points[key], figures.replicates[key], sample.evaluated_units, limits=limits
+            )
 
 
 def _proper(scored: Scored, figures: Figures) -> None:
@@ -202,10 +255,7 @@ def _proper(scored: Scored, figures: Figures) -> None:
     if scored.sample.settings.replicates:
         means = bootstrap.weighted_means(np.column_stack(list(columns.values())), scored.sample.evaluated_weights)
         figures.replicates.update(zip(columns, means, strict=True))
-    if figures.points["accuracy"] in (0.0, 1.0):
-        # Every replicate of such a sample is the same; the exact interval counts independent units.
-        count = len({scored.sample.units[item] for item in some})
-        figures.intervals["accuracy"] = exact_interval(figures.points["accuracy"] * count, count)
+        figures.intervals["accuracy"] = proportion_interval(correct, scored.sample.evaluated_units)
 
 
 def _calibration(scored: Scored, figures: Figures) -> None:
@@ -253,6 +303,11 @@ def _selective(scored: Scored, figures: Figures) -> None:
     else:
         figures.points["error_auroc"] = auroc
     if scored.sample.settings.replicates:
+        hidden = figures.hidden[""]
+        # errors that were not seen may all be the surest answers: risk 1 up to their share, then falling
+        figures.hidden["aurc"] = hidden * (1 - float(np.log(hidden)))
+        # one side of each pair is the rarer kind of answer
+        figures.hidden["error_auroc"] = unseen(max(min(error.sum(), (1 - error).sum()), 1.0))
         both = bootstrap.selective_replicates(confidence, error, scored.sample.evaluated_weights)
         figures.replicates["aurc"] = both.aurc
         if "error_auroc" in figures.points:
@@ -292,6 +347,8 @@ def _conformal(scored: Scored, figures: Figures) -> None:
     if settings.replicates:
         first = len(scored.sample.interval_folds)
         lac, aps = scored.lac_resampled, scored.resampled(scored.aps)
+        for key, result in results.items():
+            full_sets(figures, f"{key}_coverage", f"{key}_set_size", result)
         replicates = figures.replicates
         for key, resampled in (("lac", lac), ("aps", aps)):
             for name, values in (("set_size", resampled.size), ("coverage", resampled.coverage)):
@@ -303,6 +360,14 @@ def _conformal(scored: Scored, figures: Figures) -> None:
                 replicates["uacc"] = _uacc(
                     replicates["accuracy"], replicates["lac_set_size"], replicates["aps_set_size"], n_options
                 )
+
+
+def full_sets(figures: Figures, coverage: str, size: str, results: SplitResults) -> None:
+    """Sets that hold every option because the fold is too small for the quantile cover for certain."""
+    if np.isneginf(results.thresholds).all():
+        figures.intervals[coverage] = (1.0, 1.0)
+        if np.ptp(results.size) == 0:
+            figures.intervals[size] = (figures.points[size], figures.points[size])
 
 
 def recentring(per_split: Floats, first: int) -> float:

@@ -14,6 +14,8 @@ Three rules follow from one: Clopper and Pearson's interval at the number of ind
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,8 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
 LEVEL = 0.95
+NORMAL = 1.959964
+"""Standard errors from the middle of a 95 % interval to either end."""
 
 
 def exact_interval(count: float, n: float, *, level: float = LEVEL) -> tuple[float, float]:
@@ -36,12 +40,31 @@ def exact_interval(count: float, n: float, *, level: float = LEVEL) -> tuple[flo
     >>> [round(end, 4) for end in exact_interval(199, 200)]
     [0.9725, 0.9999]
     """
+    low, high = _exact(np.array(count, dtype=np.float64), np.array(n, dtype=np.float64), level)
+    return float(low), float(high)
+
+
+def _exact(count: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
     from scipy.special import betaincinv
 
     tail = (1 - level) / 2
-    low = float(betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
-    high = float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
+    some, not_all = count > 0, count < n
+    low = np.where(some, betaincinv(np.where(some, count, 1.0), n - count + 1, tail), 0.0)
+    high = np.where(not_all, betaincinv(count + 1, np.where(not_all, n - count, 1.0), 1 - tail), 1.0)
     return low, high
+
+
+def wilson_intervals(shares: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The 95 % Wilson interval of each share of so many items: for error bars, shorter than the exact one.
+
+    Reference: E. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+
+    >>> [end.round(3).tolist() for end in wilson_intervals(np.array([1.0, 0.5]), np.array([10, 10]))]
+    [[0.722, 0.237], [1.0, 0.763]]
+    """
+    middle = (shares + NORMAL**2 / (2 * counts)) / (1 + NORMAL**2 / counts)
+    half = NORMAL * np.sqrt(shares * (1 - shares) / counts + NORMAL**2 / (4 * counts**2)) / (1 + NORMAL**2 / counts)
+    return middle - half, middle + half
 
 
 def unseen(n: float, *, level: float = LEVEL) -> float:
@@ -88,29 +111,54 @@ def proportion_interval(values: Floats, units: Numbers, *, level: float = LEVEL)
     >>> [round(end, 4) for end in proportion_interval(np.ones(12), np.arange(12))]
     [0.7354, 1.0]
     """
-    n, mean = len(values), float(values.mean())
-    worth = _effective(values, units, level=level)
-    low, high = exact_interval(min(mean, 1.0) * worth, worth, level=level)
-    hidden = unseen(independent(units), level=level)
-    return (low, high) if worth == n else (min(low, 1 - hidden), max(high, hidden))
+    low, high = _proportions(values[None], _Units(units), level)
+    return float(low[0]), float(high[0])
 
 
-def _effective(values: Floats, units: Numbers, *, level: float) -> float:
+class _Units:
+    """Which items belong together, prepared for sums over units."""
+
+    def __init__(self, units: Numbers) -> None:
+        self.items = len(units)
+        self.order = np.argsort(units, kind="stable")
+        ranked = units[self.order]
+        self.starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+        self.count = len(self.starts)
+        self.alone = self.count == self.items
+        self.independent = independent(units)
+
+    def sums(self, values: Floats) -> Floats:
+        """Sum of the deviations from the mean in each unit, [rows, items] to [rows, units]."""
+        apart = values - values.mean(axis=1, keepdims=True)
+        return apart if self.alone else np.add.reduceat(apart[:, self.order], self.starts, axis=1)
+
+
+def _proportions(values: Floats, units: _Units, level: float) -> tuple[Floats, Floats]:
+    """`proportion_interval` of each row, shape [rows]."""
+    mean = values.mean(axis=1).clip(0.0, 1.0)
+    worth = _effective(values, mean, units, level)
+    low, high = _exact(mean * worth, worth, level)
+    if units.alone:
+        return low, high
+    hidden = unseen(units.independent, level=level)
+    return np.minimum(low, 1 - hidden), np.maximum(high, hidden)
+
+
+def _effective(values: Floats, mean: Floats, units: _Units, level: float) -> Floats:
+    """How many independent items each row is worth, shape [rows]."""
     from scipy.special import stdtrit
 
-    n = len(values)
-    sizes = np.bincount(units)
-    count = int((sizes > 0).sum())
-    if count == n:
-        return float(n)
-    mean = float(values.mean())
-    sums = np.bincount(units, weights=values - mean)
-    between = float((sums**2).sum()) * count / max(count - 1, 1)
+    n, count = units.items, units.count
+    if units.alone:
+        return np.full(len(values), float(n))
+    if count == 1:
+        return np.ones(len(values))
+    between = (units.sums(values) ** 2).sum(axis=1) * count / (count - 1)
     within = n * mean * (1 - mean) * n / (n - 1)
-    if count == 1 or between <= 1e-12 or within <= 1e-12:
-        return independent(units)
-    few = (float(stdtrit(n - 1, (1 + level) / 2)) / float(stdtrit(count - 1, (1 + level) / 2))) ** 2
-    return max(1.0, n / max(between / within, 1.0) * few)
+    known = (between > 1e-12) & (within > 1e-12)
+    effect = np.maximum(between / np.where(known, within, 1.0), 1.0)
+    normal, few = (float(stdtrit(degrees, (1 + level) / 2)) for degrees in (n - 1, count - 1))
+    return np.where(known, np.maximum(1.0, n / effect * (normal / few) ** 2), units.independent)
 
 
 def paired_interval(changes: Floats, units: Numbers, *, level: float = LEVEL) -> tuple[float, float]:
@@ -132,31 +180,37 @@ def paired_interval(changes: Floats, units: Numbers, *, level: float = LEVEL) ->
     >>> [round(end, 4) for end in paired_interval(np.zeros(100), np.arange(100))]
     [-0.0362, 0.0362]
     """
+    low, high = paired_intervals(changes[None], units, level=level)
+    return float(low[0]), float(high[0])
+
+
+def paired_intervals(changes: Floats, units: Numbers, *, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """`paired_interval` of several changes on the same items, [rows, items] to two of shape [rows]."""
+    members = _Units(units)
     up, down = np.maximum(changes, 0.0), np.maximum(-changes, 0.0)
-    gained, lost = float(up.mean()), float(down.mean())
-    up_low, up_high = proportion_interval(up, units, level=level)
-    down_low, down_high = proportion_interval(down, units, level=level)
-    together = _correlation(up, down, units)
+    gained, lost = up.mean(axis=1), down.mean(axis=1)
+    up_low, up_high = _proportions(up, members, level)
+    down_low, down_high = _proportions(down, members, level)
+    together = _correlation(up, down, members)
     value = gained - lost
     low = value - _reach(gained - up_low, down_high - lost, together)
     high = value + _reach(up_high - gained, lost - down_low, together)
-    return max(low, -1.0), min(high, 1.0)
+    return np.maximum(low, -1.0), np.minimum(high, 1.0)
 
 
-def _correlation(up: Floats, down: Floats, units: Numbers) -> float:
+def _correlation(up: Floats, down: Floats, units: _Units) -> Floats:
     """Correlation of two mean shares of one sample: the multinomial one, or that between units where it is lower."""
-    first, second = float(up.mean()), float(down.mean())
-    if min(first, second) <= 0:
-        return 0.0
-    alone = -float(np.sqrt(first * second / ((1 - first) * (1 - second))))
-    sums = [np.bincount(units, weights=values - values.mean()) for values in (up, down)]
-    sizes = float(np.sqrt((sums[0] ** 2).sum() * (sums[1] ** 2).sum()))
-    grouped = float((sums[0] * sums[1]).sum()) / sizes if sizes > 1e-12 else 0.0
-    return max(min(alone, grouped), -1.0)
+    first, second = up.mean(axis=1), down.mean(axis=1)
+    both = (first > 0) & (second > 0)
+    alone = -np.sqrt(first * second / np.where(both, (1 - first) * (1 - second), 1.0))
+    sums = [units.sums(values) for values in (up, down)]
+    sizes = np.sqrt((sums[0] ** 2).sum(axis=1) * (sums[1] ** 2).sum(axis=1))
+    grouped = (sums[0] * sums[1]).sum(axis=1) / np.where(sizes > 1e-12, sizes, np.inf)
+    return np.where(both, np.maximum(np.minimum(alone, grouped), -1.0), 0.0)
 
 
-def _reach(first: float, second: float, correlation: float) -> float:
-    return float(np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
+def _reach(first: Floats, second: Floats, correlation: Floats | float) -> Floats:
+    return np.asarray(np.sqrt(np.maximum(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
 
 
 def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
@@ -166,8 +220,8 @@ def difference_interval(first: tuple[float, float, float], second: tuple[float, 
     [0.2, 0.5]
     """
     value = first[0] - second[0]
-    low = value - _reach(first[0] - first[1], second[2] - second[0], 0.0)
-    return low, value + _reach(first[2] - first[0], second[0] - second[1], 0.0)
+    low = value - math.hypot(first[0] - first[1], second[2] - second[0])
+    return low, value + math.hypot(first[2] - first[0], second[0] - second[1])
 
 
 def resampled_interval(
@@ -203,7 +257,7 @@ def resampled_interval(
         return float("nan"), float("nan")
     bottom, width = limits[0], limits[1] - limits[0]
     if not varies(usable):
-        return unseen_interval(value, units, limits=limits, level=level)
+        return unseen_interval(value, unseen(independent(units), level=level), limits)
     share = min(max((value - bottom) / width, 0.0), 1.0)
     # Replicates of a value at the very limit can lie within: they, not the value, say what the spread is worth.
     middle = min(max((float(usable.mean()) - bottom) / width, 1e-12), 1 - 1e-12)
@@ -213,16 +267,16 @@ def resampled_interval(
     return bottom + width * min(low, 1 - hidden), bottom + width * max(high, hidden)
 
 
-def unseen_interval(
-    value: float, units: Numbers, *, limits: tuple[float, float], level: float = LEVEL
-) -> tuple[float, float]:
+def unseen_interval(value: float, hidden: float, limits: tuple[float, float]) -> tuple[float, float]:
     """Interval of a mean that every resample repeats: what it would be if as many items as may have been missed had the
     lowest or the highest value instead.
 
-    >>> [round(end, 3) for end in unseen_interval(1.0, np.arange(100), limits=(0.0, 4.0))]
+    Args:
+        hidden: share of items that may be exceptions without one having been seen, from `unseen`.
+
+    >>> [round(end, 3) for end in unseen_interval(1.0, unseen(100), limits=(0.0, 4.0))]
     [0.964, 1.109]
     """
-    hidden = unseen(independent(units), level=level)
     return value - hidden * (value - limits[0]), value + hidden * (limits[1] - value)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.metrics import bootstrap, conformal, paired
+from suite.metrics import bootstrap, conformal, paired, proportions
 from suite.metrics.figures import CHANGES, COMPUTED_KEYS, INTERVAL_KEYS, PAIRED_KEYS, ROW_KEYS
-from suite.metrics.measure import NO_ITEMS, Figures, Scored, recentring
+from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, limits_of, recentring
 from suite.metrics.oracle import library_remarks
 from suite.metrics.sample import Sample, Settings
 from suite.metrics.workers import each
@@ -124,6 +124,8 @@ class Measured:
         replicates: bootstrap values by key, shape [replicates]; cells of one curve with the same items share the
             resampled items, so differences are paired.
         summary: what `measure_cells` was asked to keep besides.
+        correct: right or not, of each evaluated item, in an order that cells of one curve with the same items share.
+        units: number of the unit of each of these items.
     """
 
     cell: Cell
@@ -131,6 +133,8 @@ class Measured:
     values: dict[str, float]
     replicates: dict[str, Floats]
     summary: object = None
+    correct: Floats = field(default_factory=lambda: np.empty(0))
+    units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -173,7 +177,7 @@ class _Samples:
         return Scored(cell, rows, sample)
 
 
-_Found = tuple[dict[str, object], dict[str, float], dict[str, Floats], object]
+_Found = tuple[dict[str, object], dict[str, float], dict[str, Floats], object, Floats, NDArray[np.intp]]
 """A `Measured` without its cell, which need not travel back from another process."""
 
 
@@ -184,7 +188,7 @@ def _measure_curve(
     dense = next((cell for cell in cells if cell.variant["name"] == "dense"), None)
     dense_scored = None if dense is None else samples.scored(dense)
     at_chance = False
-    result = []
+    result: list[_Found] = []
     for cell in cells:
         scored = dense_scored if cell is dense and dense_scored is not None else samples.scored(cell)
         row = _row(cell, scored)
@@ -214,7 +218,9 @@ def _measure_curve(
                 _note(row, key, "no value on these items" if len(scored.sample.evaluated) else NO_ITEMS)
         values, replicates = _kept(figures, keep)
         summary = None if summarize is None else summarize(scored)
-        result.append(({key: row.get(key) for key in ROW_KEYS}, values, replicates, summary))
+        sample = scored.sample
+        items = scored.correct[sample.evaluated], sample.evaluated_units
+        result.append(({key: row.get(key) for key in ROW_KEYS}, values, replicates, summary, *items))
     return result
 
 
@@ -286,23 +292,37 @@ def _put(row: dict[str, object], key: str, value: float, figures: Figures) -> No
     row[key] = value
     if key not in INTERVAL_KEYS:
         return
-    replicates, centre = figures.replicates.get(key), figures.centres.get(key)
-    reason = "too many bootstrap replicates have no value"
-    if replicates is None:
-        low = high = math.nan
-        reason = "no bootstrap replicates were asked for"
-    elif key in figures.intervals:
-        low, high = figures.intervals[key]
-    elif centre is None:
-        low, high = bootstrap.percentile_interval(replicates)
-    else:
-        low, high = bootstrap.normal_interval(centre, replicates)
-        if not key.endswith("_change"):
-            low, high = max(low, 0.0), max(high, 0.0)
+    low, high, reason = interval_of(figures, key)
     known = math.isfinite(low) and math.isfinite(high)
     row[f"{key}_low"], row[f"{key}_high"] = (low, high) if known else (None, None)
     if not known:
         _note(row, f"{key}_low", reason)
+
+
+def interval_of(figures: Figures, key: str) -> tuple[float, float, str]:
+    """The 95 % interval of a figure, NaN where there is none, with the reason.
+
+    In this order: an exact one; where every resample says the same, what unseen exceptions could make of it, within the
+    limits of the figure; around a debiased estimate, the normal one; percentiles of the bootstrap.
+    """
+    replicates, centre = figures.replicates.get(key), figures.centres.get(key)
+    if replicates is None:
+        return math.nan, math.nan, "no bootstrap replicates were asked for"
+    if key in figures.intervals:
+        return *figures.intervals[key], "too many bootstrap replicates have no value"
+    if np.isfinite(replicates).any() and not proportions.varies(replicates):
+        limits = limits_of(key, figures.options)
+        if limits is None:
+            return math.nan, math.nan, "all resamples agree, and no limit follows for what unseen items may do"
+        hidden = figures.hidden.get(key, figures.hidden[""])
+        value = figures.points[key] if centre is None else min(max(centre, limits[0]), limits[1])
+        return *proportions.unseen_interval(value, hidden, limits), ""
+    if centre is None:
+        return *bootstrap.percentile_interval(replicates), "too many bootstrap replicates have no value"
+    low, high = bootstrap.normal_interval(centre, replicates)
+    if not key.endswith("_change"):
+        low, high = max(low, 0.0), max(high, 0.0)
+    return low, high, "too many bootstrap replicates have no value"
 
 
 def _note(row: dict[str, object], key: str, reason: str) -> None:
@@ -381,10 +401,11 @@ def _compare(row: dict[str, object], scored: Scored, dense: Scored, samples: _Sa
         dense = Scored(parent, _rows_of(parent, scored.sample.ids), scored.sample)
     if np.array_equal(dense.raw, scored.raw, equal_nan=True):
         flags.append("no-op")
-    figures = Figures()
+    figures = scored.no_figures()
     _divergences(figures, scored, dense)
     _changes(figures, scored, dense)
     _transfer(figures, scored, dense)
+    count_items(figures, scored.sample)
     _fill(row, figures)
     return flags, figures
 
@@ -444,12 +465,23 @@ def _changes(figures: Figures, scored: Scored, dense: Scored) -> None:
         if key not in ours.replicates:
             figures.notes[f"{change}_detectable"] = "no bootstrap replicates were asked for"
             continue
-        difference = ours.replicates[key] - theirs.replicates[key]
-        figures.replicates[change] = difference
-        usable = difference[np.isfinite(difference)]
-        figures.points[f"{change}_detectable"] = paired.minimum_detectable(
-            float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
-        )
+        figures.replicates[change] = ours.replicates[key] - theirs.replicates[key]
+        if key == "accuracy":
+            some = scored.sample.evaluated
+            difference = scored.correct[some] - dense.correct[some]
+            figures.intervals[change] = proportions.paired_interval(difference, scored.sample.evaluated_units)
+        elif key in ours.hidden and key in theirs.hidden:
+            figures.hidden[change] = max(ours.hidden[key], theirs.hidden[key])
+        figures.points[f"{change}_detectable"] = paired.minimum_detectable(_standard_error(figures, change))
+
+
+def _standard_error(figures: Figures, key: str) -> float:
+    """Spread of the replicates; where the interval is not made of them, what that interval says it is."""
+    usable = figures.replicates[key][np.isfinite(figures.replicates[key])]
+    if key in figures.intervals or (len(usable) and not proportions.varies(usable)):
+        low, high, _ = interval_of(figures, key)
+        return (high - low) / 2 / proportions.NORMAL
+    return float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
 
 
 def _transfer(figures: Figures, scored: Scored, dense: Scored) -> None:
@@ -487,6 +519,7 @@ def _transfer(figures: Figures, scored: Scored, dense: Scored) -> None:
         first = len(sample.interval_folds)
         figures.replicates["lac_transfer_coverage"] = resampled.coverage + recentring(result.coverage, first)
         figures.replicates["lac_transfer_set_size"] = resampled.size + recentring(result.size, first)
+        full_sets(figures, "lac_transfer_coverage", "lac_transfer_set_size", result)
 
 
 def _family(cell: Cell) -> tuple[str, str]:

@@ -83,6 +83,16 @@ class Sample:
         return hashed_folds(self.units, splits=self.settings.splits, seed=self.settings.seed)
 
     @cached_property
+    def unit_numbers(self) -> NDArray[np.intp]:
+        """Number of the unit of each item, shape [n]: equal for items that belong together."""
+        return np.asarray(np.unique(np.asarray(self.units, dtype=object).astype(str), return_inverse=True)[1])
+
+    @cached_property
+    def evaluated_units(self) -> NDArray[np.intp]:
+        """Number of the unit of each evaluated item."""
+        return self.unit_numbers[self.evaluated]
+
+    @cached_property
     def interval_folds(self) -> Folds:
         """The splits averaged inside a bootstrap replicate."""
         return self.folds.first(INTERVAL_SPLITS)

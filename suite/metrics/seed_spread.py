@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from suite.cell import Cell
 from suite.errors import SuiteError
+from suite.metrics.proportions import NORMAL
 from suite.metrics.spread import METRICS, number, same_direction, summary
 from suite.sample_text import recorded
 from suite.variant import parse_variant
@@ -24,8 +25,6 @@ SEED_SPREAD_KEYS = (
     ),
 )
 """Every key of a row, in order."""
-
-_Z = 1.959964
 
 
 def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> list[dict[str, object]]:
@@ -104,7 +103,7 @@ def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object
             row[f"{change}_deviation_low"], row[f"{change}_deviation_high"] = deviation_interval(
                 deviation, len(changes)
             )
-            row[f"{change}_seeds_over_items"] = deviation / (half / _Z) if half else None
+            row[f"{change}_seeds_over_items"] = deviation / (half / NORMAL) if half else None
     return {name: row.get(name) for name in SEED_SPREAD_KEYS}
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.metrics import bootstrap, conformal
+from suite.metrics import bootstrap, conformal, proportions
 from suite.metrics.folds import Folds
 from suite.metrics.measure import Scored, recentring
 from suite.metrics.sample import Sample, Settings
@@ -231,8 +231,7 @@ class OwnSetSizes:
                 for scores, results in ((scored.lac, scored.lac_splits), (scored.aps, scored.aps_splits))
             ]
             replicates = (both[0] + both[1]) / 2
-            low, _ = bootstrap.percentile_interval(bootstrap.weighted_means(correct, sample.evaluated_weights))
-            bound = low if math.isfinite(low) else bound
+            bound, _ = proportions.proportion_interval(correct, sample.evaluated_units)
         chance = float((1 / scored.n_options).mean())
         return OwnSetSize(value, replicates, bound > chance)
 
@@ -255,19 +254,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass
 class _Figure:
-    """A value and its bootstrap replicates (empty when none were asked for)."""
+    """A value and its bootstrap replicates (empty when none were asked for).
+
+    Attributes:
+        ends: its interval, where that is not the percentiles of the replicates.
+    """
 
     value: float
     replicates: Floats = field(default_factory=lambda: np.empty(0))
+    ends: tuple[float, float] | None = None
 
-    def __sub__(self, other: _Figure) -> _Figure:
-        return _Figure(self.value - other.value, self.replicates - other.replicates)
+    def less(self, other: _Figure, ends: tuple[float, float] | None = None) -> _Figure:
+        """The difference, and its interval where that is not made of the replicates."""
+        return _Figure(self.value - other.value, self.replicates - other.replicates, ends)
+
+    def within(self, limits: tuple[float, float], hidden: float) -> _Figure:
+        """The figure; where all replicates agree with what unseen exceptions could make of it."""
+        if len(self.replicates) and self.ends is None and not proportions.varies(self.replicates):
+            self.ends = proportions.unseen_interval(self.value, hidden, limits)
+        return self
 
     def interval(self) -> tuple[float | None, float | None]:
         if len(self.replicates) == 0:
             return None, None
-        low, high = bootstrap.percentile_interval(self.replicates)
+        low, high = self.ends or bootstrap.percentile_interval(self.replicates)
         return (low, high) if math.isfinite(low) else (None, None)
+
+    def bounded(self) -> tuple[float, float, float]:
+        """Value and interval; NaN for an interval that is not there."""
+        low, high = self.interval()
+        return (self.value, math.nan, math.nan) if low is None or high is None else (self.value, low, high)
 
     def deviation(self) -> float:
         usable = self.replicates[np.isfinite(self.replicates)]
@@ -368,8 +384,7 @@ def _parts(cell: Cell, dense: Cell | None, samples: _Samples, smallest: int) -> 
             if len(rest) >= smallest:
                 elsewhere = _measure(scored, rest)
                 elsewhere |= _against(scored, reference, rest, elsewhere)
-                for key in ("accuracy", "lac_set_size"):
-                    figures[f"{key}_excess"] = figures[f"{key}_change"] - elsewhere[f"{key}_change"]
+                figures |= _excess(figures, elsewhere, scored, members, rest)
         _fill(row, figures, scored)
         if name == EDGE and reference is not None:
             _spare(row, ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"), _CHOSEN)
@@ -407,8 +422,7 @@ def _perturbed(
         parent, parent_noisy = _on(plain, scored.sample), _on(noisy, scored.sample)
         theirs = _measure(parent_noisy, everything)
         theirs |= _against(parent_noisy, parent, everything, theirs)
-        for key in ("accuracy", "lac_set_size"):
-            figures[f"{key}_excess"] = figures[f"{key}_change"] - theirs[f"{key}_change"]
+        figures |= _excess(figures, theirs, scored, everything, None)
     _fill(row, figures, scored)
     return [row]
 
@@ -424,17 +438,59 @@ def _measure(scored: Scored, members: Rows) -> dict[str, _Figure]:
     accuracy = _Figure(float(correct.mean()) if len(counted) else math.nan)
     if scored.sample.settings.replicates and len(counted):
         accuracy.replicates = bootstrap.weighted_means(correct, scored.sample.weights[counted])
+        accuracy.ends = proportions.proportion_interval(correct, scored.sample.unit_numbers[counted])
     size, coverage = _sets(scored, members, scored)
     return {"accuracy": accuracy, "lac_set_size": size, "lac_coverage": coverage}
 
 
 def _against(scored: Scored, reference: Scored, members: Rows, figures: Mapping[str, _Figure]) -> dict[str, _Figure]:
     theirs = _measure(reference, members)
+    sample = scored.sample
+    counted = np.intersect1d(members, sample.evaluated)
+    paired: tuple[float, float] | None = None
+    if sample.settings.replicates and len(counted):
+        difference = scored.correct[counted] - reference.correct[counted]
+        paired = proportions.paired_interval(difference, sample.unit_numbers[counted])
+    size = figures["lac_set_size"].less(theirs["lac_set_size"])
     return {
         "lac_transfer_coverage": _sets(scored, members, reference)[1],
-        "accuracy_change": figures["accuracy"] - theirs["accuracy"],
-        "lac_set_size_change": figures["lac_set_size"] - theirs["lac_set_size"],
+        "accuracy_change": figures["accuracy"].less(theirs["accuracy"], paired),
+        "lac_set_size_change": size.within(_both_ways(scored), _hidden(scored, members)),
     }
+
+
+def _excess(
+    figures: Mapping[str, _Figure], elsewhere: Mapping[str, _Figure], scored: Scored, members: Rows, rest: Rows | None
+) -> dict[str, _Figure]:
+    """Changes here less changes elsewhere: on the rest of the items, or on the same ones (None)."""
+    here, there = figures["accuracy_change"], elsewhere["accuracy_change"]
+    accuracy = here.less(there)
+    low, high = accuracy.interval()
+    if rest is not None and low is not None and high is not None:
+        ends = proportions.difference_interval(here.bounded(), there.bounded())
+        units = scored.sample.unit_numbers
+        if len(np.intersect1d(units[members], units[rest])):  # units with items in both move both
+            ends = min(low, ends[0]), max(high, ends[1])
+        accuracy.ends = ends
+    hidden = _hidden(scored, members)
+    low_size, high_size = _both_ways(scored)
+    return {
+        "accuracy_excess": accuracy.within((-2.0, 2.0), hidden),
+        "lac_set_size_excess": figures["lac_set_size_change"]
+        .less(elsewhere["lac_set_size_change"])
+        .within((2 * low_size, 2 * high_size), hidden),
+    }
+
+
+def _both_ways(scored: Scored) -> tuple[float, float]:
+    """How far a set size can change."""
+    most = float(scored.n_options.max())
+    return -most, most
+
+
+def _hidden(scored: Scored, members: Rows) -> float:
+    """Share of the items of a part that may be exceptions unseen."""
+    return proportions.unseen(proportions.independent(scored.sample.unit_numbers[members]))
 
 
 def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure, _Figure]:
@@ -455,6 +511,12 @@ def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure
         )
         size.replicates = resampled.size + recentring(result.size, len(first))
         coverage.replicates = resampled.coverage + recentring(result.coverage, len(first))
+        if math.isfinite(result.mean_size):
+            units = scored.sample.unit_numbers[members]
+            coverage.ends = proportions.resampled_interval(coverage.value, coverage.replicates, units)
+            if np.isneginf(result.thresholds).all():  # every option is in every set
+                size.ends, coverage.ends = (size.value, size.value), (1.0, 1.0)
+            size.within((0.0, float(scored.n_options.max())), _hidden(scored, members))
     return size, coverage
 
 

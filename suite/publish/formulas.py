@@ -34,9 +34,9 @@ ANALYSES = {
     "ranking.csv": Analysis(2, ("accuracy", "set_size", "flags")),
     "equal-megabytes.csv": Analysis(2, ("accuracy", "set_size", "flags")),
     FILES["verdicts"]: Analysis(2, (*KEPT, "flags")),
-    FILES["couplings"]: Analysis(1, ("accuracy", PRIMARY, "flags")),
+    FILES["couplings"]: Analysis(2, ("accuracy", PRIMARY, "flags")),
     FILES["scale"]: Analysis(2, (PRIMARY, "flags")),
-    FILES["slices"]: Analysis(1, (PRIMARY, "flags")),
+    FILES["slices"]: Analysis(2, (PRIMARY, "flags")),
 }
 """Files of numbers beside the rows."""
 

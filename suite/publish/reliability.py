@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.metrics.average import Setting, above_chance
+from suite.metrics.proportions import wilson_intervals
 from suite.publish.canvas import (
     COLOURS,
     QUIET,
     WIDTH,
-    Floats,
     above,
     footnote,
     headline,
@@ -132,7 +131,7 @@ def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell
         bins = each.bins
         held = bins.count > 0
         x, y, n = bins.confidence[held], bins.accuracy[held], bins.count[held]
-        low, high = _wilson(y, n)
+        low, high = wilson_intervals(y, n)
         faded = np.where(n >= FEW, 0.45, 0.2)
         upper.vlines(x, low, high, color=each.colour, linewidth=1.1, alpha=faded, zorder=2 + place)
         # A bin of three items should not look like a bin of three hundred, nor bend the line.
@@ -202,11 +201,3 @@ def confidence_series(row: Row, cell: Cell) -> list[ConfidenceSeries]:
         ConfidenceSeries("raw", COLOURS[1], raw, False),
         ConfidenceSeries("after temperature scaling", COLOURS[0], after, True),
     ]
-
-
-def _wilson(share: Floats, count: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """The 95 % Wilson interval of a proportion: bounded by 0 and 1, and wide where a bin holds few items."""
-    z = 1.959964
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return middle - half, middle + half

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
-from suite.metrics.groups import behind, groups_of_best, z_against_best
+from suite.metrics.groups import Shares, behind, groups_of_best, z_against_best
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured
 from suite.publish.fields import Row, flags, number, text
@@ -41,7 +41,8 @@ PAIR_KEYS = (
 )
 
 _Cell = tuple[str, str, str, str, int, str]
-_Table = tuple[NDArray[np.float64], NDArray[np.float32]]
+_Table = tuple[NDArray[np.float64], NDArray[np.float32], list[Shares | None] | None]
+"""Values [tasks, entries], replicates [tasks, entries, replicates], and of a proportion what is behind them."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,16 @@ class Comparable:
     Attributes:
         replicates: one array a metric, shape [replicates].
         items: a digest of its items: two cells are compared only where it is equal.
+        correct: right or not, of each evaluated item, in the order of their ids.
+        units: number of the unit of each of these items.
+        order: a digest of these items and units alone, which settings of one task may share.
     """
 
     replicates: Mapping[str, NDArray[np.float32]]
     items: str
+    correct: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    order: str = ""
 
     @classmethod
     def of(cls, scored: Scored) -> Comparable:
@@ -66,8 +73,17 @@ class Comparable:
             for name, values in found.items()
             if values is not None and np.isfinite(values).all()
         }
-        parts = repr((sample.ids, sample.units, scored.answers.tolist(), scored.n_options.tolist()))
-        return cls(replicates, hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest())
+        return cls(
+            replicates,
+            _digest(sample.ids, sample.units, scored.answers.tolist(), scored.n_options.tolist()),
+            scored.correct[sample.evaluated].astype(np.float32),
+            sample.evaluated_units,
+            _digest(sample.ids, sample.units),
+        )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 Collected = Mapping[_Cell, Comparable]
@@ -193,7 +209,20 @@ def _table(columns: Mapping[Setting, Sequence[Row]], metric: str, collected: Col
         setting: np.array([collected[_key(row)].replicates[metric] for row in members])
         for setting, members in columns.items()
     }
-    return np.array(list(task_means(values).values())), np.array(list(task_means(copies).values()))
+    shares = _shares(columns, collected) if metric == "accuracy" else None
+    return np.array(list(task_means(values).values())), np.array(list(task_means(copies).values())), shares
+
+
+def _shares(columns: Mapping[Setting, Sequence[Row]], collected: Collected) -> list[Shares | None]:
+    """Right or not, averaged over the settings of each task; None where these have other items, which nothing pairs."""
+    cells = {setting: [collected[_key(row)] for row in members] for setting, members in columns.items()}
+    orders: dict[str, set[str]] = {}
+    for setting, members in cells.items():
+        orders.setdefault(setting.task, set()).update(cell.order for cell in members)
+    paired = {setting: members for setting, members in cells.items() if len(orders[setting.task]) == 1}
+    correct = task_means({setting: np.array([cell.correct for cell in members]) for setting, members in paired.items()})
+    units = {setting.task: members[0].units for setting, members in paired.items()}
+    return [Shares(correct[task], units[task]) if task in correct and len(units[task]) else None for task in orders]
 
 
 def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Table]) -> list[Row]:
@@ -201,11 +230,12 @@ def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Tabl
     if len(entries) < 2:
         return result
     for metric, higher in METRICS.items():
-        values, copies = tables[metric]
-        groups = groups_of_best(values, copies, higher_is_better=higher)
+        values, copies, shares = tables[metric]
+        groups = groups_of_best(values, copies, higher_is_better=higher, shares=shares)
         means = values.mean(axis=0)
         best = int(means.argmax() if higher else means.argmin())
-        gap = behind(values, copies, best, higher_is_better=higher, z=z_against_best(len(entries) - 1))
+        z = z_against_best(len(entries) - 1)
+        gap = behind(values, copies, best, higher_is_better=higher, z=z, shares=shares)
         for place, index in enumerate(np.lexsort((np.arange(len(entries)), -means if higher else means, groups)), 1):
             row = entries[index]
             line = {
@@ -270,9 +300,10 @@ def _compare_sizes(
     for big, small in pairs:
         line = {"tasks": tasks, "pairs": len(pairs), **_sizes(entries, big, small)}
         for metric in METRICS:
-            values, copies = tables[metric]
+            values, copies, shares = tables[metric]
             chosen = [big, small]
-            change = behind(values[:, chosen], copies[:, chosen], 1, higher_is_better=False, z=z)
+            both = None if shares is None else [one if one is None else one.of(chosen) for one in shares]
+            change = behind(values[:, chosen], copies[:, chosen], 1, higher_is_better=False, z=z, shares=both)
             # "lower is better" with the smaller as reference: bigger minus smaller
             line[f"{metric}_change"] = float(change.value[0]) + 0.0
             line[f"{metric}_change_low"], line[f"{metric}_change_high"] = float(change.low[0]), float(change.high[0])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.metrics.proportions import NORMAL
 from suite.metrics.slices import holm
 from suite.verdicts.shapes import reject_rivals
 
@@ -67,6 +68,8 @@ class Curve:
         items: number of items (the smallest, of an average over tasks).
         exhausted: why dense has nothing left to lose, or empty.
         dose: the alternative axis, measured relative weight error of each level; None where unknown.
+        least_error: the smallest standard error that a difference of two levels can have; of a proportion it is above
+            0, because no flip seen is not none to come.
     """
 
     names: tuple[str, ...]
@@ -77,6 +80,7 @@ class Curve:
     items: int
     exhausted: str = ""
     dose: Floats | None = None
+    least_error: float = 0.0
 
     def __post_init__(self) -> None:
         if self.replicates.shape[:1] != self.values.shape or len(self.names) != len(self.values):
@@ -171,12 +175,17 @@ class _Judge:
         """P-value of the null "contrast' value is at most the bound"."""
         from scipy.special import ndtr
 
-        covariance = self.wide if wide else self.covariance
-        error = float(np.sqrt(max(float(contrast @ covariance @ contrast), 0.0)))
+        error = self.error(contrast, wide=wide)
         distance = float(contrast @ self.values) - bound
         if error == 0:
             return 0.0 if distance > 0 else 1.0
         return float(ndtr(-distance / error))
+
+    def error(self, contrast: Floats, *, wide: bool = False) -> float:
+        """Standard error of contrast' value."""
+        covariance = self.wide if wide else self.covariance
+        least = self.curve.least_error * float(np.abs(contrast).max())
+        return max(float(np.sqrt(max(float(contrast @ covariance @ contrast), 0.0))), least)
 
     def rise(self, to: int, start: int = 0) -> Floats:
         """The contrast value[to] - value[start]."""
@@ -254,7 +263,7 @@ class _Judge:
         return reasons[worst], f"{worst} (p = {reasons[worst]:.2g})", {}
 
     def _undecided(self, rise_p: float, highest: float) -> str:
-        errors = [float(np.sqrt(self.rise(i) @ self.covariance @ self.rise(i))) for i in range(1, self.last + 1)]
+        errors = [self.error(self.rise(i)) for i in range(1, self.last + 1)]
         needed = self.curve.items * ((Z_LEVEL + Z_POWER) * max(errors) / self.minimum) ** 2
         if rise_p >= self.rule.level:
             text = "neither a rise nor its absence is shown"
@@ -282,8 +291,9 @@ class _Judge:
         resampled = self.replicates[largest] - self.replicates[largest - 1]
         # The jump is the point value; its interval is that of the replicates, as elsewhere in the suite.
         ends = np.quantile(resampled, [0.025, 0.975])
-        errors = [self.rise(i, i - 1) for i in range(1, self.last + 1)]
-        spread = max(float(np.sqrt(contrast @ self.covariance @ contrast)) for contrast in errors)
+        jump = float(self.jumps[largest - 1])
+        reach = NORMAL * self.curve.least_error
+        spread = max(self.error(self.rise(i, i - 1)) for i in range(1, self.last + 1))
         return Finding(
             verdict=verdict,
             practical_minimum=self.minimum,
@@ -291,9 +301,9 @@ class _Judge:
             level_low=low,
             level_high=high,
             end_of_curve=verdict == "threshold" and largest == self.last,
-            jump=float(self.jumps[largest - 1]),
-            jump_low=float(ends[0]),
-            jump_high=float(ends[1]),
+            jump=jump,
+            jump_low=min(float(ends[0]), jump - reach),
+            jump_high=max(float(ends[1]), jump + reach),
             p_raw=p_raw,
             p=p_raw,
             minimum_detectable=self.minimum + (Z_LEVEL + Z_POWER) * spread,

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks
+from suite.metrics import proportions
+from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import subset
 from suite.variant import curve_title, parse_variant
-from suite.verdicts.collapse import Curve
+from suite.verdicts.collapse import Z_LEVEL, Curve
 
 Floats = NDArray[np.float64]
 
@@ -36,12 +37,14 @@ class Metric:
         minimum: the smallest change that matters, whatever the headroom.
         chance: the value of an uninformative model as (row, cell) gives it; None where there is no such value.
         bounded: whether a dense value at chance leaves nothing to lose.
+        proportion: whether it is a share of items.
     """
 
     sign: int
     minimum: float
     chance: Callable[[Mapping[str, object], Cell], float] | None = None
     bounded: bool = False
+    proportion: bool = False
 
 
 def _set_size_chance(row: Mapping[str, object], _: Cell) -> float:
@@ -54,9 +57,9 @@ METRICS: dict[str, Metric] = {
     "aps_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
     "nll": Metric(+1, 0.05, lambda _, cell: float(np.log(cell.n_options).mean())),
     "ece_ts": Metric(+1, 0.02),
-    "lac_transfer_coverage": Metric(-1, 0.02),
+    "lac_transfer_coverage": Metric(-1, 0.02, proportion=True),
     "error_auroc": Metric(-1, 0.03, lambda *_: 0.5),
-    "accuracy": Metric(-1, 0.02, lambda row, _: float(str(row["chance_accuracy"]))),
+    "accuracy": Metric(-1, 0.02, lambda row, _: float(str(row["chance_accuracy"])), proportion=True),
 }
 """Metrics that get a verdict; the first is the primary one."""
 
@@ -145,6 +148,7 @@ class Levels:
             items=len(set(dense.cell.units)),
             exhausted=exhausted,
             dose=self.dose(),
+            least_error=least_error(dense.units) if how.proportion else 0.0,
         )
 
     def dose(self) -> Floats | None:
@@ -233,6 +237,7 @@ def average(levels: Sequence[Levels], metric: str, settings: Sequence[Setting]) 
     replicates = {
         setting: independent(curve.replicates, zlib.crc32(setting.task.encode())) for setting, curve in curves.items()
     }
+    least = list(task_means({setting: np.array(curve.least_error) for setting, curve in curves.items()}).values())
     return replace(
         next(iter(curves.values())),
         values=mean_over_tasks({setting: curve.values for setting, curve in curves.items()}),
@@ -240,7 +245,13 @@ def average(levels: Sequence[Levels], metric: str, settings: Sequence[Setting]) 
         chance=float(mean_over_tasks(chances)) if len(chances) == len(curves) else None,
         items=min(curve.items for curve in curves.values()),
         exhausted=_all_exhausted(curves),
+        least_error=float(np.linalg.norm(least)) / len(least),
     )
+
+
+def least_error(units: NDArray[np.intp]) -> float:
+    """Standard error of a share that no item changed: the normal one-sided bound at 0.95 is then the exact one."""
+    return proportions.unseen(proportions.independent(units), level=0.90) / Z_LEVEL
 
 
 def incomplete_names(levels: Sequence[Levels], settings: Sequence[Setting]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.metrics import bootstrap, conformal, proper
+from suite.metrics import bootstrap, conformal, proper, proportions
 from suite.metrics.folds import Folds, item_draws
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, score_cell
@@ -37,6 +37,9 @@ COUPLINGS = {
 
 ACCURACY_MARGIN = 0.02
 """Changes of accuracy within this are equivalence (two one-sided tests at level 0.05)."""
+
+ONE_SIDED = 0.90
+"""Level of the two-sided interval whose ends are one-sided bounds at 0.95."""
 
 NOISE_COPIES, NULL_SPLITS = 3, 10
 NOISE_GRID = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
@@ -135,22 +138,53 @@ def _normal_draws(ids: Sequence[str], options: int, copy: int) -> Floats:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and its standard error."""
+    """A value with its 95 % interval, and its standard error.
+
+    Attributes:
+        one_sided: bounds that each hold at level 0.95, for tests of equivalence; None where they are those of a normal
+            estimate.
+    """
 
     value: float
     low: float
     high: float
     error: float
+    one_sided: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, value: float, replicates: Floats) -> Estimate:
-        """From a point value and bootstrap replicates."""
-        low, high = bootstrap.percentile_interval(replicates)
-        return cls(value, low, high, float(np.nanstd(replicates, ddof=1)))
+    def of(cls, value: float, replicates: Floats, *, units: NDArray[np.intp], most: float) -> Estimate:
+        """From a point value and bootstrap replicates.
+
+        Args:
+            units: number of the unit of each item.
+            most: how far one item can change, for replicates that all agree.
+        """
+        if proportions.varies(replicates):
+            low, high = bootstrap.percentile_interval(replicates)
+            return cls(value, low, high, float(np.nanstd(replicates, ddof=1)))
+        worth = proportions.independent(units)
+        (low, high), one_sided = (
+            proportions.unseen_interval(value, proportions.unseen(worth, level=level), (-most, most))
+            for level in (proportions.LEVEL, ONE_SIDED)
+        )
+        return cls(value, low, high, (high - low) / 2 / proportions.NORMAL, one_sided)
+
+    @classmethod
+    def paired(cls, value: float, changes: Floats, units: NDArray[np.intp]) -> Estimate:
+        """Of a proportion, from the change of each item: no flip seen is not none to come."""
+        low, high = proportions.paired_interval(changes, units)
+        one_sided = proportions.paired_interval(changes, units, level=ONE_SIDED)
+        return cls(value, low, high, (high - low) / 2 / proportions.NORMAL, one_sided)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """One-sided bounds at level 0.95, below and above."""
+        return self.one_sided or (self.value - Z_LEVEL * self.error, self.value + Z_LEVEL * self.error)
 
     def within(self, margin: float) -> bool:
         """Two one-sided tests at level 0.05: is the truth within plus and minus the margin?"""
-        return abs(self.value) + Z_LEVEL * self.error < margin
+        low, high = self.bounds
+        return -margin < low and high < margin
 
 
 @dataclass(frozen=True)
@@ -204,7 +238,7 @@ def couple(
     beyond, matched = excess
     margin = max(METRICS[PRIMARY].minimum, rule.practical_of_headroom * max(headroom, 0.0))
     equivalent = change.within(accuracy_margin)
-    not_worse = change.value - Z_LEVEL * change.error > -accuracy_margin
+    not_worse = change.bounds[0] > -accuracy_margin
     needed: int | None = None
     notes: tuple[str, ...] = ()
     if equivalent and size.low > 0 and size.value >= margin and beyond.low > 0:
@@ -263,10 +297,11 @@ def _coupling(one: Measured, dense: Measured, curve: NoiseCurve, rule: Rule) -> 
         resampled[key] = one.replicates[key] - dense.replicates[key]
     matched = curve.change_at(-changes["accuracy"])
     excess = resampled[PRIMARY] - curve.replicated_change_at(-resampled["accuracy"])
+    estimate = partial(Estimate.of, units=one.units, most=float(one.cell.n_options.max()))
     return couple(
-        (Estimate.of(changes["accuracy"], resampled["accuracy"]), ACCURACY_MARGIN),
-        Estimate.of(changes[PRIMARY], resampled[PRIMARY]),
-        (Estimate.of(changes[PRIMARY] - matched, excess), matched),
+        (Estimate.paired(changes["accuracy"], one.correct - dense.correct, one.units), ACCURACY_MARGIN),
+        estimate(changes[PRIMARY], resampled[PRIMARY]),
+        (estimate(changes[PRIMARY] - matched, excess), matched),
         headroom=float(str(dense.row["set_size_chance"])) - dense.values[PRIMARY],
         items=len(set(one.cell.units)),
         rule=rule,
