@@ -140,6 +140,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     collapse.add_argument("--json", action="store_true", help="one JSON array of verdicts on stdout and nothing else")
 
+    dose = add("dose", _dose, "down to which level each curve is kept, from which it is lost, what is not known")
+    dose.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    dose.add_argument(
+        "--tolerance",
+        type=float,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="shares of the way from dense to chance; default 0.05 0.10 0.25",
+    )
+    dose.add_argument("--metric", action="append", metavar="M", help="default: brier_ts in the table, all with --json")
+    dose.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of each side, default 0.95")
+    dose.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     board.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR")
@@ -397,6 +411,25 @@ def _collapse(args: argparse.Namespace) -> int:
     records = assessment.files().get(FILES["slices" if args.slices else "verdicts"], [])
     lines = slice_lines(records) if args.slices else assessment.lines()
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
+    return DONE
+
+
+def _dose(args: argparse.Namespace) -> int:
+    from suite.cell import load_cells
+    from suite.config import read_config
+    from suite.verdicts.dose import TOLERANCES
+    from suite.verdicts.dose_records import PRIMARY_MEASURE, check_metrics, dose_lines, find_dose_records
+
+    metrics = check_metrics(args.metric or ([] if args.json else [PRIMARY_MEASURE]))
+    file = args.run_dir / "config.yaml"
+    records = find_dose_records(
+        load_cells([args.run_dir]),
+        read_config(file) if file.is_file() else None,
+        metrics=metrics,
+        tolerances=args.tolerance or TOLERANCES,
+        confidence=args.confidence,
+    )
+    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(dose_lines(records)))
     return DONE
 
 

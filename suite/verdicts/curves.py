@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
+from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import subset
@@ -159,11 +161,23 @@ class Levels:
         return np.array([0.0, *(float(str(error)) for error in known)])
 
 
-def collect_levels(measured: Sequence[Measured], settings: Settings) -> list[Levels]:
+def collect_levels(
+    measured: Sequence[Measured],
+    settings: Settings,
+    *,
+    keep: Sequence[str] = KEPT,
+    summarize: Callable[[Scored], object] | None = None,
+    strangers: bool = False,
+) -> list[Levels]:
     """Every curve among measured cells, in a stable order; variants with names outside the scheme belong to none.
 
     A curve whose cells do not all have the same items is measured again on the items they share.
+
+    Args:
+        keep, summarize: what the cells were measured with; see `suite.metrics.rows.measure_cells`.
+        strangers: variants with names outside the scheme are curves of one level, called by their names.
     """
+    again = partial(measure_cells, settings=settings, keep=keep, summarize=summarize)
     by_setting: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     for one in measured:
         by_setting.setdefault(one.cell.curve_key, []).append(one)
@@ -172,11 +186,11 @@ def collect_levels(measured: Sequence[Measured], settings: Settings) -> list[Lev
         dense = next((one for one in members if one.cell.variant["name"] == "dense"), None)
         if dense is None:
             continue
-        for (family, method), points in _by_method(members).items():
+        for (family, method), points in by_method(members, strangers=strangers).items():
             no_ops = tuple(str(one.cell.variant["name"]) for one in points if "no-op" in one.flags)
             kept = [one for one in points if "no-op" not in one.flags]
             place = Place(model, family, method, task, (str(style[0]), str(style[1]), int(str(style[2]))))
-            result.append(Levels(place, tuple(_on_shared_items([dense, *kept], settings)), no_ops))
+            result.append(Levels(place, tuple(_on_shared_items([dense, *kept], again)), no_ops))
     return sorted(result, key=lambda levels: levels.place)
 
 
@@ -288,20 +302,23 @@ def _reduced(curve: Curve, names: Sequence[str]) -> Curve:
     )
 
 
-def _by_method(members: Sequence[Measured]) -> dict[tuple[str, str], list[Measured]]:
+def by_method(members: Sequence[Measured], *, strangers: bool = False) -> dict[tuple[str, str], list[Measured]]:
+    """The compressed cells of one setting by family and method, rising severity; see `collect_levels`."""
     found: dict[tuple[str, str], list[tuple[tuple[float, float, float], str, Measured]]] = {}
     for one in members:
         name = str(one.cell.variant["name"])
         try:
             variant = parse_variant(name)
         except SuiteError:
+            if strangers:
+                found[str(one.cell.variant.get("family") or "unknown"), name] = [((0.0, 0.0, 0.0), name, one)]
             continue
         if variant.family != "dense":
             found.setdefault((variant.family, variant.curve), []).append((variant.severity, name, one))
     return {key: [one for *_, one in sorted(points, key=lambda point: point[:2])] for key, points in found.items()}
 
 
-def _on_shared_items(points: list[Measured], settings: Settings) -> list[Measured]:
+def _on_shared_items(points: list[Measured], again: Callable[[list[Cell]], list[Measured]]) -> list[Measured]:
     first = points[0].cell
     signature = dict(zip(first.ids, zip(first.answers.tolist(), first.n_options.tolist(), strict=True), strict=True))
     shared = set(signature)
@@ -317,4 +334,4 @@ def _on_shared_items(points: list[Measured], settings: Settings) -> list[Measure
         subset(point.cell, np.array([row for row, item in enumerate(point.cell.ids) if item in shared], dtype=np.intp))
         for point in points
     ]
-    return measure_cells(cells, settings, keep=KEPT)
+    return again(cells)

@@ -1,0 +1,546 @@
+"""Down to which level is a metric kept, from which is it lost, and what is not known between: one curve at a time.
+
+A loss is a share of the way from dense to chance: with v the metric (turned so that higher is worse), v_0 that of dense
+and c its value at chance, level j has lost (v_j - v_0) / (c - v_0). It is never tested as a ratio of estimates. Whether
+it lies below or above a tolerance f is the sign of the contrast
+
+    g_j(f) = v_j - (1 - f) v_0 - f c,
+
+tested with its own standard error: dense, chance and level vary together in the replicates, or, for accuracy, item by
+item in a score test. All that is said of a curve comes from the two p-values of these contrasts: the states of levels,
+the interval of a loss (the tolerances that its tests leave open), and the dose (where the same bounds cross f).
+
+docs/dose.md has the definitions, error rates and limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.errors import SuiteError
+from suite.metrics.score_test import Stratum, score_statistic
+from suite.metrics.slices import holm
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.intp]
+
+TOLERANCES = (0.05, 0.10, 0.25)
+"""Shares of the headroom that are looked at unless others are named."""
+
+CONFIDENCE = 0.95
+"""Of each side: "kept" is wrong in 5 % of curves at most, and so is "lost"."""
+
+COVERAGE_BAND = 0.02
+"""How far coverage under dense's threshold may lie from dense's own, either way."""
+
+STATES = ("kept", "worse", "lost", "not_known")
+
+FARTHEST = 64.0
+"""Losses beyond this share of the headroom are called unbounded."""
+
+Z_POWER = 0.8416212
+"""Power 0.8, in standard errors: how surely the items named by `items_to_decide` decide."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Whether each item of one task was answered rightly, level by level.
+
+    Attributes:
+        correct: 0, 1 or a fraction where options tie, shape [levels, n].
+        chance: what a blind guess is worth on each item, shape [n].
+        units: number of the unit of each item, shape [n].
+    """
+
+    correct: Floats
+    chance: Floats
+    units: Numbers
+
+
+@dataclass(frozen=True)
+class Band:
+    """A second measure that must stay near that of dense: coverage beside set size.
+
+    Attributes:
+        values: shape [levels].
+        replicates: joint with those of the curve, shape [levels, replicates].
+        width: how far it may lie from dense's.
+    """
+
+    values: Floats
+    replicates: Floats
+    width: float = COVERAGE_BAND
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One metric along levels in their fixed nominal order, dense first; higher is worse.
+
+    Attributes:
+        names: variant of each level.
+        values: shape [levels].
+        replicates: bootstrap values, joint over levels, shape [levels, replicates].
+        chance: the value of an uninformative model.
+        chance_replicates: the same in each replicate, shape [replicates].
+        independent: number of independent units of items, for the t distribution of contrasts.
+        amounts: bits or percent zeros of each level, that of dense unused, shape [levels]; None where there is no such
+            axis.
+        unit: ``bits`` or ``percent zeros``.
+        answers: item by item, one entry a task, for accuracy: they take the place of the replicates.
+        band: of a measure that never stands alone.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    replicates: Floats
+    chance: float
+    chance_replicates: Floats
+    independent: int
+    amounts: Floats | None = None
+    unit: str = ""
+    answers: tuple[Answers, ...] = ()
+    band: Band | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if self.values.shape != (count,) or len(self.replicates) != count or count < 2:
+            raise ValueError(f"{count} names, values {self.values.shape}, replicates {self.replicates.shape}")
+
+    def only(self, levels: Sequence[int]) -> Ladder:
+        """Dense and the levels with these numbers."""
+        rows = np.array([0, *levels])
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            values=self.values[rows],
+            replicates=self.replicates[rows],
+            amounts=None if self.amounts is None else self.amounts[rows],
+            answers=tuple(replace(one, correct=one.correct[rows]) for one in self.answers),
+            band=None
+            if self.band is None
+            else replace(self.band, values=self.band.values[rows], replicates=self.band.replicates[rows]),
+        )
+
+
+@dataclass(frozen=True)
+class LevelDose:
+    """One level at one tolerance.
+
+    Attributes:
+        variant: its name.
+        loss: share of the headroom; below 0 for a gain; None where the headroom is not shown off zero.
+        low, high: one-sided bounds of it, each with the confidence; None where unbounded.
+        state: one of `STATES`.
+        holm: ``kept`` or ``lost`` where that is shown without an order, corrected for all levels; else None.
+        items_to_decide: see `Dose`.
+    """
+
+    variant: str
+    loss: float | None
+    low: float | None
+    high: float | None
+    state: str
+    holm: str | None = None
+    items_to_decide: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Dose:
+    """What one curve says at one tolerance.
+
+    Attributes:
+        kept_through: the severest level such that it and every tested level before it are shown to have lost less.
+        lost_from: the mildest level such that it and every tested level after it are shown to have lost more.
+        levels: dense left out. ``kept``: within `kept_through`. ``lost``: lost at the largest tolerance. ``worse``:
+            lost at this tolerance and kept at the largest. Its `items_to_decide`, where neither side of this tolerance
+            is shown: the items that would show one in 80 % of repetitions if the true loss is what was seen, or ``at
+            the tolerance``.
+        dose, low, high: where loss and bounds cross the tolerance, in bits or percent zeros; None off the levels.
+        bound: where the dose lies off the levels, such as ``> 8 bits``; else None.
+        notes: what stood in the way.
+    """
+
+    kept_through: str | None
+    lost_from: str | None
+    levels: tuple[LevelDose, ...]
+    dose: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bound: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def check_confidence(confidence: float) -> float:
+    """The confidence of each side.
+
+    Raises:
+        SuiteError: not between .5 and 1.
+    """
+    if not 0.5 < confidence < 1:
+        raise SuiteError(f"confidence {confidence:g}: out of range, use a number above 0.5 and below 1 such as 0.95")
+    return confidence
+
+
+def check_tolerances(tolerances: Sequence[float]) -> tuple[float, ...]:
+    """The tolerances, rising, each once.
+
+    Raises:
+        SuiteError: one is not between 0 and 1.
+    """
+    for tolerance in tolerances:
+        if not 0 < tolerance < 1:
+            raise SuiteError(
+                f"tolerance {tolerance:g}: out of range, use a share of the way from dense to chance between 0 and 1, "
+                "such as 0.05"
+            )
+    return tuple(sorted(set(tolerances)))
+
+
+def find_doses(
+    ladder: Ladder, *, tolerances: Sequence[float] = TOLERANCES, confidence: float = CONFIDENCE, tied: bool = False
+) -> dict[float, Dose]:
+    """What a curve says at each tolerance.
+
+    Args:
+        ladder: its levels in the order of their nominal amounts, which was fixed before any outcome.
+        tolerances: shares of the headroom; the largest decides what is called lost.
+        confidence: of each side.
+        tied: the levels have no order: each stands alone.
+
+    >>> noise = np.random.default_rng(0).normal(0, 0.003, (4, 999))
+    >>> values = np.array([0.40, 0.40, 0.45, 0.70])
+    >>> curve = Ladder(("dense", "w8", "w4", "w2"), values, values[:, None] + noise, 0.75, np.full(999, 0.75), 999)
+    >>> found = find_doses(curve)
+    >>> found[0.05].kept_through, found[0.25].lost_from, [level.state for level in found[0.05].levels]
+    ('w8', 'w2', ['kept', 'worse', 'lost'])
+    """
+    check_confidence(confidence)
+    shares = check_tolerances(tolerances)
+    test = _Tests(ladder)
+    if not test.enough:
+        return _unknown(ladder, shares, "a level has too few bootstrap replicates")
+    if not test.headroom_shown(confidence):
+        return _unknown(
+            ladder, shares, "headroom not shown off zero: dense is not shown to lie above chance, nothing can be lost"
+        )
+    bounds = [test.interval(level, confidence) for level in range(1, len(ladder.names))]
+    tests = {share: _shown(test, share, confidence, tied=tied) for share in shares}
+    largest = tests[shares[-1]]
+    return {
+        share: _concluded(test, share, tests[share], largest, bounds, confidence=confidence, tied=tied)
+        for share in shares
+    }
+
+
+def lost_somewhere(
+    tasks: Sequence[Ladder], *, tolerance: float, confidence: float = CONFIDENCE, tied: bool = False
+) -> str | None:
+    """The mildest level such that it and all after it are lost on at least one task, corrected for their number (Holm).
+
+    Args:
+        tasks: curves with the same levels, one a task; one without values counts as a task without a loss.
+    """
+    found = [_Tests(ladder) for ladder in tasks]
+    shown = []
+    for level in range(1, len(tasks[0].names)):
+        known = [test.enough and test.headroom_shown(confidence) for test in found]
+        p_values = [test.lost(level, tolerance) if one else 1.0 for test, one in zip(found, known, strict=True)]
+        shown.append(min(holm(p_values)) <= 1 - confidence)
+    lost = tuple(shown) if tied else in_sequence(shown[::-1])[::-1]
+    return next((name for name, one in zip(tasks[0].names[1:], lost, strict=True) if one), None)
+
+
+def without_values(names: Sequence[str], tolerances: Sequence[float], note: str) -> dict[float, Dose]:
+    """The doses of a curve of which nothing can be said, with the reason."""
+    levels = tuple(LevelDose(name, None, None, None, "not_known") for name in names)
+    return {share: Dose(None, None, levels, notes=(note,)) for share in check_tolerances(tolerances)}
+
+
+def _unknown(ladder: Ladder, shares: Sequence[float], note: str) -> dict[float, Dose]:
+    return without_values(ladder.names[1:], shares, note)
+
+
+class _Tests:
+    """p-values of the contrasts of one curve."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder = ladder
+        finite = np.isfinite(ladder.replicates).all(axis=0) & np.isfinite(ladder.chance_replicates)
+        if ladder.band is not None:
+            finite &= np.isfinite(ladder.band.replicates).all(axis=0)
+        self.enough = bool(ladder.answers) or bool(finite.sum() >= max(2, 0.95 * len(finite)))
+        rows = np.vstack([ladder.replicates, ladder.chance_replicates])[:, finite]
+        self._values = np.r_[ladder.values, ladder.chance]
+        self._covariance = np.cov(rows) if self.enough and not ladder.answers else np.zeros((len(rows), len(rows)))
+        self._freedom = max(ladder.independent - 1, 1)
+        self._finite = finite
+
+    @property
+    def count(self) -> int:
+        """Compressed levels."""
+        return len(self.ladder.names) - 1
+
+    def estimate(self, level: int, share: float) -> float:
+        """The contrast itself."""
+        return float(self._weights(level, share) @ self._values)
+
+    def statistic(self, level: int, share: float, *, headroom: bool = False) -> float:
+        """The contrast of a level at a tolerance in its standard errors; the headroom's at level 0 with `headroom`."""
+        if self.ladder.answers:
+            return score_statistic([_stratum(one, level, share, headroom=headroom) for one in self.ladder.answers])
+        weights = self._weights(level, share)
+        if headroom:
+            weights = -self._weights(0, 1.0)
+        value = float(weights @ self._values)
+        variance = float(weights @ self._covariance @ weights)
+        scale = float(np.abs(self._values).max()) or 1.0
+        if variance <= (1e-9 * scale) ** 2:
+            return 0.0 if abs(value) <= 1e-9 * scale else float(np.copysign(np.inf, value))
+        return float(value / np.sqrt(variance))
+
+    def headroom_shown(self, confidence: float) -> bool:
+        """Whether dense is shown to lie off chance."""
+        headroom = float(self.ladder.chance - self.ladder.values[0])
+        return headroom > 0 and self.above(0, 0.0, headroom=True) <= 1 - confidence
+
+    def below(self, level: int, share: float) -> float:
+        """p-value of "has lost less than this share"."""
+        return self._tail(self.statistic(level, share))
+
+    def above(self, level: int, share: float, *, headroom: bool = False) -> float:
+        """p-value of "has lost more than this share", or of "dense lies off chance"."""
+        return self._tail(-self.statistic(level, share, headroom=headroom))
+
+    def kept(self, level: int, share: float) -> float:
+        """p-value of "kept": below the tolerance, and within the band where there is one."""
+        found = self.below(level, share)
+        if self.ladder.band is None:
+            return found
+        low, high = self._band(level)
+        return max(found, self._tail(-low), self._tail(high))
+
+    def lost(self, level: int, share: float) -> float:
+        """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level)."""
+        found = self.above(level, share)
+        if self.ladder.band is None:
+            return found
+        low, high = self._band(level)
+        return min(1.0, 2 * min(found, self._tail(low), self._tail(-high)))
+
+    def interval(self, level: int, confidence: float) -> tuple[float | None, float | None]:
+        """The tolerances that the two one-sided tests leave open (Fieller's interval); None where unbounded."""
+        at = _share_of(self.ladder.values, self.ladder.chance, level)
+        return (
+            self._root(at, -1, lambda share: self.above(level, share) - (1 - confidence)),
+            self._root(at, +1, lambda share: self.below(level, share) - (1 - confidence)),
+        )
+
+    def _root(self, start: float, direction: int, open_by: Callable[[float], float]) -> float | None:
+        from scipy.optimize import brentq
+
+        step = 1 / 64
+        near = start
+        while step <= FARTHEST:
+            far = start + direction * step
+            if open_by(far) <= 0:
+                return near if open_by(near) <= 0 else float(brentq(open_by, near, far, xtol=1e-7))
+            near, step = far, 2 * step
+        return None
+
+    def _weights(self, level: int, share: float) -> Floats:
+        weights = np.zeros(len(self._values))
+        weights[level] += 1.0
+        weights[0] -= 1.0 - share
+        weights[-1] -= share
+        return weights
+
+    def _band(self, level: int) -> tuple[float, float]:
+        """Statistics of "below the band" and "above the band": distance to the lower and to the upper edge."""
+        band = self.ladder.band
+        assert band is not None
+        change = band.values[level] - band.values[0]
+        error = float((band.replicates[level] - band.replicates[0])[self._finite].std(ddof=1))
+        if error <= 1e-12:
+            error = 1e-12
+        return float((change + band.width) / error), float((change - band.width) / error)
+
+    def _tail(self, statistic: float) -> float:
+        from scipy.special import stdtr
+
+        return float(stdtr(self._freedom, statistic)) if np.isfinite(statistic) else float(statistic > 0)
+
+
+def _stratum(answers: Answers, level: int, share: float, *, headroom: bool) -> Stratum:
+    chance = float(answers.chance.mean())
+    if headroom:
+        return Stratum(answers.correct[0] - answers.chance, answers.units, -chance, 1 - chance)
+    values = (1 - share) * answers.correct[0] - answers.correct[level] + share * answers.chance
+    low, high = min(0.0, 1 - share) - 1 + share * chance, max(0.0, 1 - share) + share * chance
+    return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())))
+
+
+def _share_of(values: Floats, chance: float, level: int) -> float:
+    return float((values[level] - values[0]) / (chance - values[0]))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """By level (dense left out): in the kept sequence, in the lost sequence, shown alone, shown under Holm."""
+
+    kept: tuple[bool, ...]
+    lost: tuple[bool, ...]
+    kept_alone: tuple[bool, ...]
+    lost_alone: tuple[bool, ...]
+    holm: tuple[str | None, ...]
+
+
+def _shown(test: _Tests, share: float, confidence: float, *, tied: bool) -> _Shown:
+    level = 1 - confidence
+    kept = [test.kept(one, share) for one in range(1, test.count + 1)]
+    lost = [test.lost(one, share) for one in range(1, test.count + 1)]
+    kept_alone, lost_alone = tuple(p <= level for p in kept), tuple(p <= level for p in lost)
+    corrected = [
+        "kept" if low <= level else "lost" if high <= level else None
+        for low, high in zip(holm(kept), holm(lost), strict=True)
+    ]
+    if tied:
+        return _Shown(kept_alone, lost_alone, kept_alone, lost_alone, tuple(corrected))
+    return _Shown(
+        in_sequence(kept_alone), in_sequence(lost_alone[::-1])[::-1], kept_alone, lost_alone, tuple(corrected)
+    )
+
+
+def in_sequence(shown: Sequence[bool]) -> tuple[bool, ...]:
+    """Tests in a fixed order: each counts only if all before it did.
+
+    Reference: W. Maurer, L. Hothorn, W. Lehmacher, "Multiple comparisons in drug clinical trials and preclinical
+    assays: a-priori ordered hypotheses", 1995.
+
+    >>> in_sequence([True, False, True])
+    (True, False, False)
+    """
+    first = next((place for place, one in enumerate(shown) if not one), len(shown))
+    return tuple(place < first for place in range(len(shown)))
+
+
+def _concluded(
+    test: _Tests,
+    share: float,
+    shown: _Shown,
+    largest: _Shown,
+    bounds: Sequence[tuple[float | None, float | None]],
+    *,
+    confidence: float,
+    tied: bool,
+) -> Dose:
+    ladder = test.ladder
+    names = ladder.names[1:]
+    levels = []
+    for place, name in enumerate(names):
+        state = "not_known"
+        if shown.kept[place]:
+            state = "kept"
+        elif largest.lost[place]:
+            state = "lost"
+        elif shown.lost[place] and largest.kept[place]:
+            state = "worse"
+        open_at = not shown.kept_alone[place] and not shown.lost_alone[place]
+        levels.append(
+            LevelDose(
+                name,
+                _share_of(ladder.values, ladder.chance, place + 1),
+                *bounds[place],
+                state,
+                shown.holm[place],
+                _items_to_decide(test, place + 1, share, confidence) if open_at and ladder.band is None else None,
+            )
+        )
+    kept_through = [name for name, one in zip(names, shown.kept, strict=True) if one]
+    lost_from = [name for name, one in zip(names, shown.lost, strict=True) if one]
+    found = Dose(kept_through[-1] if kept_through else None, lost_from[0] if lost_from else None, tuple(levels))
+    notes = []
+    if any(high is None for _, high in bounds):
+        notes.append("a loss without an upper bound: the headroom is known too badly")
+    if ladder.band is not None:
+        return replace(found, notes=(*notes, "two measures, set size and coverage: no dose"))
+    if tied or ladder.amounts is None:
+        return replace(found, notes=(*notes, "no order of levels: no dose"))
+    return _crossed(found, ladder, share, bounds, notes)
+
+
+def _items_to_decide(test: _Tests, level: int, share: float, confidence: float) -> int | str:
+    from scipy.special import ndtri
+
+    statistic = test.statistic(level, share)
+    if abs(statistic) < 1:
+        return "at the tolerance"
+    items = test.ladder.independent * ((float(ndtri(confidence)) + Z_POWER) / statistic) ** 2
+    return int(np.ceil(items))
+
+
+def _crossed(
+    found: Dose,
+    ladder: Ladder,
+    share: float,
+    bounds: Sequence[tuple[float | None, float | None]],
+    notes: Sequence[str],
+) -> Dose:
+    """With the dose: where the loss (isotonic) and its bounds (the nearest curves that rise) cross the tolerance.
+
+    The upper bound is carried on from level to level and the lower one back, which is what tests in sequence do, so
+    that the interval begins where "kept" ends and ends where "lost" begins.
+    """
+    assert ladder.amounts is not None
+    amounts = ladder.amounts[1:]
+    upper = np.maximum.accumulate([np.inf if high is None else high for _, high in bounds])
+    lower = np.minimum.accumulate([-np.inf if low is None else low for low, _ in bounds][::-1])[::-1]
+    middle = rising(np.array([level.loss for level in found.levels], dtype=np.float64))
+    (mild, mild_off), (dose, off), (severe, severe_off) = (
+        crossing(amounts, np.asarray(curve), share) for curve in (upper, middle, lower)
+    )
+    falls = ladder.unit == "bits"
+    milder, severer = (">", "<") if falls else ("<", ">")
+    beyond = {-1: f"{milder} {amounts[0]:g} {ladder.unit}", 1: f"{severer} {amounts[-1]:g} {ladder.unit}"}
+    first, last = ("dose_high", "dose_low") if falls else ("dose_low", "dose_high")
+    said = [f"{end} {beyond[place]}" for end, place in ((first, mild_off), (last, severe_off)) if place]
+    low, high = (severe, mild) if falls else (mild, severe)
+    return replace(found, dose=dose, low=low, high=high, bound=beyond.get(off), notes=(*notes, *said))
+
+
+def crossing(amounts: Floats, curve: Floats, share: float) -> tuple[float | None, int]:
+    """Where a rising curve over levels reaches a tolerance, linear between neighbours.
+
+    Returns:
+        The amount and 0; None and -1 where it does before the first level, None and 1 where it does not by the last.
+
+    >>> crossing(np.array([8.0, 4.0, 3.0]), np.array([0.0, 0.1, 0.5]), 0.3)
+    (3.5, 0)
+    >>> crossing(np.array([8.0, 4.0, 3.0]), np.array([0.0, 0.1, 0.5]), 0.6)
+    (None, 1)
+    """
+    reached = np.flatnonzero(curve >= share)
+    if len(reached) == 0:
+        return None, 1
+    first = int(reached[0])
+    if first == 0:
+        return None, -1
+    before, after = float(curve[first - 1]), float(curve[first])
+    if not np.isfinite(before) or not np.isfinite(after):
+        return float(amounts[first - 1] if np.isfinite(before) else amounts[first]), 0
+    part = (share - before) / (after - before)
+    return float(amounts[first - 1] + part * (amounts[first] - amounts[first - 1])), 0
+
+
+def rising(values: Floats) -> Floats:
+    """The nearest curve that does not fall (least squares, equal weights): pool adjacent violators.
+
+    >>> rising(np.array([0.0, 0.3, 0.1, 0.5])).tolist()
+    [0.0, 0.2, 0.2, 0.5]
+    """
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(values).x, dtype=np.float64)

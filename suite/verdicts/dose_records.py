@@ -1,0 +1,564 @@
+"""Doses of a whole set of cells: every curve, task by task and on the average over tasks, as records."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.cell import Cell
+from suite.config import RunConfig
+from suite.errors import SuiteError, unknown_name
+from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
+from suite.metrics.bootstrap import unit_weights, weighted_means
+from suite.metrics.measure import Scored
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.sample import Settings, settings_of
+from suite.metrics.workers import workers_for
+from suite.variant import curve_title, is_repeat, parse_variant
+from suite.verdicts.by_size import size_places
+from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, task_title
+from suite.verdicts.dose import (
+    CONFIDENCE,
+    TOLERANCES,
+    Answers,
+    Band,
+    Dose,
+    Ladder,
+    check_confidence,
+    check_tolerances,
+    find_doses,
+    lost_somewhere,
+    without_values,
+)
+
+Floats = NDArray[np.float64]
+
+DOSE_KEYS = (
+    "model",
+    "method",
+    "task",
+    "metric",
+    "tolerance",
+    "kept_through",
+    "lost_from",
+    "not_known",
+    "items_to_decide",
+    "dose",
+    "dose_low",
+    "dose_high",
+    "dose_bound",
+    "levels",
+    "kept_on_every_task",
+    "lost_on_a_task",
+    "scope",
+    "notes",
+)
+"""Every key of a dose record, in order."""
+
+CHECKPOINT = "checkpoint"
+"""The scope of every record: these weights, on other items of these tasks. Other draws of sample text are not in it."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric becomes a loss.
+
+    Attributes:
+        title: for readers.
+        sign: +1 where higher is worse, -1 where lower is.
+        chance: value of a blind guess on each item, from the numbers of options and alpha, before the sign.
+        dense, key: whose values and replicates are read, of dense and of compressed cells.
+    """
+
+    title: str
+    sign: int
+    chance: Callable[[Floats, float], Floats]
+    dense: str
+    key: str
+
+
+MEASURES: dict[str, Measure] = {
+    "brier_ts": Measure("Brier score after temperature", +1, lambda k, _: 1 - 1 / k, "brier_ts", "brier_ts"),
+    "set_size": Measure("set size", +1, lambda k, alpha: (1 - alpha) * k, "set_size", "set_size"),
+    "accuracy": Measure("accuracy", -1, lambda k, _: 1 / k, "accuracy", "accuracy"),
+    "nll_ts": Measure("NLL after temperature", +1, lambda k, _: np.log(k), "nll_ts", "nll_ts"),
+    "lac_transfer_coverage": Measure(
+        "coverage and set size under dense's threshold",
+        +1,
+        lambda k, alpha: (1 - alpha) * k,
+        "lac_set_size",
+        "lac_transfer_set_size",
+    ),
+}
+"""Metrics that have doses, the primary one first. Coverage under dense's threshold never stands without its size."""
+
+PRIMARY_MEASURE = next(iter(MEASURES))
+
+KEPT = (*(key for measure in MEASURES.values() for key in (measure.dense, measure.key)), "lac_coverage")
+KEPT = tuple(dict.fromkeys((*KEPT, "lac_transfer_coverage")))
+"""Keys whose joint replicates doses need."""
+
+SET_SIZES = ("set_size", "lac_transfer_coverage")
+"""Measures in options: averaged over tasks only where these have equally many."""
+
+
+def find_dose_records(
+    cells: Sequence[Cell],
+    config: RunConfig | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    tolerances: Sequence[float] = TOLERANCES,
+    confidence: float = CONFIDENCE,
+) -> list[dict[str, object]]:
+    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last), metric
+    and tolerance.
+
+    Args:
+        cells: of one run.
+        config: as run; None for the default protocol.
+        metrics: keys of `MEASURES`; none for all.
+        tolerances: shares of the headroom.
+        confidence: of each side.
+
+    Raises:
+        SuiteError: an unknown metric, or a number out of range.
+    """
+    check_confidence(confidence)
+    shares = check_tolerances(tolerances)
+    check_metrics(metrics)
+    settings = settings_of(config)
+    if settings.replicates == 0:
+        raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
+    measured = measure_cells(
+        cells, settings, keep=KEPT, summarize=_item_answers, workers=workers_for(sum(map(len, cells)))
+    )
+    repeats = {str(one.cell.variant["name"]) for one in measured if is_repeat(str(one.cell.variant["name"]))}
+    measured = [one for one in measured if str(one.cell.variant["name"]) not in repeats]
+    places = size_places(measured)
+    found = []
+    for curve in _curves(measured, settings):
+        for metric in metrics or MEASURES:
+            records = curve.records(metric, shares, confidence)
+            if any(name.startswith(f"{level}@") for name in repeats for level in curve.names):
+                note = "this checkpoint: other seeds of the sample text are left out"
+                records = [record | {"notes": [*_notes(record), note]} for record in records]
+            found += records
+    order = {metric: index for index, metric in enumerate(MEASURES)}
+    return sorted(
+        found,
+        key=lambda one: (
+            places[str(one["model"])],
+            str(one["method"]),
+            one["task"] == MACRO,
+            str(one["task"]),
+            order[str(one["metric"])],
+        ),
+    )
+
+
+def check_metrics(metrics: Sequence[str]) -> Sequence[str]:
+    """The metrics, as given.
+
+    Raises:
+        SuiteError: one has no dose.
+    """
+    for metric in metrics:
+        if metric not in MEASURES:
+            raise unknown_name("metric", metric, MEASURES)
+    return metrics
+
+
+@dataclass(frozen=True)
+class _ItemAnswers:
+    ids: tuple[str, ...]
+    answers: Answers
+
+
+def _item_answers(scored: Scored) -> _ItemAnswers:
+    some = scored.sample.evaluated
+    _, units = np.unique(np.asarray(scored.sample.units, dtype=object)[some].astype(str), return_inverse=True)
+    answers = Answers(scored.correct[some][None], 1 / scored.n_options[some].astype(np.float64), units.astype(np.intp))
+    return _ItemAnswers(tuple(scored.sample.ids[row] for row in some), answers)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One curve on one task, or on the average over tasks.
+
+    Attributes:
+        names: its compressed levels.
+        settings: the cells of each setting that goes in; empty where nothing can be said.
+        tied: the levels have no order.
+        notes: for every record.
+        nothing: why nothing can be said.
+    """
+
+    model: str
+    method: str
+    task: str
+    names: tuple[str, ...]
+    settings: Mapping[Setting, Levels]
+    rules: Settings
+    tied: bool = False
+    notes: tuple[str, ...] = ()
+    nothing: str = ""
+
+    def records(self, metric: str, shares: Sequence[float], confidence: float) -> list[dict[str, object]]:
+        """One record a tolerance."""
+        tasks: list[Ladder] = []
+        try:
+            if self.nothing:
+                raise _NoValueError(self.nothing)
+            if self.task == MACRO and metric in SET_SIZES:
+                self._check_options()
+            ladders = {setting: self._ladder(levels, metric) for setting, levels in self.settings.items()}
+            whole = _averaged(ladders)
+            doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
+            tasks = [_averaged(part) for part in _by_task(ladders).values()] if self.task == MACRO else []
+        except _NoValueError as error:
+            doses = without_values(self.names, shares, str(error))
+        each = [find_doses(task, tolerances=shares, confidence=confidence, tied=self.tied) for task in tasks]
+        result = []
+        for share, dose in doses.items():
+            everywhere = somewhere = None
+            if tasks:
+                kept = [[level.variant for level in one[share].levels if level.state == "kept"] for one in each]
+                everywhere = next((name for name in self.names[::-1] if all(name in names for names in kept)), None)
+                somewhere = lost_somewhere(tasks, tolerance=share, confidence=confidence, tied=self.tied)
+            result.append(self._record(metric, share, dose, everywhere, somewhere))
+        return result
+
+    def _record(
+        self, metric: str, share: float, dose: Dose, everywhere: str | None, somewhere: str | None
+    ) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "method": self.method,
+            "task": self.task,
+            "metric": metric,
+            "tolerance": share,
+            "kept_through": dose.kept_through,
+            "lost_from": dose.lost_from,
+            "not_known": [level.variant for level in dose.levels if level.state == "not_known"],
+            "items_to_decide": {
+                level.variant: level.items_to_decide for level in dose.levels if level.items_to_decide is not None
+            },
+            "dose": dose.dose,
+            "dose_low": dose.low,
+            "dose_high": dose.high,
+            "dose_bound": dose.bound,
+            "levels": [
+                {key: getattr(level, key) for key in ("variant", "loss", "low", "high", "state", "holm")}
+                for level in dose.levels
+            ],
+            "kept_on_every_task": everywhere,
+            "lost_on_a_task": somewhere,
+            "scope": CHECKPOINT,
+            "notes": [*dose.notes, *self.notes],
+        }
+
+    def _check_options(self) -> None:
+        options = {float(levels.points[0].cell.n_options.mean()) for levels in self.settings.values()}
+        if len(options) > 1:
+            raise _NoValueError("tasks differ in their number of options: set sizes are not averaged over them")
+
+    def _ladder(self, levels: Levels, metric: str) -> Ladder:
+        measure, dense = MEASURES[metric], levels.points[0]
+        points = [dense, *(point for point in levels.points[1:] if str(point.cell.variant["name"]) in self.names)]
+        columns = [_column(point, measure.key if place else measure.dense) for place, point in enumerate(points)]
+        options = dense.cell.n_options.astype(np.float64)
+        each = measure.sign * measure.chance(options, self.rules.alpha)
+        chance = float(each.mean())
+        count = len(columns[0][1])
+        if np.ptp(options) > 0:
+            weights = unit_weights(dense.cell.units, replicates=count, seed=self.rules.seed)
+            chance_replicates = weighted_means(each, weights)
+        else:
+            chance_replicates = np.full(count, chance)
+        amounts, unit = nominal_amounts(self.names)
+        band = None
+        if metric == "lac_transfer_coverage":
+            both = [_column(point, metric if place else "lac_coverage") for place, point in enumerate(points)]
+            band = Band(np.array([value for value, _ in both]), np.stack([column for _, column in both]))
+        return Ladder(
+            names=("dense", *self.names),
+            values=measure.sign * np.array([value for value, _ in columns]),
+            replicates=measure.sign * np.stack([column for _, column in columns]),
+            chance=chance,
+            chance_replicates=chance_replicates,
+            independent=len(set(dense.cell.units)),
+            amounts=None if amounts is None or self.tied else np.r_[np.nan, amounts],
+            unit=unit,
+            answers=_answers(points) if metric == "accuracy" else (),
+            band=band,
+        )
+
+
+class _NoValueError(Exception):
+    """Why nothing can be said of a curve."""
+
+
+def _column(point: Measured, key: str) -> tuple[float, Floats]:
+    if key not in point.values:
+        notes = point.row["notes"]
+        reason = notes.get(key) if isinstance(notes, dict) else None
+        raise _NoValueError(f"{point.cell.variant['name']} has no {key}: {reason or 'no value'}")
+    return point.values[key], point.replicates[key]
+
+
+def _answers(points: Sequence[Measured]) -> tuple[Answers, ...]:
+    found = [point.summary for point in points]
+    assert all(isinstance(one, _ItemAnswers) for one in found)
+    items = [one for one in found if isinstance(one, _ItemAnswers)]
+    correct = np.concatenate([one.answers.correct for one in items])
+    return (replace(items[0].answers, correct=correct),)
+
+
+def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
+    """The mean over tasks of the means over their settings; items of different tasks are independent."""
+    first = next(iter(ladders.values()))
+    if len(ladders) == 1:
+        return first
+    tasks = _by_task(ladders)
+
+    def mean(of: Callable[[Ladder], Floats | None], *, apart: bool = False) -> Floats:
+        parts = {}
+        for setting, ladder in ladders.items():
+            column = of(ladder)
+            assert column is not None
+            parts[setting] = independent(column, zlib.crc32(setting.task.encode())) if apart else column
+        return mean_over_tasks(parts)
+
+    several = len(tasks) > 1
+    return replace(
+        first,
+        values=mean(lambda one: one.values),
+        replicates=mean(lambda one: one.replicates, apart=several),
+        chance=float(np.mean([np.mean([one.chance for one in part.values()]) for part in tasks.values()])),
+        chance_replicates=mean(lambda one: one.chance_replicates, apart=several),
+        independent=sum(min(one.independent for one in part.values()) for part in tasks.values()),
+        answers=_averaged_answers(tasks),
+        band=None
+        if first.band is None
+        else Band(
+            mean(lambda one: None if one.band is None else one.band.values),
+            mean(lambda one: None if one.band is None else one.band.replicates, apart=several),
+        ),
+    )
+
+
+def _averaged_answers(tasks: Mapping[str, Mapping[Setting, Ladder]]) -> tuple[Answers, ...]:
+    """Item by item over the settings of a task; none where these have other items, and resampling must do."""
+    result = []
+    for part in tasks.values():
+        answers = [one for ladder in part.values() for one in ladder.answers]
+        if not answers or any(not np.array_equal(one.units, answers[0].units) for one in answers):
+            return ()
+        result.append(replace(answers[0], correct=np.mean([one.correct for one in answers], axis=0)))
+    return tuple(result)
+
+
+def _by_task(ladders: Mapping[Setting, Ladder]) -> dict[str, dict[Setting, Ladder]]:
+    found: dict[str, dict[Setting, Ladder]] = {}
+    for setting, ladder in ladders.items():
+        found.setdefault(setting.task, {})[setting] = ladder
+    return found
+
+
+def nominal_amounts(names: Sequence[str]) -> tuple[Floats | None, str]:
+    """Bits or percent zeros of variants, where that is all they differ in.
+
+    >>> nominal_amounts(["rtn-w8", "rtn-w4"])
+    (array([8., 4.]), 'bits')
+    >>> nominal_amounts(["wanda-s30", "wanda-s50"])
+    (array([30., 50.]), 'percent zeros')
+    """
+    try:
+        variants = [parse_variant(name) for name in names]
+    except SuiteError:
+        return None, ""
+    bits = [variant.bits for variant in variants]
+    zeros = [variant.sparsity for variant in variants]
+    others = {(variant.activation_bits, variant.kv_bits, variant.n_of_m) for variant in variants}
+    if len(others) > 1:
+        return None, ""
+    if all(value is not None for value in bits) and len(set(zeros)) == 1 and (len(set(bits)) > 1 or zeros[0] is None):
+        return np.array(bits, dtype=np.float64), "bits"
+    if all(value is not None for value in zeros) and len(set(bits)) == 1 and (len(set(zeros)) > 1 or bits[0] is None):
+        return np.round(100 * np.array(zeros, dtype=np.float64), 9), "percent zeros"
+    return None, ""
+
+
+def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The variants of one curve that stand in one order, and those that do not.
+
+    Two of one nominal value have no order between them; levels that differ in several numbers have one only where none
+    of these falls while another rises.
+
+    >>> split_order(["rtn-w8", "rtn-w4"])
+    (['rtn-w8', 'rtn-w4'], [])
+    >>> split_order(["gguf-q8_0", "gguf-q4_0", "gguf-q4_k_m"])
+    (['gguf-q8_0'], ['gguf-q4_0', 'gguf-q4_k_m'])
+    """
+    try:
+        severity = {name: parse_variant(name).severity for name in names}
+    except SuiteError:
+        return ([], list(names)) if len(names) > 1 else (list(names), [])
+    tied = [name for name in names if list(severity.values()).count(severity[name]) > 1]
+    ordered = [name for name in names if name not in tied]
+    steps = [np.subtract(severity[after], severity[before]) for before, after in pairwise(ordered)]
+    if any((step < -1e-12).any() for step in steps):
+        return [], list(names)
+    return ordered, tied
+
+
+def _curves(measured: Sequence[Measured], settings: Settings) -> list[_Curve]:
+    everything = collect_levels(measured, settings, keep=KEPT, summarize=_item_answers, strangers=True)
+    items = {(one.cell.curve_key, str(one.cell.variant["name"])): len(one.cell) for one in measured}
+    averaged = settings_averaged(measured)
+    methods: dict[tuple[str, str, str], list[Levels]] = {}
+    for levels in everything:
+        methods.setdefault((levels.place.model, levels.place.family, levels.place.method), []).append(levels)
+    result = []
+    for (model, family, method), members in methods.items():
+        title = curve_title(family, method)
+        by_task: dict[str, list[Levels]] = {}
+        for levels in members:
+            by_task.setdefault(levels.place.task, []).append(levels)
+        for task, part in by_task.items():
+            wanted = unperturbed(levels.setting for levels in part)
+            result += _of(model, title, task, [one for one in part if one.setting in wanted], settings, items)
+        if len(by_task) > 1:
+            wanted = averaged.get(model, [])
+            part = [one for one in members if one.setting in wanted]
+            if {one.setting for one in part} == set(wanted) and part:
+                result += _of(model, title, MACRO, part, settings, items)
+            else:
+                names = tuple(dict.fromkeys(name for one in members for name in one.names[1:]))
+                why = "a task that goes into the average lacks this method" if part else "dense is above chance nowhere"
+                result.append(_Curve(model, title, MACRO, names, {}, settings, nothing=why))
+    return result + _without_dense(measured, settings)
+
+
+def _of(
+    model: str,
+    title: str,
+    task: str,
+    members: Sequence[Levels],
+    settings: Settings,
+    items: Mapping[tuple[tuple[str, str, str, str, int], str], int],
+) -> list[_Curve]:
+    first = members[0]
+    names = [name for name in first.names[1:] if all(name in one.names for one in members)]
+    notes = []
+    no_ops = sorted({name for one in members for name in one.no_ops})
+    if no_ops:
+        notes.append(f"left out as no-ops: {', '.join(no_ops)}")
+    missing = [
+        name for name in dict.fromkeys(n for one in members for n in one.names[1:]) if name not in {*names, *no_ops}
+    ]
+    if missing:
+        notes.append(f"left out, not in every setting: {', '.join(missing)}")
+    for one in members:
+        shared = len(one.points[0].cell)
+        if any(items[point.cell.curve_key, str(point.cell.variant["name"])] != shared for point in one.points):
+            notes.append(f"other items between levels: measured on the {shared} that all share ({one.place.task})")
+    if len({one.setting for one in members}) > len({one.setting.task for one in members}):
+        notes.append(f"mean over {len(members)} settings")
+    by_setting = {one.setting: one for one in members}
+    if not names:
+        return []
+    ordered, tied = split_order(names)
+    result = []
+    if ordered:
+        result.append(_Curve(model, title, task, tuple(ordered), by_setting, settings, notes=tuple(notes)))
+    for name in tied:
+        note = "no order: another level has the same nominal value, or a number falls while another rises; stands alone"
+        result.append(_Curve(model, name, task, (name,), by_setting, settings, tied=True, notes=(*notes, note)))
+    return result
+
+
+def _without_dense(measured: Sequence[Measured], settings: Settings) -> list[_Curve]:
+    found: dict[tuple[str, str, str, str, int], list[Measured]] = {}
+    for one in measured:
+        found.setdefault(one.cell.curve_key, []).append(one)
+    result = []
+    for (model, task, *_), members in found.items():
+        if any(one.cell.variant["name"] == "dense" for one in members):
+            continue
+        for (family, method), points in by_method(members, strangers=True).items():
+            names = tuple(str(point.cell.variant["name"]) for point in points)
+            why = "there is no dense cell with the same model, task, scoring, prompt and shots"
+            result.append(_Curve(model, curve_title(family, method), task, names, {}, settings, nothing=why))
+    return result
+
+
+def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
+    """A plain table a curve: one line a level, what is known of it at each tolerance."""
+    curves: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
+    for record in records:
+        curves.setdefault(tuple(record[key] for key in ("metric", "model", "method", "task")), []).append(record)
+    if not curves:
+        return ["no curve: no dense cell with a compressed variant beside it"]
+    lines = []
+    for (metric, model, method, task), members in curves.items():
+        shares = [float(str(member["tolerance"])) for member in members]
+        lines.append(f"{model}, {method}, {task_title(str(task))}: {MEASURES[str(metric)].title}")
+        first, last = members[0], members[-1]
+        kept, lost = first["kept_through"] or "no level", last["lost_from"] or "no level"
+        lines.append(f"  kept through {kept} at {shares[0]:g}, lost from {lost} at {shares[-1]:g} (this checkpoint)")
+        if first["kept_on_every_task"] or last["lost_on_a_task"]:
+            everywhere, somewhere = first["kept_on_every_task"] or "no level", last["lost_on_a_task"] or "no level"
+            lines.append(f"  kept on every task through {everywhere}; lost on a task at least from {somewhere}")
+        levels = [_levels(member) for member in members]
+        width = max([len(str(level["variant"])) for level in levels[0]] + [5])
+        header = "".join(f"{f'at {share:g}':>11}" for share in shares)
+        lines.append(f"  {'level':<{width}}  {'loss':>7} {'low':>7} {'high':>7}{header}")
+        for place, level in enumerate(levels[0]):
+            numbers = " ".join(_shown(level[key], end) for key, end in (("loss", ""), ("low", "<"), ("high", ">")))
+            states = "".join(f"{str(one[place]['state']).replace('_', ' '):>11}" for one in levels)
+            lines.append(f"  {level['variant']!s:<{width}}  {numbers}{states}")
+        for member, share in zip(members, shares, strict=True):
+            wanted = member["items_to_decide"]
+            assert isinstance(wanted, Mapping)
+            said = [f"dose at {share:g}: {_dose(member)}"] if member["dose"] is not None or member["dose_bound"] else []
+            said += [f"{name} {n if isinstance(n, str) else f'needs {n} items'}" for name, n in wanted.items()]
+            if said:
+                lines.append(f"  {'; '.join(said)}")
+        for note in dict.fromkeys(
+            note for member in members for note in _notes(member) if not note.startswith("dose_")
+        ):
+            lines.append(f"  note: {note}")
+        lines.append("")
+    return lines[:-1]
+
+
+def _dose(record: Mapping[str, object]) -> str:
+    beyond = dict(note.split(" ", 1) for note in _notes(record) if note.startswith("dose_"))
+    value = record["dose_bound"] or f"{record['dose']:.3g}"
+    low, high = (
+        f"{record[key]:.3g}" if record[key] is not None else beyond.get(key, "not known")
+        for key in ("dose_low", "dose_high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def _shown(value: object, end: str) -> str:
+    return f"{value:7.3f}" if isinstance(value, float) else f"{end + ' ?' if end else '-':>7}"
+
+
+def _levels(record: Mapping[str, object]) -> list[Mapping[str, object]]:
+    levels = record["levels"]
+    assert isinstance(levels, list)
+    return levels
+
+
+def _notes(record: Mapping[str, object]) -> list[str]:
+    notes = record["notes"]
+    assert isinstance(notes, list)
+    return [str(note) for note in notes]
