@@ -14,7 +14,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
-	reproduce-three-llms reproduce-paper clean distclean
+	reproduce-ladders reproduce-three-llms reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ benchmark: setup ## speed and memory side by side with other ways, into docs/ben
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
 	$(PY) scripts/reproduce_published.py
+
+reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_DATA names the data)
+	$(PY) scripts/reproduce_ladders.py
 
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) scripts/validate_detector.py
