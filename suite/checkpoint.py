@@ -25,7 +25,7 @@ from suite.packed import READERS
 from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
 from suite.unpack import unpack
-from suite.weight_files import SINGLE, tensor_entries, weight_files
+from suite.weight_files import SINGLE, is_zero, tensor_entries, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,8 @@ UNPACKING_VERSION = 2
 # parameters that describe a quantization grid are no weights of the model
 GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
 NOTE = "suite.json"
+# matrices in FP8 that were divided by scales use the range to its end, 448 or more; those that were not stay near 1
+SCALED = 64.0
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,10 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         _without_padding(config)
         parent = note.get("parent_quantization") or _quantization_of(config)
-        if (only := weight_files(folder))[0].name != SINGLE and len(only) == 1:
-            config.transformers_weights = only[0].name
+        _read_only(config, folder)
+        if method in LOADED and not hasattr(config, "quantization_config"):
+            # stated under another key, which transformers does not look at
+            config.quantization_config = {key: value for key, value in packed.items() if key != "stated_in"}
         network, found = loader.from_pretrained(
             folder,
             config=config,
@@ -170,6 +174,19 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         info,
         unread | frozenset(note.get("unread", ())),
     )
+
+
+def _read_only(config: Any, folder: Path) -> None:
+    """Have transformers read the files that are hashed and counted, and no others."""
+    only = weight_files(folder)
+    stated = getattr(config, "transformers_weights", None)
+    if stated is not None and [folder / str(stated)] != only:
+        raise SuiteError(
+            f"model {folder}: config.json names {stated} as its weights, and {only[0].name} is there too; remove "
+            "'transformers_weights' from config.json, or the files that are not meant"
+        )
+    if len(only) == 1 and only[0].name != SINGLE:
+        config.transformers_weights = only[0].name
 
 
 def _without_padding(config: Any) -> bool:
@@ -357,7 +374,9 @@ def _check_whole(
     """What of the files in a folder is no part of the network, and what to say of it; refuses what must not be."""
     entries = {entry.name: entry for entry in tensor_entries(folder)}
     shapes = {name: entry.shape for name, entry in entries.items()}
-    unread, notes = load_report.check(model.id, network, report, found["mismatched_keys"], shapes)
+    biases = [name for name in report.unexpected & entries.keys() if name.endswith(".bias")]
+    zeros = {name for name in biases if quantization_of(model.path) and is_zero(entries[name])}
+    unread, notes = load_report.check(model.id, network, report, found["mismatched_keys"], shapes, zeros)
     weights = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     integers = sorted(name for name in weights & entries.keys() if not entries[name].kind.startswith(("F", "BF")))
     if integers and not quantization_of(folder):
@@ -365,6 +384,22 @@ def _check_whole(
             f"model {model.id}: {len(integers)} of its weights are stored as integers, first {integers[0]} "
             f"({entries[integers[0]].kind}), and nothing says how they are packed; restore the quantization_config"
         )
+    eights = sorted(name for name in weights & entries.keys() if entries[name].kind.startswith("F8_"))
+    if eights and not quantization_of(folder):
+        matrices = [network.get_parameter(name).detach() for name in eights if len(shapes[name]) > 1]
+        if (far := max((float(matrix.abs().max()) for matrix in matrices), default=0.0)) >= SCALED:
+            raise SuiteError(
+                f"model {model.id}: {len(eights)} of its weights are stored as FP8 and reach {far:g}, as weights do "
+                "that are to be multiplied by scales, and nothing says where those are; restore the "
+                "quantization_config, or save it dense"
+            )
+    for name in entries.keys() - weights - unread:
+        # one weight spelled in two ways, of which a load takes either
+        if (other := f"{network.base_model_prefix}.{name}") in weights & entries.keys():
+            raise SuiteError(
+                f"model {model.id}: its files hold both {name} and {other}, which are one weight of the network; "
+                "remove the one that is not meant"
+            )
     return unread, notes
 
 

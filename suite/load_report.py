@@ -6,6 +6,7 @@ more of them without a word where a class says so. Scores of such a network look
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,7 +79,12 @@ def report() -> Iterator[Report]:
 
 
 def check(
-    label: str, network: Any, found: Report, mismatched: Collection[Any], shapes: Mapping[str, tuple[int, ...]]
+    label: str,
+    network: Any,
+    found: Report,
+    mismatched: Collection[Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    zeros: Collection[str] = (),
 ) -> tuple[frozenset[str], list[str]]:
     """Refuse what was not loaded whole.
 
@@ -86,6 +92,7 @@ def check(
         label: how errors name the model.
         mismatched: (name, shape in the file, shape in the network) of tensors that do not fit.
         shapes: of the file's tensors by name, where known.
+        zeros: names of biases that are zero throughout, which packers of GPTQ add to layers that have none.
 
     Returns:
         Names of the file's tensors that are not part of the network; and for each kind of them that a reader should
@@ -107,14 +114,19 @@ def check(
     left: dict[str, list[str]] = {}
     strange = []
     for name in sorted(found.unexpected):
-        if _harmless(name, shapes):
+        if name in zeros or _harmless(name, shapes):
             left.setdefault("", []).append(name)
-        elif what := _beside(name, network) or (name in found.passed_over and "parts the architecture passes over"):
+        elif what := _beside(name, network, shapes) or (
+            name in found.passed_over and "parts the architecture passes over"
+        ):
             left.setdefault(what, []).append(name)
         else:
             strange.append(name)
     if missing and not strange:
-        raise SuiteError(f"model {label}: {len(missing)} weights are missing, first {missing[0]}; fetch it again")
+        raise SuiteError(
+            f"model {label}: {len(missing)} weights are missing, first {missing[0]}; are all its files there, and is "
+            "config.json that of these weights?"
+        )
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         lacking = f", and {len(missing)} weights are missing, first {missing[0]}" if missing else ""
@@ -144,10 +156,12 @@ def _harmless(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     )
 
 
-def _beside(name: str, network: Any) -> str | None:
+def _beside(name: str, network: Any, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     for pattern, what in BESIDE.items():
         if re.search(pattern, name):
-            return what
+            # activations are rounded with one number, or with one a head; a row of numbers would scale weights
+            many = pattern == ACTIVATIONS.pattern and len(shapes.get(name, ())) in (1, 2)
+            return None if many and math.prod(shapes[name]) > 1 else what
     config = network.config.get_text_config()
     layer = re.search(r"(^|\.)layers\.(\d+)\.", name)
     first = int(getattr(config, "num_hidden_layers", 0) or 0)

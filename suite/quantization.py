@@ -34,6 +34,8 @@ _ALGORITHMS = (
 )
 # settings that add to what the packed weights compute, and that no reader here applies
 _UNREAD = ("rotation", "rotation_config", "spinquant_config", "adapter", "super_bits", "is_marlin_format")
+# the same of compressed-tensors: transformers makes weights dense and leaves the rotations out without a word
+_UNREAD_ON_LOADING = ("transform_config",)
 # compression recipes that pack weights; where config.json does not say so, it was lost
 _RECIPES = re.compile(r"\b(GPTQModifier|AWQModifier|QuantizationModifier)\b")
 
@@ -178,7 +180,7 @@ def _beside(path: Path, name: str) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SuiteError(f"model file {file}: damaged ({first_line(error)}); fetch it again") from error
     if isinstance(found, dict) and isinstance(found.get("quantization"), dict):
@@ -189,7 +191,7 @@ def _beside(path: Path, name: str) -> dict[str, Any]:
 def _settled(path: Path, name: str, found: object, method: str) -> dict[str, Any]:
     """One file's settings under one spelling."""
     if not isinstance(found, dict):
-        raise SuiteError(f"model {path}: the quantization in {name} is no JSON object; fetch it again")
+        raise SuiteError(f"model {path}: the quantization in {name} is no JSON object; correct that file")
     settings = _renamed(found)
     if "quant_algo" in settings:
         if str(settings["quant_algo"] or "").upper() in ("", "NONE", "NO_QUANT"):
@@ -231,8 +233,8 @@ def _check_read(path: Path, settings: Mapping[str, Any]) -> None:
             f"model {path}: {where} names the algorithm {algorithm}, which is not read; read are "
             f"{', '.join(_ALGORITHMS)}"
         )
-    for key in _UNREAD:
-        if method in READERS and settings.get(key):
+    for key in _UNREAD if method in READERS else _UNREAD_ON_LOADING:
+        if settings.get(key):
             raise SuiteError(
                 f"model {path}: {where} sets {key!r}, which is not applied here; save the checkpoint without"
             )

@@ -88,8 +88,8 @@ def _read(
         raise SuiteError(f"model {model.id}, {module}: {error}") from error
     except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
         raise SuiteError(
-            f"model {model.id}: the packed tensors of {module} do not fit together ({first_line(error)}); "
-            "fetch it again"
+            f"model {model.id}: the packed tensors of {module} do not fit together ({first_line(error)}); are they "
+            f"packed as {quantization['stated_in']} says?"
         ) from error
 
 

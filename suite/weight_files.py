@@ -103,6 +103,13 @@ def tensor_entries(folder: Path) -> Iterator[TensorEntry]:
         )
 
 
+def is_zero(entry: TensorEntry) -> bool:
+    """Whether every byte of a small tensor is zero."""
+    with entry.file.open("rb") as handle:
+        handle.seek(entry.start)
+        return not any(handle.read(entry.end - entry.start))
+
+
 def gguf_parts(path: Path) -> list[Path]:
     """All files of the model that a GGUF file is, or is the first part of.
 

@@ -135,6 +135,40 @@ def test_bits_and_groups_that_differ_between_modules(tiny_models: dict[str, Path
     assert "down_proj: packed, though the configuration says that it is left dense" in refusal(made[0])
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_biases_that_a_packer_adds_count_where_they_are_not_zero(
+    tiny_models: dict[str, Path], tmp_path: Path, value: float
+) -> None:
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        tensors, dense = gptq(module, shape)
+        return {**tensors, "bias": torch.full((shape[0],), value)}, dense
+
+    folder, dense = repack(tiny_models["llama"], tmp_path / "made", pack, quantization_config=GPTQ)
+    if value:
+        assert "21 tensors of the file belong to no weight" in refusal(folder)
+    else:
+        check(folder, dense)
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_group_indices_outside_the_groups(tiny_models: dict[str, Path], tmp_path: Path, shift: int) -> None:
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        tensors, dense = gptq(module, shape, g_idx=True)
+        return {**tensors, "g_idx": tensors["g_idx"] + shift}, dense
+
+    folder, _ = repack(tiny_models["llama"], tmp_path / "made", pack, quantization_config=GPTQ)
+    assert "some of them beyond the 3" in refusal(folder)
+
+
+def test_packed_tensors_of_which_one_is_lacking(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        tensors, dense = gptq(module, shape)
+        return {name: tensor for name, tensor in tensors.items() if name != "qzeros"}, dense
+
+    folder, _ = repack(tiny_models["llama"], tmp_path / "made", pack, quantization_config=GPTQ)
+    assert "do not fit together ('qzeros'); are they packed as config.json says?" in refusal(folder)
+
+
 def test_stated_bits_that_are_not_the_packed_ones(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     folder, _ = repack(tiny_models["llama"], tmp_path / "made", gptq, quantization_config={**GPTQ, "bits": 8})
     assert "8 bits by the configuration, but its zero points are packed as 4 bits" in refusal(folder)
@@ -350,6 +384,30 @@ def test_fp8_with_scales_beside_it(tiny_models: dict[str, Path], tmp_path: Path,
     assert variant_of(resolve_model(str(folder))).name == "fp8"
 
 
+@pytest.mark.parametrize("beside", ["output_scale", "k_scale", ""])
+def test_fp8_whose_scales_are_not_found(tiny_models: dict[str, Path], tmp_path: Path, beside: str) -> None:
+    """Scales under another name, as one number or one a row, or in a file that no index names."""
+
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        weight, values = eight(module, shape)
+        rows = torch.from_numpy(draw(module).uniform(1e-4, 1e-3, shape[0]).astype(np.float32))
+        scale = rows[0] if "layers.0" in module else rows
+        return {"weight": weight, **({beside: scale.clone()} if beside else {})}, values
+
+    folder, _ = repack(tiny_models["llama"], tmp_path / "made", pack)
+    text = "belong to no weight" if beside else "21 of its weights are stored as FP8 and reach 120, as weights do"
+    assert text in refusal(folder)
+
+
+def test_fp8_that_needs_no_scales(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_models["llama"], tmp_path / "made"))
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    check(folder, {name: E4M3[tensors[name].view(torch.uint8).numpy()]})
+
+
 @pytest.mark.parametrize("block", [(32, 32), (40, 24), None])
 def test_fp8_in_blocks(tiny_models: dict[str, Path], tmp_path: Path, block: tuple[int, int] | None) -> None:
     """The last block of a row or column may be smaller; sizes that are not stated come out of the shapes."""
@@ -459,6 +517,22 @@ def test_compressed_tensors_of_floating_point(
         assert network(torch.arange(8)[None]).logits.dtype == getattr(torch, dtype)
 
 
+def test_compressed_tensors_named_by_their_older_key(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        weight, values = eight(module, shape)
+        return {"weight": weight, "weight_scale": torch.tensor([0.001])}, values * 0.001
+
+    weights = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor"}
+    about = {
+        "quant_method": "compressed-tensors",
+        "format": "float-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+    }
+    check(*repack(tiny_models["llama"], tmp_path / "made", pack, compression_config=about))
+
+
 def test_experts_in_mxfp4_as_gpt_oss_has_them(tmp_path: Path) -> None:
     folder = zoo.folder("gpt_oss", tmp_path / "made")
     tensors, dense = load_file(folder / "model.safetensors"), {}
@@ -509,6 +583,10 @@ def test_affine_grids_of_mlx(tiny_models: dict[str, Path], tmp_path: Path, bits:
         ({"quant_method": "hqq"}, "config.json says its weights are packed by 'hqq', which is not read; save it dense"),
         ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "names the algorithm W4A16_AWQ, which is not read"),
         ({**GPTQ, "rotation": "hadamard"}, "config.json sets 'rotation', which is not applied here"),
+        (
+            {"quant_method": "compressed-tensors", "config_groups": {}, "transform_config": {"R1": {}}},
+            "config.json sets 'transform_config', which is not applied here",
+        ),
         ({"bits": 4}, "config.json describes packed weights and names no quant_method"),
         (GPTQ, "config.json says its weights are packed by gptq, and none of its tensors are"),
     ],

@@ -58,6 +58,7 @@ def refusal(act: Callable[[], object]) -> str:
         "model__layers__3__mlp__up_proj__weight",
         "model__embed_positions__weight",
         "score__weight",
+        "model__layers__1__mlp__output_scale",
     ],
 )
 def test_a_tensor_that_no_weight_takes(tiny_models: dict[str, Path], tmp_path: Path, name: str) -> None:
@@ -126,7 +127,7 @@ def test_parts_beside_the_decoder_are_said_on_the_row(
     tiny_models: dict[str, Path], tmp_path: Path, name: str, settings: dict[str, Any], note: str
 ) -> None:
     folder = copied(tiny_models["llama"], tmp_path / "made")
-    add(folder, **{name: torch.ones(64)})
+    add(folder, **{name: torch.ones(1 if name.endswith("scale") else 64)})
     edit(folder, **settings)
     checkpoint = loaded(folder)
     (said,) = checkpoint.info["notes"]
@@ -184,6 +185,28 @@ def test_files_beside_the_index_are_not_read(sharded: Path, tiny_models: dict[st
     read = loaded(sharded).network.state_dict()
     for key, value in loaded(tiny_models["llama"]).network.state_dict().items():
         assert torch.equal(read[key], value)
+
+
+def test_a_file_that_the_configuration_names_and_that_is_not_the_one(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """transformers reads that file; hash and bits would be of the other."""
+    folder = copied(tiny_models["llama"], tmp_path / "made")
+    whole = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in whole.items()}, folder / "other.safetensors", {"format": "pt"})
+    edit(folder, transformers_weights="other.safetensors")
+    assert "config.json names other.safetensors as its weights, and model.safetensors is" in refusal(
+        lambda: loaded(folder)
+    )
+    (folder / "model.safetensors").unlink()
+    assert torch.equal(loaded(folder).network.lm_head.weight, whole["lm_head.weight"] + 1)
+
+
+def test_one_weight_under_two_names(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["llama"], tmp_path / "made")
+    add(folder, layers__0__mlp__up_proj__weight=torch.ones(96, 64))
+    message = refusal(lambda: loaded(folder))
+    assert "hold both layers.0.mlp.up_proj.weight and model.layers.0.mlp.up_proj.weight" in message
 
 
 def test_files_beside_the_one_file_are_not_read(tiny_models: dict[str, Path], tmp_path: Path) -> None:

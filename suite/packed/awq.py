@@ -48,7 +48,7 @@ def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str,
     if "qweight" not in tensors:
         return {}
     version = str(grid.get("version") or grid.get("checkpoint_format") or grid.get("format") or "gemm").lower()
-    bits = int(grid.get("bits", 4))
+    bits = int(grid.get("bits") or 4)
     if version != "gemm" or bits != 4:
         raise SuiteError(f"AWQ layout {version!r}, {bits} bits is not read; 4-bit 'gemm' is")
     group = grid.get("group_size")

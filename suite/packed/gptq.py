@@ -52,9 +52,12 @@ def gptq(
             raise SuiteError(f"{inputs} inputs do not make {groups} equal groups, and no group size is stated")
         index = group_of(inputs, groups, inputs // groups if group is None else group)
     else:
-        used = len(set(index.tolist()))
-        if len(index) != inputs or used != groups:
-            raise SuiteError(f"g_idx puts {len(index)} inputs into {used} groups, not {inputs} into {groups}")
+        used = set(index.tolist())
+        if len(index) != inputs or used != set(range(groups)):
+            beyond = "" if used <= set(range(groups)) else f", some of them beyond the {groups}"
+            raise SuiteError(
+                f"g_idx puts {len(index)} inputs into {len(used)} groups{beyond}, not {inputs} into {groups}"
+            )
     index = index.long()
     dense: torch.Tensor = (scales[index] * (levels - zeros[index])).T
     return dense.contiguous()
