@@ -25,7 +25,7 @@ from suite.packed import READERS
 from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
 from suite.unpack import unpack
-from suite.weight_files import SINGLE, is_zero, tensor_entries, weight_files
+from suite.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,11 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     from transformers import AutoConfig, AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
+    if (model.path / "adapter_config.json").is_file():
+        raise SuiteError(
+            f"model {model.id}: an adapter lies beside its weights (adapter_config.json) and is not applied; merge it "
+            "into them, or remove it"
+        )
     packed = quantization_of(model.path)
     method = packed.get("quant_method")
     unpacked = method in READERS
@@ -377,6 +382,9 @@ def _check_whole(
     biases = [name for name in report.unexpected & entries.keys() if name.endswith(".bias")]
     zeros = {name for name in biases if quantization_of(model.path) and is_zero(entries[name])}
     unread, notes = load_report.check(model.id, network, report, found["mismatched_keys"], shapes, zeros)
+    for name in sorted(unread):
+        if name.endswith("rotary_emb.inv_freq"):
+            _check_frequencies(model, name, read_tensor(entries[name]), network)
     weights = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     integers = sorted(name for name in weights & entries.keys() if not entries[name].kind.startswith(("F", "BF")))
     if integers and not quantization_of(folder):
@@ -401,6 +409,23 @@ def _check_whole(
                 "remove the one that is not meant"
             )
     return unread, notes
+
+
+def _check_frequencies(model: Model, name: str, stored: Any, network: Any) -> None:
+    """Refuse a file whose rotary frequencies are not those that its configuration makes."""
+    import torch
+
+    if getattr(network.config.get_text_config(), "rope_parameters", {}).get("rope_type", "default") != "default":
+        return  # those that old files hold are unscaled
+    for key, made in network.named_buffers():
+        if key.endswith("rotary_emb.inv_freq") and made.shape == stored.shape:
+            # they were stored in 16 bits too
+            if not torch.allclose(made.float().cpu(), stored.float(), rtol=0.01, atol=1e-7):
+                raise SuiteError(
+                    f"model {model.id}: {name} of the file holds other rotary frequencies than config.json makes "
+                    "(rope_theta, scaling); correct one of them"
+                )
+            return
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ SIDE_FILES = {
 # methods that transformers itself makes dense on loading
 LOADED = ("compressed-tensors",)
 _READ_BEFORE = ("gptq", "awq", "bitsandbytes", *LOADED)
+# what a file that speaks of packed weights has
+_TELLING = {"quant_method", "quant_algo", "bits", "w_bit", "load_in_4bit", "load_in_8bit"}
 _SYNONYMS = {"w_bit": "bits", "wbits": "bits", "q_group_size": "group_size"}
 _METHODS = {"intel/auto-round": "auto-round", "auto_round": "auto-round", "gptqmodel": "gptq"}
 # of Model Optimizer; what else it knows needs more than weights and scales
@@ -36,6 +38,9 @@ _ALGORITHMS = (
 _UNREAD = ("rotation", "rotation_config", "spinquant_config", "adapter", "super_bits", "is_marlin_format")
 # the same of compressed-tensors: transformers makes weights dense and leaves the rotations out without a word
 _UNREAD_ON_LOADING = ("transform_config",)
+# settings on which it depends what tensors stand for, and values that are what is taken without them
+_READING = ("bits", "group_size", "checkpoint_format", "packing_format", "dynamic", "extra_config")
+_SAY_NOTHING: tuple[object, ...] = (None, {}, "gptq")
 # compression recipes that pack weights; where config.json does not say so, it was lost
 _RECIPES = re.compile(r"\b(GPTQModifier|AWQModifier|QuantizationModifier)\b")
 
@@ -54,21 +59,32 @@ def quantization_of(path: Path) -> dict[str, Any]:
     """
     if not path.is_dir():
         return {}
-    stated = [one for one in (_in_config(path), *(_beside(path, name) for name in SIDE_FILES)) if one]
+    others = sorted(file.name for file in path.glob("*quant*.json") if file.name not in SIDE_FILES)
+    stated = [one for one in (_in_config(path), *(_beside(path, name) for name in (*SIDE_FILES, *others))) if one]
     if not stated:
         _check_recipe(path)
         return {}
     first = stated[0]
     for other in stated[1:]:
-        for key in ("quant_method", "bits", "group_size", "checkpoint_format"):
-            ours, theirs = (_comparable(key, one.get(key)) for one in (first, other))
-            if ours is not None and theirs is not None and ours != theirs:
-                raise SuiteError(
-                    f"model {path}: {first['stated_in']} says {key} {ours}, {other['stated_in']} says {theirs}; "
-                    "remove the one that is not meant"
-                )
+        first = _joined(path, first, other)
     _check_read(path, first)
     return first
+
+
+def _joined(path: Path, first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The first file's settings, and those of another on which reading depends and the first does not speak of."""
+    for key in ("quant_method", *_READING):
+        ours, theirs = (_comparable(key, one.get(key)) for one in (first, other))
+        guessed = key == "quant_method" and (first.get("guessed") or other.get("guessed"))
+        if ours is not None and theirs is not None and ours != theirs and not guessed:
+            raise SuiteError(
+                f"model {path}: {first['stated_in']} says {key} {ours}, {other['stated_in']} says {theirs}; "
+                "remove the one that is not meant"
+            )
+    further = {key: other[key] for key in _READING if first.get(key) is None and other.get(key) not in _SAY_NOTHING}
+    if not further:
+        return first
+    return {**first, **further, "stated_in": f"{first['stated_in']} and {other['stated_in']}"}
 
 
 def reading_parts(path: Path) -> dict[str, str]:
@@ -185,7 +201,9 @@ def _beside(path: Path, name: str) -> dict[str, Any]:
         raise SuiteError(f"model file {file}: damaged ({first_line(error)}); fetch it again") from error
     if isinstance(found, dict) and isinstance(found.get("quantization"), dict):
         found = found["quantization"]
-    return _settled(path, name, found, SIDE_FILES[name])
+    if name not in SIDE_FILES and not (isinstance(found, dict) and found.keys() & _TELLING):
+        return {}
+    return _settled(path, name, found, SIDE_FILES.get(name, ""))
 
 
 def _settled(path: Path, name: str, found: object, method: str) -> dict[str, Any]:
@@ -202,8 +220,22 @@ def _settled(path: Path, name: str, found: object, method: str) -> dict[str, Any
     stated = str(settings.get("quant_method") or method).lower()
     if not stated:
         raise SuiteError(f"model {path}: {name} describes packed weights and names no quant_method; add it")
+    if not settings.get("quant_method"):
+        settings["guessed"] = True
+        if stated in ("gptq", "awq"):
+            stated = _by_shapes(path) or stated
     settings["quant_method"] = _METHODS.get(stated, stated)
     return {**settings, "stated_in": name}
+
+
+def _by_shapes(path: Path) -> str | None:
+    """Which of GPTQ and AWQ packed the tensors: along the inputs, or along the outputs."""
+    shapes = {entry.name: entry.shape for entry in tensor_entries(path)}
+    for name, shape in shapes.items():
+        scales = shapes.get(name.removesuffix("qweight") + "scales") if name.endswith(".qweight") else None
+        if scales is not None:
+            return "gptq" if shape[1] == scales[1] else "awq"
+    return None
 
 
 def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:

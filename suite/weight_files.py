@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from suite.errors import SuiteError, first_line
 
@@ -108,6 +108,14 @@ def is_zero(entry: TensorEntry) -> bool:
     with entry.file.open("rb") as handle:
         handle.seek(entry.start)
         return not any(handle.read(entry.end - entry.start))
+
+
+def read_tensor(entry: TensorEntry) -> Any:
+    """One tensor of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(entry.file, framework="pt") as handle:
+        return handle.get_tensor(entry.name)
 
 
 def gguf_parts(path: Path) -> list[Path]:

@@ -195,14 +195,16 @@ def test_groups_that_do_not_divide_the_inputs(
         ("quantize_config.json", {"bits": 4, "group_size": 32, "desc_act": False, "damp_percent": 0.01}),
         ("quantize_config.json", {**GPTQ, "checkpoint_format": "gptq_v2"}),
         ("quant_config.json", {"w_bit": 4, "q_group_size": 32, "zero_point": True, "version": "GEMM"}),
+        ("quantize_config.json", {"w_bit": 4, "q_group_size": 32, "version": "gemm"}),
         ("quantization_config.json", {"quant_method": "auto-round", "bits": 4, "group_size": 32, "sym": False}),
+        ("my_quant.json", {"quant_method": "gptq", "bits": 4, "group_size": 32}),
     ],
 )
 def test_a_grid_in_a_file_of_its_own(
     tiny_models: dict[str, Path], tmp_path: Path, file: str, content: dict[str, Any]
 ) -> None:
     def pack(module: str, shape: tuple[int, int]) -> Packed:
-        if file == "quant_config.json":
+        if "w_bit" in content:
             return awq(module, shape)
         return gptq(module, shape, less_one="checkpoint_format" not in content)
 
@@ -213,11 +215,27 @@ def test_a_grid_in_a_file_of_its_own(
     check(folder, dense)
     # scores depend on that file, so does their key; a copy of what config.json says changes nothing
     assert content_parts(resolve_model(str(folder))) != before
-    edit(folder / "config.json", quantization_config={"quant_method": "gptq", **content})
-    if file == "quantize_config.json":
+    if "w_bit" not in content:
+        edit(folder / "config.json", quantization_config={"quant_method": "gptq", **content})
         both = content_parts(resolve_model(str(folder)))
         (folder / file).unlink()
         assert content_parts(resolve_model(str(folder))) == both
+
+
+def test_what_one_file_leaves_open_another_may_say(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    """config.json of GPTQModel's second layout without the layout: zero points would be one too high."""
+    folder, dense = repack(
+        tiny_models["llama"],
+        tmp_path / "made",
+        lambda module, shape: gptq(module, shape, less_one=False),
+        quantization_config=GPTQ,
+    )
+    before = content_parts(resolve_model(str(folder)))
+    edit(folder / "quantize_config.json", bits=4, group_size=32, checkpoint_format="gptq_v2")
+    check(folder, dense)
+    assert content_parts(resolve_model(str(folder))) != before
+    edit(folder / "quantize_config.json", checkpoint_format="gptq")
+    assert content_parts(resolve_model(str(folder))) == before
 
 
 def test_files_that_contradict_each_other(tiny_models: dict[str, Path], tmp_path: Path) -> None:
@@ -531,6 +549,35 @@ def test_compressed_tensors_named_by_their_older_key(tiny_models: dict[str, Path
         "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
     }
     check(*repack(tiny_models["llama"], tmp_path / "made", pack, compression_config=about))
+
+
+@pytest.mark.parametrize("kind", ["nv_fp", "mx_fp", "fp8"])
+def test_auto_round_of_floating_point(tiny_models: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    def pack(module: str, shape: tuple[int, int]) -> Packed:
+        rng = draw(module + "scale")
+        if kind == "fp8":
+            weight, values = eight(module, shape)
+            rows = rng.uniform(1e-4, 1e-3, (shape[0], 1)).astype(np.float32)
+            return {"weight": weight, "weight_scale": torch.from_numpy(rows)}, values * rows
+        index = rng.integers(0, 16, shape)
+        tensors = {"weight_packed": torch.tensor(index[:, 0::2] | (index[:, 1::2] << 4), dtype=torch.uint8)}
+        if kind == "mx_fp":
+            exponents = rng.integers(120, 126, (shape[0], shape[1] // 32))
+            tensors["weight_scale"] = torch.tensor(exponents, dtype=torch.uint8)
+            return tensors, E2M1[index] * blocks(shape, (1, 32), 2.0 ** (exponents - 127))
+        small = rng.integers(40, 80, (shape[0], shape[1] // 16))
+        tensors["weight_scale"] = torch.tensor(small, dtype=torch.uint8).view(torch.float8_e4m3fn)
+        tensors |= {"weight_global_scale": torch.tensor([7.0]), "input_global_scale": torch.tensor([3.0])}
+        return tensors, E2M1[index] * blocks(shape, (1, 16), E4M3[small]) / 7
+
+    about = {"quant_method": "auto-round", "data_type": kind, "packing_format": "auto_round:llm_compressor", "bits": 4}
+    folder, dense = repack(tiny_models["llama"], tmp_path / "made", pack, quantization_config=about)
+    checkpoint = check(folder, dense)
+    assert ("notes" in checkpoint.info) == (kind == "nv_fp")
+    assert variant_of(resolve_model(str(folder))).name == {"nv_fp": "nvfp4", "mx_fp": "mxfp4", "fp8": "fp8"}[kind]
+    edit(folder / "config.json", quantization_config={**about, "data_type": "mx_int"})
+    if kind != "fp8":
+        assert "AutoRound's data type 'mx_int' is not read" in refusal(folder)
 
 
 def test_experts_in_mxfp4_as_gpt_oss_has_them(tmp_path: Path) -> None:

@@ -97,11 +97,19 @@ def test_tensors_on_which_no_score_depends(
     tiny_models: dict[str, Path], tmp_path: Path, name: str, shape: tuple[int, ...]
 ) -> None:
     folder = copied(tiny_models["llama"], tmp_path / "made")
-    add(folder, **{name: torch.ones(shape)})
+    frequencies = 10000.0 ** (-torch.arange(0, 16, 2) / 16)
+    add(folder, **{name: frequencies.half() if name.endswith("inv_freq") else torch.ones(shape)})
     checkpoint = loaded(folder)
     assert checkpoint.unread == {name.replace("__", ".")}
     assert "notes" not in checkpoint.info
     assert tensor_bits(folder, without=checkpoint.unread) == tensor_bits(tiny_models["llama"])
+
+
+def test_rotary_frequencies_of_another_base(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["llama"], tmp_path / "made")
+    add(folder, model__layers__0__self_attn__rotary_emb__inv_freq=500000.0 ** (-torch.arange(0, 16, 2) / 16))
+    message = refusal(lambda: loaded(folder))
+    assert "model.layers.0.self_attn.rotary_emb.inv_freq of the file holds other rotary frequencies" in message
 
 
 def test_a_bias_is_no_mask(tiny_models: dict[str, Path], tmp_path: Path) -> None:
@@ -214,6 +222,13 @@ def test_files_beside_the_one_file_are_not_read(tiny_models: dict[str, Path], tm
     shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
     assert weights_hash(folder) == weights_hash(tiny_models["llama"])
     assert tensor_bits(folder) == tensor_bits(tiny_models["llama"])
+
+
+def test_an_adapter_is_not_passed_over(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["llama"], tmp_path / "made")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    save_file({"base_model.x.lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
+    assert "an adapter lies beside its weights" in refusal(lambda: loaded(folder))
 
 
 def test_one_file_beside_an_index_of_others(sharded: Path, tiny_models: dict[str, Path]) -> None:
