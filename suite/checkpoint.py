@@ -24,7 +24,7 @@ from suite.model import Model, config_hash, weights_hash
 from suite.packed import READERS
 from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
-from suite.unpack import unpack
+from suite.unpack import unpack, unpack_mixture
 from suite.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         )
     packed = quantization_of(model.path)
     method = packed.get("quant_method")
-    unpacked = method in READERS
+    unpacked = method in READERS or (method in LOADED and compressed.packs_experts(model.path))
     made = model.path.is_file() or unpacked
     folder = _converted(model, dtype) if made else model.path
     note = _read_note(folder)
     source_hash = note.get("weights_hash") or weights_hash(model.path)
     wanted = getattr(torch, dtype)
     packing: AbstractContextManager[dict[str, Any]] = contextlib.nullcontext({})
-    if method in LOADED:
+    if method in LOADED and not unpacked:
         packing = compressed.dense_on_loading(model, wanted)
     remedy = f"remove {folder} and try again" if made else ""
     with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings:
@@ -127,7 +127,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         _without_padding(config)
         parent = note.get("parent_quantization") or _quantization_of(config)
         _read_only(config, folder)
-        if method in LOADED and not hasattr(config, "quantization_config"):
+        if method in LOADED and not unpacked and not hasattr(config, "quantization_config"):
             # stated under another key, which transformers does not look at
             config.quantization_config = {key: value for key, value in packed.items() if key != "stated_in"}
         network, found = loader.from_pretrained(
@@ -145,6 +145,8 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         if settings:
             compressed.settle(network, wanted)
         unread, notes = _check_whole(model, folder, network, report, found)
+        if inputs := note.get("inputs"):
+            compressed.round_inputs(network, inputs)
         # a packed folder's own: its conversion is kept by what the weights depend on
         tokenizer = _tokenizer(model.path if unpacked else folder, note, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)
@@ -297,7 +299,8 @@ def _converted(model: Model, dtype: str) -> Path:
     try:
         with _one_line(model):
             if packed:
-                note = {"weights_hash": source_hash, **unpack(model, packed, dtype, partial)}
+                make = unpack_mixture if packed["quant_method"] in LOADED else unpack
+                note = {"weights_hash": source_hash, **make(model, packed, dtype, partial)}
                 # written last: a folder without it is unfinished
                 (partial / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
             else:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.packed import ACTIVATIONS
 
 # Tensors that may stay unread because no score depends on them, and why; {0} dimensions mean any.
@@ -72,7 +72,9 @@ def report() -> Iterator[Report]:
     except RuntimeError as error:
         if found.failed:
             name, reason = next(iter(sorted(found.failed.items())))
-            raise SuiteError(f"tensor {name} cannot be turned into the network's form ({reason})") from error
+            raise SuiteError(
+                f"tensor {name} cannot be turned into the network's form ({first_line(reason)})"
+            ) from error
         raise
     finally:
         owner._adjust_missing_and_unexpected_keys = adjust

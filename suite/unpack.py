@@ -59,11 +59,7 @@ def unpack(model: Model, quantization: Mapping[str, Any], dtype: str, out: Path)
             f"{quantization['quant_method']}, and none of its tensors are; remove that setting if they are dense"
         )
     save_file(state, out / SINGLE, {"format": "pt"})
-    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
-    for part in (config, config.get("text_config") or {}):
-        for key in _QUANTIZED:
-            part.pop(key, None)
-    (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+    _write_config(model.path, out)
     notes = []
     if unread:
         notes = [f"scales for rounding activations and caches: {len(unread)} tensors left out, first {unread[0]}"]
@@ -72,6 +68,36 @@ def unpack(model: Model, quantization: Mapping[str, Any], dtype: str, out: Path)
         "unread": unread,
         "notes": notes,
     }
+
+
+def unpack_mixture(model: Model, quantization: Mapping[str, Any], dtype: str, out: Path) -> dict[str, Any]:
+    """Write a compressed-tensors checkpoint of packed experts as a dense one, its configuration without the packing.
+
+    Args:
+        quantization: what the folder says of it.
+        dtype: of every weight that was packed.
+
+    Returns:
+        ``parent_quantization``, and ``inputs``: how inputs of layers are rounded (see `suite.compressed.made_dense`).
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from suite.compressed import made_dense
+
+    state, inputs = made_dense(model, _by_module(model.path), quantization, getattr(torch, dtype))
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, out / SINGLE, {"format": "pt"})
+    _write_config(model.path, out)
+    return {"parent_quantization": quantization["quant_method"], "inputs": inputs}
+
+
+def _write_config(folder: Path, out: Path) -> None:
+    """The configuration of a folder without what it says of packed weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for part in (config, config.get("text_config") or {}):
+        for key in _QUANTIZED:
+            part.pop(key, None)
+    (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _read(

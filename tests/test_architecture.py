@@ -31,7 +31,7 @@ NOUNS = (
     "dtype",
 )
 NOUNS += ("sample_text", "packed", "quiet", "files", "hub", "remarks")
-NOUNS += ("weight_files", "quantization", "unpack", "compressed", "load_report", "gguf_file")
+NOUNS += ("weight_files", "quantization", "unpack", "compressed", "load_report", "gguf_file", "linearized")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, DeepseekV3Config, GptOssConfig, M
 
 from suite.checkpoint import load
 from suite.compress import VariantInfo, apply, measure_network, recipe_of
-from suite.compress.linearized import Experts, linearized
 from suite.compress.ready_made import load_ready
 from suite.compress.save import save
 from suite.errors import SuiteError
+from suite.linearized import Experts, linearized
 from suite.model import has_experts, resolve_model
 from suite.sample_text import SampleTokens
 from suite.variant import parse_variant
@@ -312,6 +312,18 @@ def test_activations_of_experts_are_rounded(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_token_is_rounded_to_depends_on_no_other(shape: str) -> None:
+    """Neither on other texts of a batch nor on the tokens after it."""
+    network = network_of(shape)
+    compressed(network, "rtn-w8a4")
+    whole, ids = logits(network), torch.from_numpy(sample().ids)
+    with torch.inference_mode():
+        alone, start = network(ids[:1]).logits, network(ids[:, :20]).logits
+    assert float((whole[:1] - alone).norm() / alone.norm()) < 0.02
+    assert float((whole[:, :20] - start).norm() / start.norm()) < 0.02
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["width-s50", "spinquant-w4a4"])
 def test_what_does_not_take_experts_is_refused_in_one_line(shape: str, name: str) -> None:
     network = network_of(shape)
@@ -431,6 +443,96 @@ def test_a_packed_mixture_is_compared_with_its_parent_expert_by_expert(shape: st
         f"model.layers.*.mlp.experts.*.{part}_proj.weight" for part in ("gate", "up", "down")
     }
     assert all(entry["reason"] is None for entry in variant["untouched"])
+
+
+def compressed_tensors(parent: Path, child: Path, bits: int, *, act: bool, left: str = "never") -> Path:
+    """The parent in the compressed-tensors format: 8 bits as int8 matrices, 4 bits eight to a word, a scale a row."""
+    child.mkdir()
+    for file in parent.iterdir():
+        (child / file.name).write_bytes(file.read_bytes())
+    tensors = {}
+    for name, weight in load_file(child / "model.safetensors").items():
+        if not re.search(r"(_proj|_mqa|\.w[123])\.weight$", name) or left in name:
+            tensors[name] = weight
+            continue
+        scale = weight.abs().amax(1, keepdim=True) / ((2**bits - 1) / 2)
+        levels = torch.clamp(torch.round(weight / scale), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).int()
+        tensors[f"{name}_scale"] = scale
+        if bits == 8:
+            tensors[name] = levels.to(torch.int8)
+            continue
+        words = ((levels + 8).reshape(len(weight), -1, 8).long() << (4 * torch.arange(8))).sum(-1)
+        tensors[f"{name}_packed"] = torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
+        tensors[f"{name}_shape"] = torch.tensor(weight.shape)
+    save_file(tensors, child / "model.safetensors", {"format": "pt"})
+    config = json.loads((child / "config.json").read_text())
+    grid = {"num_bits": bits, "type": "int", "symmetric": True, "dynamic": False, "strategy": "channel"}
+    rounding = {**grid, "num_bits": 8, "dynamic": True, "strategy": "token"} if act else None
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized" if bits == 8 else "pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["lm_head", "re:.*gate$", f"re:.*{left}.*"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": grid, "input_activations": rounding}},
+    }
+    (child / "config.json").write_text(json.dumps(config))
+    return child
+
+
+@pytest.mark.parametrize(("bits", "act"), [(8, True), (8, False), (4, False)])
+@pytest.mark.parametrize("shape", ["mixtral", "qwen3_moe", "deepseek_v3"])
+def test_compressed_tensors_of_a_mixture_are_read_expert_by_expert(
+    shape: str, bits: int, act: bool, tmp_path: Path
+) -> None:
+    network = network_of(shape)
+    parent = saved(network, tmp_path / "parent")
+    child = compressed_tensors(parent, tmp_path / "child", bits, act=act)
+    variant = ready(child, parent)
+    assert variant["name"].endswith("a8") is act
+    assert (variant["share_touched"], variant["off_nominal"]) == (1, False)
+    for number, part in EXPERTS:
+        dense = matrix(network, number, part)
+        error = np.linalg.norm(rounded(dense, bits, dense.shape[1]) - dense) / np.linalg.norm(dense)
+        found = variant["layer_errors"][f"model.layers.0.mlp.experts.{number}.{part}_proj"]
+        assert found == pytest.approx(error, rel=1e-3, abs=1e-6)
+
+
+def test_a_mixture_whose_file_rounds_activations_rounds_those_of_experts(tmp_path: Path) -> None:
+    """Each expert's inputs, one scale a token, before the first matrices and before the last.
+
+    Of tokens whose largest value is negative that one lies half-way between two levels, so they are left out.
+    """
+    network = network_of("mixtral")
+    folder = compressed_tensors(saved(network, tmp_path / "parent"), tmp_path / "child", 8, act=True)
+    experts = load(resolve_model(str(folder)), dtype="float32").network.model.layers[0].mlp.experts
+    states = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(0))
+    numbers = torch.arange(40) % 4
+    with torch.inference_mode():
+        found = experts(states, numbers[:, None], torch.ones(40, 1)).double().numpy()
+    seen = set()
+    for row, number in enumerate(numbers.tolist()):
+        first = states[row : row + 1].double().numpy()
+        gate, up = (
+            rounded(first, 8, WIDTH) @ rounded(matrix(network, number, part), 8, WIDTH).T for part in ("gate", "up")
+        )
+        middle = gate / (1 + np.exp(-gate)) * up
+        if all(each.max() > -each.min() for each in (first, middle)):
+            last = rounded(middle, 8, INNER) @ rounded(matrix(network, number, "down"), 8, INNER).T
+            np.testing.assert_allclose(found[row], last[0], rtol=1e-4, atol=1e-4)
+            plain = middle @ rounded(matrix(network, number, "down"), 8, INNER).T
+            assert np.abs(found[row] - plain[0]).max() > 1e-3
+            seen.add(number)
+    assert len(seen) == 4
+
+
+def test_experts_that_are_rounded_in_part_while_the_model_runs_are_refused(tmp_path: Path) -> None:
+    folder = saved(network_of("qwen3_moe"), tmp_path / "parent")
+    mixed = compressed_tensors(folder, tmp_path / "child", 8, act=True, left="experts.1")
+    with pytest.raises(SuiteError, match="inputs of its experts are rounded in several ways"):
+        load(resolve_model(str(mixed)), dtype="float32")
+    # without rounding, experts that the file leaves dense stay dense
+    some = ready(compressed_tensors(folder, tmp_path / "some", 8, act=False, left="experts.1"), folder)
+    assert {entry["reason"] for entry in some["untouched"]} == {"on the checkpoint's own ignore list"}
 
 
 def test_in_memory_a_stack_that_stayed_dense_is_seen() -> None:

@@ -33,6 +33,8 @@ from suite.variant import PRUNERS, Variant, parse_variant
 OFF_NOMINAL = 0.02
 # architectures to which llm-compressor once showed the sample text without a mask (see `llm_compressor._masked`)
 CHOOSE_A_MASK = ("doge", "minimax", "ministral3", "mistral", "mixtral", "phi3", "phimoe", "qwen3_moe", "starcoder2")
+# architectures whose layers take [tokens, width], which once had one scale in all (`compressed.each_token_its_scale`)
+FLAT_INPUTS = ("opt",)
 # beyond this share of matrices that no method can touch a variant is refused instead of made in part
 MOST = 0.5
 
@@ -278,6 +280,8 @@ def recipe_of(variant: Variant, sample: str = "", *, experts: bool = False, arch
         words = METHODS[variant.method].recipe
     if variant.activation_bits:
         words += f"; activations int{variant.activation_bits}, symmetric, one scale a token"
+        if architecture in FLAT_INPUTS:
+            words += " and no other"
     if variant.kv_bits:
         words += "; key-value cache fp8 (e4m3), one scale a layer"
     if experts:
@@ -314,7 +318,7 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
     if tokens is None and reads_text(variant):
         raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
-    from suite.compress.linearized import linearized
+    from suite.linearized import linearized
 
     with linearized(network, stay=acts_while_running(variant)) as pieces:
         marks = fingerprint(network)
@@ -409,9 +413,12 @@ def measure_network(network: Any, variant: Variant) -> VariantInfo:
     The relative weight error is not among it: it is None, and a note says so. Bits count the grids that llm-compressor
     left on its modules.
     """
-    from suite.compress.linearized import linearized
     from suite.compress.llm_compressor import stored_bits
+    from suite.compressed import each_token_its_scale
+    from suite.linearized import linearized
 
+    if any(hasattr(module, "quantization_scheme") for module in network.modules()):
+        each_token_its_scale()
     with linearized(network):
         changes = [
             LayerChange(
@@ -527,7 +534,7 @@ def _off_nominal(network: Any, variant: Variant, sparsity: float, stated_dense: 
 
 
 def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:
-    from suite.compress.linearized import linearized
+    from suite.linearized import linearized
 
     with linearized(network):
         try:

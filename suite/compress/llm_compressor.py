@@ -25,6 +25,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from suite.compress.layers import STORED_BITS, LayerChange, compare, linear_layers
+from suite.compressed import each_token_its_scale
 from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
@@ -61,6 +62,7 @@ def load(variant: Variant) -> None:
             f"variant {variant.name!r}: package {PACKAGE} is not installed; run 'make setup' or 'pip install {PACKAGE}'"
         )
     if PACKAGE in sys.modules:
+        each_token_its_scale()
         return
     given = os.environ.get(_LOG_LEVEL)
     os.environ[_LOG_LEVEL] = "ERROR"
@@ -75,6 +77,7 @@ def load(variant: Variant) -> None:
             os.environ[_LOG_LEVEL] = given
     # as it would have been
     configure_logger(LoggerConfig())
+    each_token_its_scale()
 
 
 def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: SampleTokens | None) -> list[str]:
@@ -92,7 +95,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
     """
     from llmcompressor import oneshot
 
-    from suite.compress.linearized import visiting_all
+    from suite.linearized import visiting_all
 
     said: list[str] = []
     with ExitStack() as stack:
@@ -142,13 +145,13 @@ def sparing(kind: Any, network: Any, fallback: Callable[[Any], object]) -> tuple
 
     Args:
         kind: a modifier class that gathers data in `calibrate_module` and uses it in `compress_modules`.
-        network: in pieces (see `suite.compress.linearized`).
+        network: in pieces (see `suite.linearized`).
         fallback: compresses one layer in place without data.
 
     Returns:
         The class to use, and the names of the layers that went to `fallback`, filled while it runs.
     """
-    from suite.compress.linearized import expert_layers
+    from suite.linearized import expert_layers
 
     names = {id(module): name for name, module in expert_layers(network)}
     tokens: dict[int, int] = {}

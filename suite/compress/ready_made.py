@@ -99,7 +99,7 @@ def load_ready(
     parent = load_as(dense)
     tokens = tokens_of(parent)
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
-    from suite.compress.linearized import linearized
+    from suite.linearized import linearized
 
     with ExitStack() as stack:
         with linearized(parent.network):

@@ -30,7 +30,7 @@ def check_savable(info_method: str) -> None:
 
 def check_whole(network: Any, info: VariantInfo) -> None:
     """Raise one line for a compressed network that no loader puts together again."""
-    from suite.compress.linearized import in_pieces, is_stack
+    from suite.linearized import in_pieces, is_stack
 
     check_savable(info.method)
     kind = network.config.model_type

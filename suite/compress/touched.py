@@ -154,7 +154,7 @@ def visibly_touched(network: Any, variant: Variant) -> Touched | None:
     rounded in the forward pass that llm-compressor gave its layer.
 
     Args:
-        network: in pieces (see `suite.compress.linearized`).
+        network: in pieces (see `suite.linearized`).
 
     Returns:
         None where weights cannot show it: dense, structured variants, and rows too short for so many levels.
