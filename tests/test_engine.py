@@ -131,20 +131,6 @@ def test_neighbours_and_order_change_nothing(batch: list[Encoded], order: Any) -
         np.testing.assert_allclose(values, together[place], atol=1e-4)
 
 
-def test_known_architectures_take_the_tree_and_others_fall_back() -> None:
-    assert all(engine.pick_backend(network(shape)) == "tree" for shape in SHAPES)
-    assert engine.pick_backend(network("llama", "flex_attention")) == "plain"
-    from transformers import GPT2Config
-
-    gpt2 = AutoModelForCausalLM.from_config(
-        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=128)
-    ).eval()
-    assert engine.pick_backend(gpt2) == "plain"
-    item = Encoded((3, 4, 5), ((7, 8), (9,)), (0, 0))
-    scores = engine.log_likelihoods(gpt2, [item, item], backend="plain")
-    np.testing.assert_allclose(scores[1], one_by_one(gpt2, item), atol=1e-4)
-
-
 def test_every_token_is_forwarded_once() -> None:
     """The tree's token count, told by the embedding layer itself."""
     model = network("llama")

@@ -25,6 +25,7 @@ from suite.score.drift import Drift, compare, in_float32
 from suite.score.noise import perturb
 from suite.score.norms import fused_norms
 from suite.score.pack import Batch, forwarded_tokens, plan_batches
+from suite.score.path import Path, path_of
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
@@ -186,7 +187,7 @@ def score(
         checkpoint: the model, already compressed.
         variant: the `variant` section of the cell's metadata.
         shards: where finished parts are kept, None to keep nothing.
-        backend: ``tree``, ``plain`` or ``auto``.
+        backend: ``tree``, ``plain``, ``single``, or ``auto`` for what the network takes (see `suite.score.path`).
         token_budget: padded tokens in one batch, None for the device's default.
         drift: compare a handful of items with float32 when the run is in 16 bits.
         progress: called with the number of texts just finished.
@@ -200,7 +201,7 @@ def score(
     """
     begin = time.perf_counter()
     network = checkpoint.network
-    used = engine.pick_backend(network) if backend == "auto" else backend
+    path = path_of(network) if backend == "auto" else Path(backend, sharing=True)
     letter = sheet.scoring == "letter"
     chat = sheet.name.chat
     rendered = in_chat(checkpoint.tokenizer, sheet.rendered) if chat else sheet.rendered
@@ -219,14 +220,14 @@ def score(
         checkpoint.check_tokens(fed, f"item {sheet.questions[index].id}", predicted=chain(*item.branches))
     on_cpu = checkpoint.device.type == "cpu"
     budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
-    planned = plan_batches(encoded, backend=used, budget=budget)
-    reader = _Reader(network, used, engine.option_logits if letter else engine.log_likelihoods)
+    planned = plan_batches(encoded, backend=path.backend, budget=budget, sharing=path.sharing, limit=path.limit)
+    reader = _Reader(network, path.backend, engine.option_logits if letter else engine.log_likelihoods)
     if shards:
         shards = shards.within(_plan_hash(encoded, planned))
     with fused_norms(network):
         scores = _read_all(reader, encoded, planned, shards, progress)
         _check_finite(sheet, scores)
-        moved = _drift(reader, sheet, encoded, scores) if drift and checkpoint.dtype != "float32" else None
+        moved = _drift(reader, sheet, encoded, planned, scores) if drift and checkpoint.dtype != "float32" else None
     if sheet.owners:
         scores = _means(scores, sheet.owners)
     if sheet.scoring == "cloze-norm":
@@ -235,8 +236,9 @@ def score(
             values / np.array([len(choice) for choice in item.choices])
             for values, item in zip(scores, sheet.questions, strict=True)
         ]
-    forwarded = forwarded_tokens(encoded, planned, backend=used)
-    run = _run_info(checkpoint, used, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
+    forwarded = forwarded_tokens(encoded, planned, backend=path.backend)
+    run = _run_info(checkpoint, path, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
+    run["notes"] = _remarks(checkpoint, path, planned)
     run["drift"] = moved.as_metadata() if moved else None
     seen = {
         "chat_template": template_hash(checkpoint.tokenizer) if chat else RAW,
@@ -261,7 +263,7 @@ def _read_all(
         if done is None:
             done = []
             for batch in members:
-                done.extend(reader.read([encoded[index] for index in batch.items], batch.shared))
+                done.extend(reader.read([encoded[index] for index in batch.items], batch.shared, alone=batch.alone))
                 if progress:
                     progress(len(batch.items))
             if shards:
@@ -300,7 +302,7 @@ class _Reader:
         self.network, self.backend, self.function = network, backend, function
         self.shared: engine.SharedPrefix | None = None
 
-    def read(self, items: list[Encoded], shared: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    def read(self, items: list[Encoded], shared: tuple[int, ...], *, alone: bool = False) -> list[NDArray[np.float64]]:
         import torch
 
         try:
@@ -308,7 +310,8 @@ class _Reader:
                 self.shared = None
             if shared and self.shared is None:
                 self.shared = engine.encode_prefix(self.network, shared)
-            return self.function(self.network, items, backend=self.backend, shared=self.shared)
+            backend = "single" if alone else self.backend
+            return self.function(self.network, items, backend=backend, shared=self.shared)
         except (MemoryError, RuntimeError) as error:
             # torch's CPU allocator has no exception type of its own
             if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -323,14 +326,24 @@ class _Reader:
         return [*self.read(items[:half], shared), *self.read(items[half:], shared)]
 
 
-def _drift(reader: _Reader, sheet: Sheet, encoded: Sequence[Encoded], scores: Sequence[NDArray[np.float64]]) -> Drift:
+def _drift(
+    reader: _Reader,
+    sheet: Sheet,
+    encoded: Sequence[Encoded],
+    planned: Sequence[Batch],
+    scores: Sequence[NDArray[np.float64]],
+) -> Drift:
     """The cell's own scores against float32 on a fixed handful of its items: those whose hashed id is smallest."""
     ids = [sheet.questions[owner].id for owner in sheet.asked]
     ranked = sorted(range(len(encoded)), key=lambda i: hashlib.sha256(ids[i].encode()).digest())
-    handful = ranked[:DRIFT_ITEMS]
+    apart = {index for batch in planned if batch.alone for index in batch.items}
+    handful = sorted(ranked[:DRIFT_ITEMS], key=lambda index: index in apart)
+    together = [encoded[index] for index in handful if index not in apart]
+    alone = [encoded[index] for index in handful if index in apart]
     reader.shared = None
     with in_float32(reader.network):
-        reference = reader.read([encoded[index] for index in handful], ())
+        reference = reader.read(together, ()) if together else []
+        reference += reader.read(alone, (), alone=True) if alone else []
     return compare([scores[index] for index in handful], reference)
 
 
@@ -382,21 +395,25 @@ def _cell(
     )
 
 
-def _remarks(checkpoint: Checkpoint) -> list[str]:
+def _remarks(checkpoint: Checkpoint, path: Path, planned: Sequence[Batch]) -> list[str]:
     """What a reader of the cell must know of the way it was scored."""
-    network, assumed = checkpoint.network, checkpoint.info.get("pre_tokenizer_assumed")
-    found = []
-    if network.config._attn_implementation == "eager":
-        found.append(
-            f"attention is computed step by step (eager): {type(network).__name__} has no other form that is right"
+    remarks = list(path.remarks)
+    network = checkpoint.network
+    if network.config.get_text_config()._attn_implementation == "eager":
+        name = type(network).__name__
+        remarks.append(f"attention is computed step by step (eager): {name} has no other form that is right")
+    if long := sum(batch.alone for batch in planned):
+        remarks.append(
+            f"{long} items longer than {path.limit} tokens are scored one sequence at a time: beyond that length this "
+            "architecture's numbers depend on what else is in a batch"
         )
-    if assumed:
-        found.append(f"the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): {assumed} is taken")
-    return found
+    if assumed := checkpoint.info.get("pre_tokenizer_assumed"):
+        remarks.append(f"the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): {assumed} is taken")
+    return remarks
 
 
 def _run_info(
-    checkpoint: Checkpoint, backend: str, encoded: Sequence[Encoded], forwarded: int, budget: int, *, seconds: float
+    checkpoint: Checkpoint, path: Path, encoded: Sequence[Encoded], forwarded: int, budget: int, *, seconds: float
 ) -> dict[str, Any]:
     import torch
 
@@ -407,9 +424,8 @@ def _run_info(
     return {
         "dtype": checkpoint.dtype,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "backend": backend,
-        "attention": checkpoint.network.config._attn_implementation,
-        "notes": _remarks(checkpoint),
+        "backend": path.backend,
+        "attention": checkpoint.network.config.get_text_config()._attn_implementation,
         "token_budget": budget,
         "tokens": forwarded,
         "truncated_items": sum(item.truncated > 0 for item in encoded),

@@ -1,43 +1,28 @@
 """Option scores from a network: the forward passes, and nothing else.
 
-Two backends give the same numbers. `tree` feeds an item once, as context followed by all its options side by side; a
+Three backends give the same numbers. `tree` feeds an item once, as context followed by all its options side by side; a
 mask keeps the options from seeing each other and positions continue from the context, so no token is computed twice.
-`plain` feeds every option with its own copy of the context through the network's ordinary interface; it serves every
-architecture and is what `tree` is tested against.
+`plain` feeds every option with its own copy of the context through the network's ordinary interface, many in a batch.
+`single` does so one sequence at a time. Which one a network takes is found by `suite.score.path`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.score.head import body, head_logits, log_probabilities
 from suite.score.prompt import Encoded
+from suite.score.tree_mask import tree_masks
 
 if TYPE_CHECKING:
     import torch
 
-# How an architecture takes a ready-made mask: one for all layers, the same with a window, or one for each layer type.
-TREE_ARCHITECTURES = {
-    "llama": "full",
-    "gemma": "full",
-    "mistral": "window",
-    "qwen2": "by layer type",
-    "qwen3": "by layer type",
-    "gemma2": "by layer type",
-    "gemma3_text": "by layer type",
-}
 _HEAD_ROWS = 128
-_EXACT_LOGITS = 16
-
-
-def pick_backend(network: Any) -> str:
-    """``tree`` where the architecture takes a tree mask, else ``plain``."""
-    known = network.config.model_type in TREE_ARCHITECTURES
-    return "tree" if known and network.config._attn_implementation in ("sdpa", "eager") else "plain"
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ def log_likelihoods(
     Args:
         network: a transformers causal language model in evaluation mode.
         items: one batch; every item goes through the network together.
-        backend: ``tree`` or ``plain``.
+        backend: ``tree``, ``plain`` or ``single``.
         shared: tokens that every item's context starts with and goes on after, already forwarded (``tree`` only).
 
     Returns:
@@ -87,7 +72,7 @@ def log_likelihoods(
     import torch
 
     with torch.inference_mode():
-        return _tree(network, items, shared) if backend == "tree" else _plain(network, items)
+        return _tree(network, items, shared) if backend == "tree" else _plain(network, items, backend)
 
 
 def option_logits(
@@ -109,40 +94,40 @@ def option_logits(
         if backend == "tree":
             return _tree_letters(network, items, shared)
         rows = [list(item.prefix) for item in items]
-        logits = _plain_logits(network, rows)
         picked = []
-        for row, item in enumerate(items):
-            last = logits[row, len(item.prefix) - 1].float()
+        for item, logits in zip(items, _plain_logits(network, rows, backend), strict=True):
+            last = logits[-1].float()
             picked.append(last[[branch[0] for branch in item.branches]].double().cpu().numpy())
         return picked
 
 
-def _plain(network: Any, items: Sequence[Encoded]) -> list[NDArray[np.float64]]:
+def _plain(network: Any, items: Sequence[Encoded], backend: str) -> list[NDArray[np.float64]]:
     import torch
 
     rows = [list(item.prefix + branch[:-1]) for item in items for branch in item.branches]
-    logits = _plain_logits(network, rows)
+    found = _plain_logits(network, rows, backend)
     scores: list[NDArray[np.float64]] = []
-    row = 0
     for item in items:
         values = []
         for branch, unscored in zip(item.branches, item.unscored, strict=True):
-            first = len(item.prefix) - 1 + unscored
-            positions = slice(first, first + len(branch) - unscored)
+            logits = next(found)[len(item.prefix) - 1 + unscored :]
             targets = torch.tensor(branch[unscored:], device=logits.device)
             # float32 log_softmax over a large vocabulary is off by 7e-6 a token, always upwards
-            chosen = torch.log_softmax(logits[row, positions].double(), -1).gather(1, targets[:, None])
+            chosen = torch.log_softmax(logits.double(), -1).gather(1, targets[:, None])
             values.append(float(chosen.sum()))
-            row += 1
         scores.append(np.array(values))
     return scores
 
 
-def _plain_logits(network: Any, rows: list[list[int]]) -> torch.Tensor:
-    """Logits [rows, longest, vocabulary] of right-padded rows; padding never reaches a real position."""
+def _plain_logits(network: Any, rows: list[list[int]], backend: str) -> Iterator[torch.Tensor]:
+    """Logits [tokens, vocabulary] of each row; right-padded together under ``plain``, else each by itself."""
     import torch
 
     device = network.get_input_embeddings().weight.device
+    if backend == "single":
+        for row in rows:
+            yield network(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0]
+        return
     longest = max(len(row) for row in rows)
     tokens = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -150,8 +135,8 @@ def _plain_logits(network: Any, rows: list[list[int]]) -> torch.Tensor:
         tokens[index, : len(row)] = torch.tensor(row)
         mask[index, : len(row)] = 1
     output = network(input_ids=tokens.to(device), attention_mask=mask.to(device), use_cache=False)
-    logits: torch.Tensor = output.logits
-    return logits
+    for row, logits in zip(rows, output.logits, strict=True):
+        yield logits[: len(row)]
 
 
 def _tree(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -> list[NDArray[np.float64]]:
@@ -183,7 +168,7 @@ def _tree(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -
     for begin in range(0, len(positions), _HEAD_ROWS):
         rows = np.flatnonzero((inverse >= begin) & (inverse < begin + _HEAD_ROWS))
         local = torch.from_numpy(inverse[rows] - begin)
-        chosen = _log_probabilities(network, states[begin : begin + _HEAD_ROWS], local, wanted[rows])
+        chosen = log_probabilities(network, states[begin : begin + _HEAD_ROWS], local, wanted[rows])
         logprobs[rows] = chosen.double().cpu().numpy()
     sums = np.bincount(np.array(owners), weights=logprobs, minlength=option)
     ends = np.cumsum([len(item.branches) for item in items])
@@ -199,67 +184,8 @@ def _tree_letters(network: Any, items: Sequence[Encoded], shared: SharedPrefix |
     states = hidden[torch.arange(len(items), device=hidden.device), last]
     letters = sorted({branch[0] for item in items for branch in item.branches})
     column = {token: index for index, token in enumerate(letters)}
-    logits = _head(network, states, torch.tensor(letters)).double().cpu().numpy()
+    logits = head_logits(network, states, torch.tensor(letters)).double().cpu().numpy()
     return [logits[row, [column[branch[0]] for branch in item.branches]] for row, item in enumerate(items)]
-
-
-def _log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Log-probability, float32, of each token after the final hidden state in its row.
-
-    In float32 models the whole head is float32. In 16-bit models its matrix product is 16-bit and only the sum is taken
-    from it: the wanted logits and each row's largest ones, which carry the sum, are computed again in float32.
-    """
-    import torch
-
-    weight = network.get_output_embeddings().weight
-    rows, tokens = rows.to(weight.device), tokens.to(weight.device)
-    if torch.float32 in (weight.dtype, states.dtype):
-        logits = _head(network, states)
-        return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
-    coarse = _head(network, states, exact=False)
-    largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
-    fine = coarse.float()
-    fine.scatter_(1, largest, _head_entries(network, states, largest))
-    wanted = _head_entries(network, states[rows], tokens[:, None])[:, 0]
-    return wanted - torch.logsumexp(fine, -1)[rows]
-
-
-def _head(
-    network: Any, states: torch.Tensor, picked: torch.Tensor | None = None, *, exact: bool = True
-) -> torch.Tensor:
-    """Logits [n, vocabulary] from final hidden states [n, width]; `picked` takes some vocabulary entries alone.
-
-    In float32 when `exact`, else in the network's own dtype.
-    """
-    import torch
-
-    head = network.get_output_embeddings()
-    weight, bias = head.weight, getattr(head, "bias", None)
-    if picked is not None:
-        picked = picked.to(weight.device)
-        weight, bias = weight[picked], None if bias is None else bias[picked]
-    states = states.to(weight.device)
-    if exact:
-        states, weight, bias = states.float(), weight.float(), None if bias is None else bias.float()
-    return _capped(network, torch.nn.functional.linear(states, weight, bias))
-
-
-def _head_entries(network: Any, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Logits in float32 of some tokens a row: states [n, width], tokens [n, k], result [n, k]."""
-    import torch
-
-    head = network.get_output_embeddings()
-    bias = getattr(head, "bias", None)
-    states = states.to(head.weight.device).float()
-    logits = torch.bmm(head.weight[tokens].float(), states[:, :, None])[:, :, 0]
-    return _capped(network, logits if bias is None else logits + bias[tokens].float())
-
-
-def _capped(network: Any, logits: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    cap = getattr(network.config.get_text_config(), "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
 
 
 def _tree_body(
@@ -292,13 +218,17 @@ def _tree_body(
             offset = end
     device = network.get_input_embeddings().weight.device
     place = torch.from_numpy(positions).to(device)
-    output = network.base_model(
-        input_ids=torch.from_numpy(tokens).to(device),
-        position_ids=place,
-        attention_mask=_masks(network, torch.from_numpy(branch_of).to(device), place, skipped),
-        past_key_values=_expanded(shared, len(items)) if shared else cache,
-        use_cache=shared is not None or cache is not None,
-    )
+    with tree_masks(network, torch.from_numpy(branch_of).to(device), place, skipped) as made:
+        output = body(network)(
+            input_ids=torch.from_numpy(tokens).to(device),
+            position_ids=place,
+            # a mask of ones: without one, positions that do not rise by one are taken for several sequences in a row
+            attention_mask=torch.ones(len(items), skipped + width, dtype=torch.long, device=device),
+            past_key_values=_expanded(shared, len(items)) if shared else cache,
+            use_cache=shared is not None or cache is not None,
+        )
+    if not made:
+        raise NotImplementedError("it makes its attention masks by itself")
     hidden: torch.Tensor = output.last_hidden_state
     return hidden
 
@@ -311,40 +241,3 @@ def _expanded(shared: SharedPrefix, rows: int) -> Any:
     for layer, (key, value) in enumerate(zip(shared.keys, shared.values, strict=True)):
         cache.update(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), layer)
     return cache
-
-
-def _masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, skipped: int) -> Any:
-    """Attention masks [items, 1, queries, skipped + keys] in the form the architecture takes.
-
-    sdpa reads booleans, True for "may look"; eager attention adds the mask, so there it is 0 or the lowest number.
-    """
-    import torch
-
-    config = network.config.get_text_config()
-    rows, width = branch_of.shape
-    causal = torch.ones(width, width, dtype=torch.bool, device=branch_of.device).tril()
-    key, query = branch_of[:, None, :], branch_of[:, :, None]
-    # padding looks at itself alone: a row without any key would be NaN
-    own = torch.eye(width, dtype=torch.bool, device=branch_of.device)
-    full = (causal & ((key == 0) | (key == query)) & (query >= 0) & (key >= 0)) | own
-    full = torch.cat([(query >= 0).expand(rows, width, skipped), full], dim=2)
-    kind = TREE_ARCHITECTURES[network.config.model_type]
-    window = getattr(config, "sliding_window", None)
-    if kind == "full" or (kind == "window" and window is None):
-        return _readable(network, full)
-    # distance counts in shared positions: an option's neighbours in the row are not its neighbours in the text
-    before = torch.arange(skipped, device=positions.device).expand(rows, skipped)
-    distance = positions[:, :, None] - torch.cat([before, positions], dim=1)[:, None, :]
-    near = full if window is None else full & (distance < window)
-    if kind == "window":
-        return _readable(network, near)
-    return {"full_attention": _readable(network, full), "sliding_attention": _readable(network, near)}
-
-
-def _readable(network: Any, allowed: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if network.config._attn_implementation == "sdpa":
-        return allowed[:, None]
-    dtype = network.get_input_embeddings().weight.dtype
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]

@@ -20,10 +20,12 @@ class Batch:
     Attributes:
         items: their indices.
         shared: leading context tokens that all of them have in common and that were forwarded before; empty for none.
+        alone: whether each of their sequences goes through the model by itself.
     """
 
     items: tuple[int, ...]
     shared: tuple[int, ...] = ()
+    alone: bool = False
 
 
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -84,27 +86,55 @@ def shared_starts(items: Sequence[Encoded]) -> list[tuple[tuple[int, ...], list[
     return [((), sorted(alone)), *groups] if alone else groups
 
 
-def plan_batches(items: Sequence[Encoded], *, backend: str, budget: int) -> list[Batch]:
+def plan_batches(
+    items: Sequence[Encoded], *, backend: str, budget: int, sharing: bool = True, limit: int | None = None
+) -> list[Batch]:
     """All batches of a cell, in the order they are run; every item once.
 
     Args:
-        backend: ``tree`` shares common starts; ``plain`` gives every option its own copy of the context.
+        backend: ``tree`` puts an item's options into one row; elsewhere every option gets its own copy of the context.
+        sharing: under ``tree``, whether common starts are forwarded once.
+        limit: items with more tokens in a row than this come last, each in a batch of its own, `alone`.
     """
+    rows = [_tokens_in_row(item, backend) for item in items]
+    long = [index for index, tokens in enumerate(rows) if limit is not None and tokens > limit]
+    apart = set(long)
+    fitting = [index for index in range(len(items)) if index not in apart]
+    return [*_planned(items, fitting, backend, budget, sharing), *(Batch((index,), alone=True) for index in long)]
+
+
+def _planned(items: Sequence[Encoded], members: Sequence[int], backend: str, budget: int, sharing: bool) -> list[Batch]:
     if backend != "tree":
         lengths = [
-            len(item.branches) * (len(item.prefix) + max(len(branch) for branch in item.branches)) for item in items
+            len(items[index].branches)
+            * (len(items[index].prefix) + max(len(branch) for branch in items[index].branches))
+            for index in members
         ]
-        return [Batch(tuple(group)) for group in batches(lengths, budget)]
-    planned: list[Batch] = []
-    for shared, members in shared_starts(items):
-        lengths = [items[index].forwarded - len(shared) for index in members]
-        planned += [Batch(tuple(members[i] for i in group), shared) for group in batches(lengths, budget)]
-    return planned
+        return [Batch(tuple(members[i] for i in group)) for group in batches(lengths, budget)]
+    chosen = [items[index] for index in members]
+    found: list[Batch] = []
+    for shared, places in shared_starts(chosen) if sharing else [((), list(range(len(chosen))))]:
+        lengths = [chosen[place].forwarded - len(shared) for place in places]
+        groups = batches(lengths, budget)
+        found += [Batch(tuple(members[places[i]] for i in group), shared) for group in groups]
+    return found
+
+
+def _tokens_in_row(item: Encoded, backend: str) -> int:
+    if backend == "tree":
+        return item.forwarded
+    return len(item.prefix) + max(len(branch) for branch in item.branches) - 1
 
 
 def forwarded_tokens(items: Sequence[Encoded], planned: Sequence[Batch], *, backend: str) -> int:
     """Tokens that go through the model in these batches, padding aside."""
-    if backend != "tree":
-        return sum(len(item.prefix) + len(branch) - 1 for item in items for branch in item.branches)
-    own = sum(items[index].forwarded - len(batch.shared) for batch in planned for index in batch.items)
-    return own + sum(len(shared) for shared in {batch.shared for batch in planned})
+    apart = [batch for batch in planned if backend != "tree" or batch.alone]
+    rest = [batch for batch in planned if backend == "tree" and not batch.alone]
+    copied = sum(
+        len(items[index].prefix) + len(branch) - 1
+        for batch in apart
+        for index in batch.items
+        for branch in items[index].branches
+    )
+    own = sum(items[index].forwarded - len(batch.shared) for batch in rest for index in batch.items)
+    return copied + own + sum(len(shared) for shared in {batch.shared for batch in rest})

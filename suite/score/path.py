@@ -1,0 +1,288 @@
+"""Which way a network is scored, found by trying: two small items, each way against forward passes without any trick.
+
+`tree` needs an architecture whose tokens meet in attention alone, under masks that transformers makes, with positions
+that are given. Convolutions, recurrent states, ALiBi, windows that are counted along the row, all break that; so does a
+head that does more than this suite knows. No list of names says which architectures those are: the network is tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.errors import SuiteError
+from suite.score import engine
+from suite.score.drift import in_float32
+from suite.score.prompt import Encoded
+from suite.score.tree_mask import FORMS
+
+# windows are this short while a network is tried, so that two small items leave them
+_WINDOW = 4
+# tokens that both contexts start with, that each goes on with, and of each one's options
+_SHARED = 6
+_OWN = (4, 2)
+_OPTIONS = ((4, 1, 6), (2, 5))
+# of what another context does to a score: float32 stays below a tenth of that, wrong masks and positions above twice
+_TOLERANCE = 2e-3
+# nats: nothing smaller is claimed of any score
+_LEAST = 1e-4
+# a router of experts may tip over where two of them are nearly equal; that is seen on one draw of tokens, not on two
+_TIPPED = 50
+# windows that are no part of transformers' masks
+_WINDOW_NAME = re.compile(r"(?<!sliding_)window(_size)?$")
+_FOUND: WeakKeyDictionary[Any, tuple[str, Path]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Path:
+    """How a network is scored.
+
+    Attributes:
+        backend: ``tree``, ``plain`` or ``single``.
+        sharing: whether the start that many contexts have in common is forwarded once.
+        limit: tokens in a row up to which that is so; longer items are scored one sequence at a time. None: any.
+        remarks: why it is not the fastest way, and what else was found; empty for most.
+    """
+
+    backend: str
+    sharing: bool
+    limit: int | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def path_of(network: Any) -> Path:
+    """The fastest way that gives this network's numbers, found once for a network in memory.
+
+    Raises:
+        SuiteError: later tokens change what the network says of earlier ones: it is no causal language model.
+    """
+    form = network.config.get_text_config()._attn_implementation
+    known = _FOUND.get(network)
+    if known is None or known[0] != form:
+        with _bare(network):
+            known = _FOUND[network] = (form, _found(network, form))
+    return known[1]
+
+
+def _found(network: Any, form: str) -> Path:
+    in_row, in_batch = length_limits(network.config.get_text_config())
+    trial, remarks = _first_trial(network, form, _filled), []
+    if not trial.finite:
+        return Path("plain", False, in_batch, ("scores of two short items are not finite",))
+    refused = trial.off("tree")
+    if refused:
+        # slower and surer from here on: sequences that are really alone
+        trial = _first_trial(network, form, _alone)
+        if trial.form != form and (moved := trial.off("single")):
+            # a soft cap that sdpa drops without a word, or a mistake in one of the two
+            remarks.append(f"{form} attention is another function than {trial.form} attention here: {moved}")
+            trial = _Trial(network, form, _alone)
+            refused = trial.off("tree")
+    if not refused:
+        unshared = trial.off("tree", shared=True)
+        remarks += [f"the start that contexts have in common is not kept: {unshared}"] if unshared else []
+        return Path("tree", not unshared, in_row, tuple(remarks))
+    if trial.off("filled"):
+        raise SuiteError(
+            f"architecture {network.config.model_type!r}: what it says of a token changes with the tokens behind it; "
+            "only causal language models can be scored"
+        )
+    remarks.append(f"every option gets its own copy of the context: {refused}")
+    if padded := trial.off("plain"):
+        return Path("single", False, None, (*remarks, f"sequences are scored one at a time: {padded}"))
+    return Path("plain", False, in_batch, tuple(remarks))
+
+
+Scores = list[NDArray[np.float64]]
+Reference = Callable[[Any, Sequence[Encoded]], Scores]
+
+
+def _first_trial(network: Any, form: str, reference: Reference) -> _Trial:
+    """Against eager attention, which is written out step by step, where an architecture has it."""
+    try:
+        return _Trial(network, "eager", reference)
+    except Exception:  # code for one form alone stumbles over others in any way; what its own raises is not swallowed
+        return _Trial(network, form, reference)
+
+
+class _Trial:
+    """Two draws of small items, and what forward passes without any trick say of them in one form of attention."""
+
+    def __init__(self, network: Any, form: str, reference: Reference) -> None:
+        self.form = form
+        self._network = network
+        self._reference = reference
+        self._draws = [self._draw(0)]
+
+    @property
+    def finite(self) -> bool:
+        """Whether the network says anything at all."""
+        return bool(np.isfinite(np.concatenate(self._draws[0][1])).all())
+
+    def off(self, way: str, *, shared: bool = False) -> str:
+        """Empty when a way gives the reference's numbers, else how far it is off or what it stumbles over.
+
+        Args:
+            way: a backend, or ``filled``: sequences alone, with other tokens behind them.
+        """
+        for number in range(2):
+            if len(self._draws) == number:
+                self._draws.append(self._draw(number))
+            items, wanted, tolerance = self._draws[number]
+            try:
+                off = float(np.abs(np.concatenate(self._scores(items, way, shared)) - np.concatenate(wanted)).max())
+            except MemoryError:
+                raise
+            except Exception as error:  # an architecture may stumble over masks and positions in any way
+                return (str(error).strip() or type(error).__name__).splitlines()[0]
+            if off <= tolerance:
+                return ""
+            if not off <= _TIPPED * tolerance:
+                break
+        return f"two short items came out {off:.2g} nats off, where {tolerance:.1g} are allowed"
+
+    def _scores(self, items: Sequence[Encoded], way: str, shared: bool) -> Scores:
+        network = self._network
+        if way == "filled":
+            return [_filled(network, [item], together=False)[0] for item in items]
+        form = network.config.get_text_config()._attn_implementation
+        if way == "tree" and form not in FORMS:
+            raise NotImplementedError(f"{form} attention takes no masks of booleans or numbers")
+        prefix = engine.encode_prefix(network, items[0].prefix[:_SHARED]) if shared else None
+        return engine.log_likelihoods(network, items, backend=way, shared=prefix)
+
+    def _draw(self, seed: int) -> tuple[list[Encoded], Scores, float]:
+        items = _items(self._network, seed)
+        # an option's score behind another context: how much there is to see
+        crossed = replace(items[0], prefix=items[1].prefix)
+        with _attention(self._network, self.form):
+            *wanted, other = self._reference(self._network, [*items, crossed])
+        moved = float(np.median(np.abs(wanted[0] - other)))
+        return items, wanted, max(_TOLERANCE * moved, _LEAST)
+
+
+def length_limits(config: Any) -> tuple[int | None, int | None]:
+    """Tokens up to which an architecture does the same whatever else is in a row, and in a batch; None for any number.
+
+    Some do something else beyond a length and count it along the row (a window that is not among the masks, attention
+    that gets sharper) or over a whole batch (rotary embeddings that have other frequencies for long texts). Short items
+    cannot show that, so the configuration is read.
+    """
+    along = [
+        value
+        for name, value in vars(config).items()
+        if _WINDOW_NAME.search(name) and isinstance(value, int) and not isinstance(value, bool) and value > 0
+    ]
+    if getattr(config, "attn_temperature_tuning", None):
+        along.append(int(config.floor_scale))
+    rope = getattr(config, "rope_parameters", None) or {}
+    entries = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    over = [int(entry["original_max_position_embeddings"]) for entry in entries if entry.get("rope_type") == "longrope"]
+    return min([*along, *over], default=None), min(over, default=None)
+
+
+def _items(network: Any, seed: int) -> list[Encoded]:
+    """Two items of random tokens whose contexts start alike: longer than a window, their options of many lengths."""
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    # the first and the last tokens of a vocabulary are often special ones
+    first, beyond = vocabulary // 4, max(vocabulary // 2, vocabulary // 4 + 1)
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> tuple[int, ...]:
+        return tuple(generator.integers(first, beyond, count).tolist())
+
+    shared = draw(_SHARED)
+    return [
+        Encoded((*shared, *draw(own)), tuple(map(draw, options)), (0,) * len(options))
+        for own, options in zip(_OWN, _OPTIONS, strict=True)
+    ]
+
+
+def _alone(network: Any, items: Sequence[Encoded]) -> Scores:
+    """Each option in a sequence and a forward pass of its own."""
+    return engine.log_likelihoods(network, items, backend="single")
+
+
+def _filled(network: Any, items: Sequence[Encoded], *, together: bool = True) -> Scores:
+    """Each option in a sequence of its own, filled up with tokens behind it: no mask, no padding.
+
+    Whatever stands behind an option, a causal model does not know of it; so one forward pass serves for all.
+    """
+    import torch
+
+    rows = [item.prefix + branch for item in items for branch in item.branches]
+    longest = max(map(len, rows)) + 1
+    filled = [[*row, *items[0].prefix][:longest] for row in rows]
+    device = network.get_input_embeddings().weight.device
+    with torch.inference_mode():
+        parts = [filled] if together else [[row] for row in filled]
+        logits = [network(input_ids=torch.tensor(part, device=device), use_cache=False).logits for part in parts]
+    scores, row = [], iter(torch.cat(logits))
+    for item in items:
+        values = []
+        for branch in item.branches:
+            said = next(row)[len(item.prefix) - 1 :][: len(branch)].double().log_softmax(-1)
+            values.append(float(said.gather(1, torch.tensor(branch, device=said.device)[:, None]).sum()))
+        scores.append(np.array(values))
+    return scores
+
+
+@contextlib.contextmanager
+def _bare(network: Any) -> Iterator[None]:
+    """Inside, windows are short, nothing is rounded, and 16-bit weights compute in float32.
+
+    Rounding activations makes steps of small differences; 16-bit arithmetic alone moves scores by more than a wrong
+    mask may.
+    """
+    import torch
+
+    with contextlib.ExitStack() as stack:
+        for config in _configs(network):
+            for name in ("sliding_window", "attention_chunk_size"):
+                value = getattr(config, name, None)
+                if isinstance(value, int) and value > _WINDOW:
+                    stack.enter_context(_holding(config, name, _WINDOW))
+        for module in network.modules():
+            # compressed-tensors' switch
+            if hasattr(module, "quantization_scheme"):
+                stack.enter_context(_holding(module, "quantization_enabled", False))
+        if network.get_input_embeddings().weight.dtype != torch.float32:
+            stack.enter_context(in_float32(network))
+        yield
+
+
+@contextlib.contextmanager
+def _attention(network: Any, form: str) -> Iterator[None]:
+    """Inside, a network computes attention in that form."""
+    with contextlib.ExitStack() as stack:
+        for config in _configs(network):
+            stack.enter_context(_holding(config, "_attn_implementation_internal", form))
+        yield
+
+
+def _configs(network: Any) -> list[Any]:
+    found = [getattr(module, "config", None) for module in network.modules()]
+    found += [network.config, network.config.get_text_config()]
+    return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
+
+
+@contextlib.contextmanager
+def _holding(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute that has another value inside."""
+    absent = object()
+    given = getattr(thing, name, absent)
+    setattr(thing, name, value)
+    try:
+        yield
+    finally:
+        if given is absent:
+            delattr(thing, name)
+        else:
+            setattr(thing, name, given)

@@ -1,0 +1,66 @@
+"""Attention masks for rows that hold a context and, side by side behind it, all of its options.
+
+transformers makes the masks of an architecture from functions of two positions: may the query at i look at the key
+at j? Which functions, and which layers get which, is the architecture's own business: causal, a sliding window, chunks.
+Inside `tree_masks` the same functions are asked with the positions that tokens have in the text, which options share,
+instead of their places in the row; and no option sees another. So a window reaches as far into the context from the
+last option as it does from the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+# forms of attention whose masks are made here: booleans, True for "may look"; or numbers that are added
+FORMS = ("sdpa", "eager")
+
+
+@contextlib.contextmanager
+def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, skipped: int) -> Iterator[list[int]]:
+    """Inside, every mask that transformers makes is that of these rows; yields a list that grows by one a mask made.
+
+    Args:
+        branch_of: [items, tokens], 0 for the context, 1.. for options, -1 for padding.
+        positions: [items, tokens], in the text.
+        skipped: shared tokens before each row, already forwarded.
+    """
+    import torch
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    registry: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    form = network.config.get_text_config()._attn_implementation
+    made: list[int] = []
+    rows, width = branch_of.shape
+    before = torch.arange(skipped, device=positions.device).expand(rows, skipped)
+    places = torch.cat([before, positions], dim=1)
+    key, query = torch.nn.functional.pad(branch_of, (skipped, 0))[:, None, :], branch_of[:, :, None]
+    visible = ((key == 0) | (key == query)) & (query >= 0)
+    # padding looks at itself alone: a row without any key would be NaN
+    own = torch.eye(width, skipped + width, dtype=torch.bool, device=branch_of.device).roll(skipped, dims=1)
+    number = torch.arange(rows, device=branch_of.device)[:, None, None, None]
+    head = torch.zeros(1, 1, 1, 1, dtype=torch.long, device=branch_of.device)
+
+    def make(*_: Any, mask_function: Any, kv_length: int, dtype: torch.dtype, **__: Any) -> torch.Tensor:
+        if kv_length != skipped + width:
+            raise ValueError(f"a mask for {kv_length} keys, where there are {skipped + width}")
+        asked = mask_function(number, head, positions[:, None, :, None], places[:, None, None, :])
+        allowed: torch.Tensor = ((asked & visible[:, None]) | own).expand(rows, 1, width, skipped + width)
+        made.append(1)
+        if form == "sdpa":
+            return allowed
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+    given = registry._local_mapping.get(form)
+    registry[form] = make
+    try:
+        yield made
+    finally:
+        if given is None:
+            del registry[form]
+        else:
+            registry[form] = given
