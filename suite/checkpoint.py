@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from suite.model import Model, config_hash, weights_hash
 from suite.packed import READERS
 from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
+from suite.text_decoder import attention_of, loader_of, text_decoder
 from suite.unpack import unpack, unpack_mixture
 from suite.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
@@ -102,9 +104,8 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         SuiteError: a damaged file, an architecture transformers does not know, or a full disk.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    loader: Any = AutoModelForCausalLM
     if (model.path / "adapter_config.json").is_file():
         raise SuiteError(
             f"model {model.id}: an adapter lies beside its weights (adapter_config.json) and is not applied; merge it "
@@ -124,6 +125,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     remedy = f"remove {folder} and try again" if made else ""
     with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        loader = _of(model, loader_of, config)
         _without_padding(config)
         parent = note.get("parent_quantization") or _quantization_of(config)
         _read_only(config, folder)
@@ -135,7 +137,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             config=config,
             dtype=wanted,
             use_safetensors=True,
-            attn_implementation=_attention(config),
+            attn_implementation=attention_of(config, loader),
             trust_remote_code=trust_remote_code,
             device_map=_device_map(device),
             output_loading_info=True,
@@ -147,6 +149,11 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         unread, notes = _check_whole(model, folder, network, report, found)
         if inputs := note.get("inputs"):
             compressed.round_inputs(network, inputs)
+        network, beside, more = _of(model, text_decoder, network.eval())
+        if beside:
+            inside = re.compile(rf"(^|\.)({'|'.join(re.escape(name.rpartition('.')[2]) for name in beside)})\.")
+            unread |= {entry.name for entry in tensor_entries(folder) if inside.search(entry.name)}
+            notes.append(f"scored on text alone: {', '.join(beside)} left out, {more:,} parameters")
         # a packed folder's own: its conversion is kept by what the weights depend on
         tokenizer = _tokenizer(model.path if unpacked else folder, note, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)
@@ -168,7 +175,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "pre_tokenizer_assumed": note.get("pre_tokenizer_assumed"),
         "chat_template_hash": _text_hash(json.dumps(template, sort_keys=True)) if template else None,
         "params": params,
-        "architecture": config.model_type,
+        "architecture": network.config.model_type,
         "parent_quantization": parent,
     }
     if notes := [*note.get("notes", ()), *notes]:
@@ -209,16 +216,12 @@ def _without_padding(config: Any) -> bool:
     return beyond
 
 
-def _attention(config: Any) -> str:
-    """``eager`` for architectures that torch's fused attention does not serve, such as those with attention sinks."""
-    from transformers import AutoModelForCausalLM
-
-    # sdpa leaves out Gemma-2's soft cap on attention logits without a word
-    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
-        return "eager"
-    known: Any = AutoModelForCausalLM
-    kind = known._model_mapping.get(type(config), None)
-    return "sdpa" if kind is None or kind._supports_sdpa else "eager"
+def _of(model: Model, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's result; what it refuses names the model."""
+    try:
+        return function(*arguments)
+    except SuiteError as error:
+        raise SuiteError(f"model {model.id}: {error}") from error
 
 
 def _device_map(device: str) -> str | None:

@@ -32,6 +32,7 @@ NOUNS = (
 )
 NOUNS += ("sample_text", "packed", "quiet", "files", "hub", "remarks")
 NOUNS += ("weight_files", "quantization", "unpack", "compressed", "load_report", "gguf_file", "linearized")
+NOUNS += ("text_decoder",)
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

@@ -74,3 +74,89 @@ def test_a_library_s_sentence_is_given_whole(tmp_path: Path, capsys: pytest.Capt
     assert message.count("\n") == 1
     assert f"{name}` but Transformers does not recognize this architecture" in message
     assert message.endswith("is odd complete and supported?\n")
+
+
+def wanted(model: Any) -> list[list[float]]:
+    rows = zip(CONTEXTS, CHOICES, strict=True)
+    return [[expected(model, prompt_of(question), choice) for choice in choices] for question, choices in rows]
+
+
+def assert_scores(cell: Cell, right: list[list[float]]) -> None:
+    for values, row in zip(cell.scores, right, strict=True):
+        np.testing.assert_allclose(values[: len(row)], row, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", zoo.SEEING)
+def test_a_model_that_sees_is_scored_on_text_without_what_it_sees_with(shape: str, tmp_path: Path, task: Path) -> None:
+    model = zoo.network(shape)
+    cell = scored(zoo.folder(shape, tmp_path / shape), task)
+    assert_scores(cell, wanted(model))
+    assert cell.run["backend"] == "tree"
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    used = {id(parameter): parameter.numel() for part in (decoder, head) for parameter in part.parameters()}
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    assert cell.model["params"] == sum(used.values()) < everything
+    assert cell.variant["megabytes"] == pytest.approx(cell.model["params"] * 2 / 1e6)
+    (note,) = [note for note in cell.model["notes"] if "scored on text alone" in note]
+    assert f"{everything - cell.model['params']:,} parameters" in note
+    row = compute_rows([cell], splits=2, replicates=0)[0]
+    assert "vis" in row["notes"]["checkpoint"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("shape", ["gemma3", "qwen2_5_vl", "llama4", "qwen3_vl_moe"])
+def test_its_text_decoder_is_compressed_and_saved_like_any_other(shape: str, tmp_path: Path, task: Path) -> None:
+    folder = zoo.folder(shape, tmp_path / shape)
+    dense = scored(folder, task)
+    cell = scored(folder, task, "--variant", "rtn-w4-g32")
+    assert cell.variant["bits_per_weight"] < 16
+    assert np.nanmax(np.abs(cell.scores - dense.scores)) > 1e-2
+    sight = {name: tensor for name, tensor in zoo.network(shape).state_dict().items() if "vis" in name}
+    assert sight
+    assert not {name for name in cell.variant["layer_errors"] if "vis" in name or "projector" in name}
+    out = tmp_path / "saved"
+    assert (
+        main(["compress", "--model", str(folder), "--variant", "rtn-w4-g32", "--dtype", "float32", "--out", str(out)])
+        == 0
+    )
+    again = scored(out, task)
+    np.testing.assert_allclose(again.scores, cell.scores, atol=1e-5)
+    ready = scored(out, task, "--dense", str(folder))
+    np.testing.assert_allclose(ready.scores, cell.scores, atol=1e-5)
+    assert ready.variant["relative_weight_error"] == pytest.approx(cell.variant["relative_weight_error"], rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", ["mamba", "qwen3_next"])
+def test_states_that_run_along_the_row_are_scored_the_plain_way(shape: str, tmp_path: Path, task: Path) -> None:
+    cell = scored(zoo.folder(shape, tmp_path / shape), task)
+    assert_scores(cell, wanted(zoo.network(shape)))
+    assert cell.run["backend"] == "plain"
+    row = compute_rows([cell], splits=2, replicates=0)[0]
+    assert "every option gets its own copy of the context" in row["notes"]["run"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "reason"),
+    [
+        ("t5", {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1}, "has an encoder beside its decoder"),
+        ("bart", {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1}, "has an encoder beside its decoder"),
+        ("bert", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}, "fills gaps in a text"),
+        ("modernbert", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}, "fills gaps in a text"),
+        ("vit", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}, "none that transformers has"),
+    ],
+)
+def test_what_is_no_decoder_is_refused_before_its_weights_are_read(
+    shape: str, changes: dict[str, Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoConfig
+
+    folder = zoo.folder("gpt_oss", tmp_path / "other")
+    config = AutoConfig.for_model(shape, **changes)
+    if shape == "modernbert":
+        config.architectures = ["ModernBertForMaskedLM"]
+    config.save_pretrained(folder)
+    capsys.readouterr()
+    assert main(["score", "--model", str(folder), "--task", "sciq", "--out", str(tmp_path / "c.parquet")]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith(f"suite: model other: architecture '{shape}'")
+    assert reason in message

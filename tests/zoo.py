@@ -129,6 +129,71 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 }
 
 
+_SIGHT: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+_QWEN_SIGHT: dict[str, Any] = {
+    "depth": 1,
+    "hidden_size": 32,
+    "embed_dim": 32,
+    "num_heads": 2,
+    "out_hidden_size": 64,
+    "intermediate_size": 48,
+    "patch_size": 14,
+    "window_size": 28,
+    "fullatt_block_indexes": [0],
+    "deepstack_visual_indexes": [0],
+    "num_position_embeddings": 16,
+}
+_ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+_IMAGES = {"image_token_id": 383, "video_token_id": 382, "vision_start_token_id": 381, "vision_end_token_id": 380}
+
+# models that see: architecture -> (architecture of its text decoder, changes to that one's configuration, the rest)
+SEEING: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "gemma3": (
+        "gemma3_text",
+        {},
+        {"vision_config": {"model_type": "siglip_vision_model", **_SIGHT}, "mm_tokens_per_image": 4},
+    ),
+    "mistral3": ("mistral", {}, {"vision_config": {"model_type": "pixtral", "head_dim": 16, **_SIGHT}}),
+    "llava": ("llama", {}, {"vision_config": {"model_type": "clip_vision_model", **_SIGHT}}),
+    "llama4": (
+        "llama4_text",
+        {},
+        {
+            "vision_config": _SIGHT
+            | {
+                "intermediate_size": 128,
+                "vision_output_dim": 32,
+                "projector_input_dim": 32,
+                "projector_output_dim": 32,
+                "pixel_shuffle_ratio": 0.5,
+            }
+        },
+    ),
+    "qwen2_5_vl": (
+        "qwen2",
+        {"model_type": "qwen2_5_vl_text", "rope_parameters": _ROPE},
+        {"vision_config": _QWEN_SIGHT, **_IMAGES},
+    ),
+    "qwen3_vl": (
+        "qwen3",
+        {"model_type": "qwen3_vl_text", "rope_parameters": _ROPE, "layer_types": None, "sliding_window": None},
+        {"vision_config": _QWEN_SIGHT, **_IMAGES},
+    ),
+    "qwen3_vl_moe": (
+        "qwen3_moe",
+        {"model_type": "qwen3_vl_moe_text", "rope_parameters": _ROPE},
+        {"vision_config": _QWEN_SIGHT, **_IMAGES},
+    ),
+}
+
+
 @cache
 def network(shape: str) -> Any:
     """A model of that shape in evaluation mode, its weights drawn from a fixed seed; shared, so leave it as it is."""
@@ -138,13 +203,21 @@ def network(shape: str) -> Any:
 def build(shape: str, **changes: Any) -> Any:
     """A new model of that shape, with other values in its configuration."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     torch.manual_seed(0)
+    if shape in SEEING:
+        text, special, rest = SEEING[shape]
+        inner = {"model_type": text, **_options(text, special)}
+        config = AutoConfig.for_model(shape, text_config=inner, **copy.deepcopy(rest))
+        return AutoModelForImageTextToText.from_config(config).eval()
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(shape, **_options(shape, changes))).eval()
+
+
+def _options(shape: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     # configurations change what they are given
     options = copy.deepcopy({**COMMON, **SHAPES[shape], **changes})
-    config = AutoConfig.for_model(shape, **{name: value for name, value in options.items() if value is not None})
-    return AutoModelForCausalLM.from_config(config).eval()
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def folder(shape: str, path: Path) -> Path:
