@@ -201,7 +201,7 @@ def score(
     """
     begin = time.perf_counter()
     network = checkpoint.network
-    path = path_of(network) if backend == "auto" else Path(backend, sharing=True)
+    path = _path(network) if backend == "auto" else Path(backend, sharing=True)
     letter = sheet.scoring == "letter"
     chat = sheet.name.chat
     rendered = in_chat(checkpoint.tokenizer, sheet.rendered) if chat else sheet.rendered
@@ -245,6 +245,15 @@ def score(
         "prompt_hash": prompt_hash(rendered) if chat else sheet.prompt_hash,
     }
     return _cell(checkpoint, variant, sheet, scores, run, seen)
+
+
+def _path(network: Any) -> Path:
+    try:
+        return path_of(network)
+    except (MemoryError, RuntimeError) as error:
+        if not engine.out_of_memory(error):
+            raise
+        raise CellFailure("out of memory on two small items; the model needs more memory than there is") from error
 
 
 def _read_all(
@@ -313,8 +322,7 @@ class _Reader:
             backend = "single" if alone else self.backend
             return self.function(self.network, items, backend=backend, shared=self.shared)
         except (MemoryError, RuntimeError) as error:
-            # torch's CPU allocator has no exception type of its own
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            if not engine.out_of_memory(error):
                 raise
             if len(items) == 1:
                 raise CellFailure(

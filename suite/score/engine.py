@@ -39,6 +39,13 @@ class SharedPrefix:
     values: tuple[torch.Tensor, ...]
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch's CPU allocator has no exception type of its own."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
 def encode_prefix(network: Any, tokens: Sequence[int]) -> SharedPrefix:
     """Forward the shared tokens once (``tree`` architectures)."""
     import torch

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
-from suite.score import engine
 from suite.score.drift import in_float32
+from suite.score.engine import encode_prefix, log_likelihoods, out_of_memory
 from suite.score.prompt import Encoded
 from suite.score.tree_mask import FORMS
 
@@ -108,7 +108,9 @@ def _first_trial(network: Any, form: str, reference: Reference) -> _Trial:
     """Against eager attention, which is written out step by step, where an architecture has it."""
     try:
         return _Trial(network, "eager", reference)
-    except Exception:  # code for one form alone stumbles over others in any way; what its own raises is not swallowed
+    except Exception as error:  # code for one form alone stumbles over others in any way; what its own raises is seen
+        if out_of_memory(error):
+            raise
         return _Trial(network, form, reference)
 
 
@@ -138,9 +140,9 @@ class _Trial:
             items, wanted, tolerance = self._draws[number]
             try:
                 off = float(np.abs(np.concatenate(self._scores(items, way, shared)) - np.concatenate(wanted)).max())
-            except MemoryError:
-                raise
             except Exception as error:  # an architecture may stumble over masks and positions in any way
+                if out_of_memory(error):
+                    raise
                 return (str(error).strip() or type(error).__name__).splitlines()[0]
             if off <= tolerance:
                 return ""
@@ -155,8 +157,8 @@ class _Trial:
         form = network.config.get_text_config()._attn_implementation
         if way == "tree" and form not in FORMS:
             raise NotImplementedError(f"{form} attention takes no masks of booleans or numbers")
-        prefix = engine.encode_prefix(network, items[0].prefix[:_SHARED]) if shared else None
-        return engine.log_likelihoods(network, items, backend=way, shared=prefix)
+        prefix = encode_prefix(network, items[0].prefix[:_SHARED]) if shared else None
+        return log_likelihoods(network, items, backend=way, shared=prefix)
 
     def _draw(self, seed: int) -> tuple[list[Encoded], Scores, float]:
         items = _items(self._network, seed)
@@ -207,7 +209,7 @@ def _items(network: Any, seed: int) -> list[Encoded]:
 
 def _alone(network: Any, items: Sequence[Encoded]) -> Scores:
     """Each option in a sequence and a forward pass of its own."""
-    return engine.log_likelihoods(network, items, backend="single")
+    return log_likelihoods(network, items, backend="single")
 
 
 def _filled(network: Any, items: Sequence[Encoded], *, together: bool = True) -> Scores:
