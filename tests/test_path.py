@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 import zoo
 from test_engine import one_by_one
+from transformers import LlamaForCausalLM
 
 from suite.errors import SuiteError
 from suite.score import engine
 from suite.score.pack import forwarded_tokens, plan_batches
-from suite.score.path import length_limits, path_of
+from suite.score.path import length_limits, path_of, sharing_refused
 from suite.score.prompt import Encoded
 
 REFUSED = {
@@ -32,6 +34,16 @@ REFUSED = {
     "gpt_neo": "nats off",
 }
 TREES = sorted(set(zoo.SHAPES) - set(REFUSED) - {"bert", "gemma2"})
+
+
+_COUNT = itertools.count()
+
+
+def fresh(shape: str) -> Any:
+    """A copy of a model that nothing is known of: what was found of one holds for all that look like it."""
+    model = copy.deepcopy(zoo.network(shape))
+    model.config.number_of_this_copy = next(_COUNT)
+    return model
 
 
 def draw(seed: int, start: tuple[int, ...] = ()) -> list[Encoded]:
@@ -58,7 +70,7 @@ def assert_right(shape: str, found: list[Any], batch: list[Encoded]) -> None:
 def test_any_decoder_with_attention_alone_takes_the_tree(shape: str) -> None:
     model, batch, start = zoo.network(shape), draw(1), tuple(range(100, 112))
     path = path_of(model)
-    assert (path.backend, path.sharing, path.remarks) == ("tree", True, ())
+    assert (path.backend, path.remarks, sharing_refused(model)) == ("tree", (), "")
     assert_right(shape, engine.log_likelihoods(model, batch, backend="tree"), batch)
     batch = draw(2, start)
     prefix = engine.encode_prefix(model, start)
@@ -74,7 +86,7 @@ def test_any_decoder_with_attention_alone_takes_the_tree(shape: str) -> None:
 def test_what_meets_outside_attention_takes_the_plain_way_and_says_why(shape: str) -> None:
     model, batch = zoo.network(shape), draw(1)
     path = path_of(model)
-    assert (path.backend, path.sharing) == ("plain", False)
+    assert path.backend == "plain"
     assert "own copy of the context" in path.remarks[-1]
     assert REFUSED[shape] in path.remarks[-1]
     assert_right(shape, engine.log_likelihoods(model, batch, backend="plain"), batch)
@@ -150,7 +162,7 @@ BROKEN: dict[str, Change] = {
 
 
 def changed(change: Change, patch: pytest.MonkeyPatch, shape: str = "llama", dtype: str = "float32") -> Any:
-    model = copy.deepcopy(zoo.network(shape)).to(getattr(torch, dtype))
+    model = fresh(shape).to(getattr(torch, dtype))
     change(model, patch)
     return model
 
@@ -174,7 +186,7 @@ def test_experts_with_room_for_so_many_tokens_are_scored_one_sequence_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tokens beyond an expert's capacity, counted over the batch, pass it by: neighbours change the numbers."""
-    model = copy.deepcopy(zoo.network("llama"))
+    model = fresh("llama")
     mlp = model.model.layers[1].mlp
     given = mlp.forward
 
@@ -192,7 +204,7 @@ def test_experts_with_room_for_so_many_tokens_are_scored_one_sequence_at_a_time(
 
 
 def test_a_cache_that_does_not_give_back_what_it_was_given_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = copy.deepcopy(zoo.network("llama"))
+    model = fresh("llama")
     given = model.model.forward
 
     def forward(*args: Any, past_key_values: Any = None, **options: Any) -> Any:
@@ -201,9 +213,8 @@ def test_a_cache_that_does_not_give_back_what_it_was_given_is_not_used(monkeypat
         return given(*args, past_key_values=past_key_values, **options)
 
     monkeypatch.setattr(model.model, "forward", forward)
-    path = path_of(model)
-    assert (path.backend, path.sharing) == ("tree", False)
-    assert "start that contexts have in common is not kept" in path.remarks[0]
+    assert path_of(model).backend == "tree"
+    assert "nats off" in sharing_refused(model)
 
 
 def test_what_sees_later_tokens_is_no_causal_language_model() -> None:
@@ -212,7 +223,7 @@ def test_what_sees_later_tokens_is_no_causal_language_model() -> None:
 
 
 def test_a_soft_cap_that_sdpa_drops_is_remarked() -> None:
-    model = copy.deepcopy(zoo.network("gemma2"))
+    model = fresh("gemma2")
     assert model.config._attn_implementation == "sdpa"  # the library's own choice
     path = path_of(model)
     assert path.backend == "tree"
@@ -227,6 +238,38 @@ def test_a_soft_cap_that_sdpa_drops_is_remarked() -> None:
     assert path_of(model).remarks
 
 
+def test_what_is_found_holds_for_all_that_look_alike_and_for_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    given = LlamaForCausalLM.forward
+
+    def counted(*args: Any, **options: Any) -> Any:
+        calls.append("again")
+        return given(*args, **options)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", counted)
+    first = fresh("llama")
+    alike, changed_one = copy.deepcopy(first), copy.deepcopy(first)
+    for parameter in alike.parameters():
+        parameter.data = parameter.data * 1.1
+    convolution(changed_one, monkeypatch)
+    assert path_of(first).backend == "tree"
+    before = len(calls)
+    assert path_of(alike).backend == "tree"
+    assert len(calls) == before
+    # what somebody has changed is tried by itself, and nobody else is taken for it
+    assert path_of(changed_one).backend == "plain"
+    assert path_of(copy.deepcopy(first)).backend == "tree"
+    # a network that says the same whatever it is asked tells nothing of others
+    dead = fresh("llama")
+    live = copy.deepcopy(dead)
+    live.config.number_of_this_copy = dead.config.number_of_this_copy
+    dead.lm_head.weight.data.zero_()
+    path_of(dead)
+    before = len(calls)
+    path_of(live)
+    assert len(calls) > before
+
+
 def test_a_form_of_attention_that_takes_other_masks_is_named() -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -234,7 +277,7 @@ def test_a_form_of_attention_that_takes_other_masks_is_named() -> None:
 
     AttentionInterface.register("paper", sdpa_attention_forward)
     AttentionMaskInterface.register("paper", sdpa_mask)
-    model = copy.deepcopy(zoo.network("llama"))
+    model = fresh("llama")
     model.set_attn_implementation("paper")
     path = path_of(model)
     assert path.backend == "plain"
@@ -252,7 +295,7 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
         hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
         return [str(model.config), modules, weights, hooks, dict(ALL_MASK_ATTENTION_FUNCTIONS)]
 
-    model = copy.deepcopy(zoo.network("cohere2")).bfloat16()
+    model = fresh("cohere2").bfloat16()
     before = state(model)
     path_of(model)
     assert state(model) == before
@@ -269,13 +312,13 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_network_without_finite_scores_is_left_to_the_cell() -> None:
-    model = copy.deepcopy(zoo.network("llama"))
+    model = fresh("llama")
     model.model.norm.weight.data[0] = float("nan")
     assert path_of(model).remarks == ("scores of two short items are not finite",)
 
 
 def test_a_network_without_life_takes_the_tree_still() -> None:
-    model = copy.deepcopy(zoo.network("llama"))
+    model = fresh("llama")
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight.data.zero_()
         layer.mlp.down_proj.weight.data.zero_()

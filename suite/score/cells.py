@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
@@ -25,7 +26,7 @@ from suite.score.drift import Drift, compare, in_float32
 from suite.score.noise import perturb
 from suite.score.norms import fused_norms
 from suite.score.pack import Batch, forwarded_tokens, plan_batches
-from suite.score.path import Path, path_of
+from suite.score.path import Path, path_of, sharing_refused
 from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
 from suite.score.store import ShardStore
 from suite.task import Question, Task, select
@@ -201,7 +202,7 @@ def score(
     """
     begin = time.perf_counter()
     network = checkpoint.network
-    path = _path(network) if backend == "auto" else Path(backend, sharing=True)
+    path = _path(network) if backend == "auto" else Path(backend)
     letter = sheet.scoring == "letter"
     chat = sheet.name.chat
     rendered = in_chat(checkpoint.tokenizer, sheet.rendered) if chat else sheet.rendered
@@ -220,7 +221,11 @@ def score(
         checkpoint.check_tokens(fed, f"item {sheet.questions[index].id}", predicted=chain(*item.branches))
     on_cpu = checkpoint.device.type == "cpu"
     budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
-    planned = plan_batches(encoded, backend=path.backend, budget=budget, sharing=path.sharing, limit=path.limit)
+    plan = partial(plan_batches, encoded, backend=path.backend, budget=budget, limit=path.limit)
+    planned = plan()
+    if backend == "auto" and any(batch.shared for batch in planned) and (refused := sharing_refused(network)):
+        planned = plan(sharing=False)
+        path = replace(path, remarks=(*path.remarks, f"the start that contexts share is not kept: {refused}"))
     reader = _Reader(network, path.backend, engine.option_logits if letter else engine.log_likelihoods)
     if shards:
         shards = shards.within(_plan_hash(encoded, planned))

@@ -8,9 +8,11 @@ head that does more than this suite knows. No list of names says which architect
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,19 +27,25 @@ from suite.score.tree_mask import FORMS
 
 # windows are this short while a network is tried, so that two small items leave them
 _WINDOW = 4
-# tokens that both contexts start with, that each goes on with, and of each one's options
+# tokens that both contexts start with, that each goes on with, and of the options of the first one
 _SHARED = 6
 _OWN = (4, 2)
-_OPTIONS = ((4, 1, 6), (2, 5))
-# of what another context does to a score: float32 stays below a tenth of that, wrong masks and positions above twice
+_OPTIONS = (4, 1, 6)
+# How far scores may be off: this share of what another context does to them, or of the largest score, or so many nats.
+# Float32 stays below a tenth of that; masks and positions that are wrong are off by more than twice of it in networks
+# of small random weights, and by a hundred times in trained ones.
 _TOLERANCE = 2e-3
-# nats: nothing smaller is claimed of any score
+_ROUNDING = 5e-6
 _LEAST = 1e-4
 # a router of experts may tip over where two of them are nearly equal; that is seen on one draw of tokens, not on two
 _TIPPED = 50
 # windows that are no part of transformers' masks
 _WINDOW_NAME = re.compile(r"(?<!sliding_)window(_size)?$")
-_FOUND: WeakKeyDictionary[Any, tuple[str, Path]] = WeakKeyDictionary()
+# entries of a configuration that change no number
+_NAMES = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype")
+# what was found, by how networks look; of networks whose modules somebody has changed, by network
+_BY_LOOK: dict[str, Any] = {}
+_BY_NETWORK: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -46,36 +54,68 @@ class Path:
 
     Attributes:
         backend: ``tree``, ``plain`` or ``single``.
-        sharing: whether the start that many contexts have in common is forwarded once.
         limit: tokens in a row up to which that is so; longer items are scored one sequence at a time. None: any.
         remarks: why it is not the fastest way, and what else was found; empty for most.
     """
 
     backend: str
-    sharing: bool
     limit: int | None = None
     remarks: tuple[str, ...] = ()
 
 
 def path_of(network: Any) -> Path:
-    """The fastest way that gives this network's numbers, found once for a network in memory.
+    """The fastest way that gives this network's numbers, found once for all networks that look alike.
 
     Raises:
         SuiteError: later tokens change what the network says of earlier ones: it is no causal language model.
     """
     form = network.config.get_text_config()._attn_implementation
-    known = _FOUND.get(network)
-    if known is None or known[0] != form:
-        with _bare(network):
-            known = _FOUND[network] = (form, _found(network, form))
-    return known[1]
+    path: Path = _remembered(network, f"path {form}", lambda: _found(network, form))
+    return path
 
 
-def _found(network: Any, form: str) -> Path:
+def sharing_refused(network: Any) -> str:
+    """Empty when a start that many contexts have in common may be forwarded once and kept (``tree``), else why not."""
+    form = network.config.get_text_config()._attn_implementation
+
+    def find() -> tuple[str, bool]:
+        trial = _first_trial(network, form, _filled)
+        if trial.form != form and trial.off("tree"):
+            trial = _Trial(network, form, _alone)
+        return trial.off("tree", shared=True), trial.lively
+
+    refused: str = _remembered(network, f"sharing {form}", find)
+    return refused
+
+
+def _remembered(network: Any, what: str, find: Callable[[], tuple[Any, bool]]) -> Any:
+    """What `find` found of a network of this class, configuration and structure before, whatever its weights.
+
+    Args:
+        find: gives the finding, and whether it holds for other weights too.
+    """
+    modules = list(network.named_modules())
+    settings = {name: value for name, value in network.config.to_dict().items() if name not in _NAMES}
+    parts = [f"{name} {type(module).__module__}.{type(module).__qualname__}" for name, module in modules]
+    look = hashlib.sha256("\0".join([what, *parts, json.dumps(settings, sort_keys=True, default=str)]).encode())
+    key = look.hexdigest()
+    # somebody may have given a module another forward pass
+    changed = any("forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks for _, part in modules)
+    own = _BY_NETWORK.setdefault(network, {})
+    for place in (own,) if changed else (own, _BY_LOOK):
+        if key in place:
+            return place[key]
+    with _bare(network):
+        found, general = find()
+    (_BY_LOOK if general and not changed else own)[key] = found
+    return found
+
+
+def _found(network: Any, form: str) -> tuple[Path, bool]:
     in_row, in_batch = length_limits(network.config.get_text_config())
     trial, remarks = _first_trial(network, form, _filled), []
     if not trial.finite:
-        return Path("plain", False, in_batch, ("scores of two short items are not finite",))
+        return Path("plain", in_batch, ("scores of two short items are not finite",)), False
     refused = trial.off("tree")
     if refused:
         # slower and surer from here on: sequences that are really alone
@@ -86,9 +126,7 @@ def _found(network: Any, form: str) -> Path:
             trial = _Trial(network, form, _alone)
             refused = trial.off("tree")
     if not refused:
-        unshared = trial.off("tree", shared=True)
-        remarks += [f"the start that contexts have in common is not kept: {unshared}"] if unshared else []
-        return Path("tree", not unshared, in_row, tuple(remarks))
+        return Path("tree", in_row, tuple(remarks)), trial.lively
     if trial.off("filled"):
         raise SuiteError(
             f"architecture {network.config.model_type!r}: what it says of a token changes with the tokens behind it; "
@@ -96,8 +134,8 @@ def _found(network: Any, form: str) -> Path:
         )
     remarks.append(f"every option gets its own copy of the context: {refused}")
     if padded := trial.off("plain"):
-        return Path("single", False, None, (*remarks, f"sequences are scored one at a time: {padded}"))
-    return Path("plain", False, in_batch, tuple(remarks))
+        return Path("single", None, (*remarks, f"sequences are scored one at a time: {padded}")), trial.lively
+    return Path("plain", in_batch, tuple(remarks)), trial.lively
 
 
 Scores = list[NDArray[np.float64]]
@@ -127,6 +165,11 @@ class _Trial:
     def finite(self) -> bool:
         """Whether the network says anything at all."""
         return bool(np.isfinite(np.concatenate(self._draws[0][1])).all())
+
+    @property
+    def lively(self) -> bool:
+        """Whether contexts matter to the network: where they do not, a mistake changes nothing."""
+        return self._draws[0][2] > max(_LEAST, _ROUNDING * float(np.abs(self._draws[0][1][0]).max()))
 
     def off(self, way: str, *, shared: bool = False) -> str:
         """Empty when a way gives the reference's numbers, else how far it is off or what it stumbles over.
@@ -162,12 +205,11 @@ class _Trial:
 
     def _draw(self, seed: int) -> tuple[list[Encoded], Scores, float]:
         items = _items(self._network, seed)
-        # an option's score behind another context: how much there is to see
-        crossed = replace(items[0], prefix=items[1].prefix)
         with _attention(self._network, self.form):
-            *wanted, other = self._reference(self._network, [*items, crossed])
-        moved = float(np.median(np.abs(wanted[0] - other)))
-        return items, wanted, max(_TOLERANCE * moved, _LEAST)
+            wanted = self._reference(self._network, items)
+        # the same options behind another context: how much there is to see
+        moved = float(np.abs(wanted[0][::2] - wanted[1]).mean())
+        return items, wanted, max(_TOLERANCE * moved, _ROUNDING * float(np.abs(wanted[0]).max()), _LEAST)
 
 
 def length_limits(config: Any) -> tuple[int | None, int | None]:
@@ -191,7 +233,10 @@ def length_limits(config: Any) -> tuple[int | None, int | None]:
 
 
 def _items(network: Any, seed: int) -> list[Encoded]:
-    """Two items of random tokens whose contexts start alike: longer than a window, their options of many lengths."""
+    """Two items of random tokens: contexts that start alike, longer than a window; options of many lengths.
+
+    The second item's options are among the first one's, so that they can be seen behind another context.
+    """
     vocabulary = network.get_input_embeddings().weight.shape[0]
     # the first and the last tokens of a vocabulary are often special ones
     first, beyond = vocabulary // 4, max(vocabulary // 2, vocabulary // 4 + 1)
@@ -200,10 +245,11 @@ def _items(network: Any, seed: int) -> list[Encoded]:
     def draw(count: int) -> tuple[int, ...]:
         return tuple(generator.integers(first, beyond, count).tolist())
 
-    shared = draw(_SHARED)
+    shared, options = draw(_SHARED), tuple(map(draw, _OPTIONS))
+    contexts = [(*shared, *draw(own)) for own in _OWN]
     return [
-        Encoded((*shared, *draw(own)), tuple(map(draw, options)), (0,) * len(options))
-        for own, options in zip(_OWN, _OPTIONS, strict=True)
+        Encoded(context, chosen, (0,) * len(chosen))
+        for context, chosen in zip(contexts, (options, options[::2]), strict=True)
     ]
 
 
