@@ -114,7 +114,7 @@ def check(
     parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     # a class may excuse the lack of a buffer it can compute, never of a weight
     # what reads images or sound is left out of the network before it is used (see `suite.text_decoder`)
-    missing = sorted(name for name in found.missing if name in parameters and _beside(name, network) != SENSES)
+    missing = sorted(name for name in found.missing if name in parameters and _beside(name, network, shapes) != SENSES)
     left: dict[str, list[str]] = {}
     strange = []
     for name in sorted(found.unexpected):
