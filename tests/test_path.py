@@ -26,6 +26,8 @@ REFUSED = {
     "mamba2": "makes its attention masks by itself",
     "qwen3_next": "nats off",
     "lfm2": "nats off",
+    # blocks of the row, which short items do not fill
+    "minimax_m3_vl_text": "layers of kind minimax_m3_sparse go by blocks of the row",
     # positions that are counted along the row
     "bloom": "nats off",
     "mpt": "nats off",

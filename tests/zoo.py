@@ -115,6 +115,8 @@ SHAPES: Mapping[str, dict[str, Any]] = {
         "linear_value_head_dim": 16,
     },
     "lfm2": {"layer_types": ["conv", "full_attention", "conv"], "full_attn_idxs": [1]},
+    "minimax_m3_vl_text": EXPERTS
+    | {"num_local_experts": 4, "layer_types": ["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"]},
     "bloom": {"n_head": 4},
     "mpt": {"d_model": 64, "n_heads": 4, "n_layers": 3},
     "falcon": {"alibi": True, "head_dim": None},

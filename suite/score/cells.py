@@ -418,7 +418,7 @@ def _remarks(checkpoint: Checkpoint, path: Path, planned: Sequence[Batch]) -> li
     if long := sum(batch.alone for batch in planned):
         remarks.append(
             f"{long} items longer than {path.limit} tokens are scored one sequence at a time: beyond that length this "
-            "architecture's numbers depend on what else is in a batch"
+            "architecture's numbers depend on what else is in a row or a batch"
         )
     if assumed := checkpoint.info.get("pre_tokenizer_assumed"):
         remarks.append(f"the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): {assumed} is taken")

@@ -39,8 +39,8 @@ _ROUNDING = 5e-6
 _LEAST = 1e-4
 # a router of experts may tip over where two of them are nearly equal; that is seen on one draw of tokens, not on two
 _TIPPED = 50
-# windows that are no part of transformers' masks
-_WINDOW_NAME = re.compile(r"(?<!sliding_)window(_size)?$")
+# windows that are no part of transformers' masks, and how many tokens sparse attention picks
+_LENGTH_NAME = re.compile(r"(?<!sliding_)window(_size)?$|^index_topk$")
 # entries of a configuration that change no number
 _NAMES = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype")
 # what was found, by how networks look; of networks whose modules somebody has changed, by network
@@ -112,22 +112,25 @@ def _remembered(network: Any, what: str, find: Callable[[], tuple[Any, bool]]) -
 
 
 def _found(network: Any, form: str) -> tuple[Path, bool]:
-    in_row, in_batch = length_limits(network.config.get_text_config())
-    trial, remarks = _first_trial(network, form, _filled), []
-    if not trial.finite:
+    config = network.config.get_text_config()
+    in_row, in_batch = length_limits(config)
+    first, remarks = _first_trial(network, form, _filled), []
+    if not first.finite:
         return Path("plain", in_batch, ("scores of two short items are not finite",)), False
-    refused = trial.off("tree")
-    if refused:
-        # slower and surer from here on: sequences that are really alone
-        trial = _first_trial(network, form, _alone)
-        if trial.form != form and (moved := trial.off("single")):
-            # a soft cap that sdpa drops without a word, or a mistake in one of the two
-            remarks.append(f"{form} attention is another function than {trial.form} attention here: {moved}")
-            trial = _Trial(network, form, _alone)
-            refused = trial.off("tree")
+    picking = _picking(config)
+    refused = picking or first.off("tree")
     if not refused:
-        return Path("tree", in_row, tuple(remarks)), trial.lively
-    if trial.off("filled"):
+        return Path("tree", in_row), first.lively
+    # slower and surer from here on: sequences that are really alone
+    trial = _first_trial(network, form, _alone)
+    if trial.form != form and (moved := trial.off("single")):
+        # a soft cap that sdpa drops without a word, or a mistake in one of the two
+        remarks.append(f"{form} attention is another function than {trial.form} attention here: {moved}")
+        trial = _Trial(network, form, _alone)
+        refused = picking or trial.off("tree")
+        if not refused:
+            return Path("tree", in_row, tuple(remarks)), trial.lively
+    if first.off_from(trial) and trial.off("filled"):
         raise SuiteError(
             f"architecture {network.config.model_type!r}: what it says of a token changes with the tokens behind it; "
             "only causal language models can be scored"
@@ -170,6 +173,11 @@ class _Trial:
     def lively(self) -> bool:
         """Whether contexts matter to the network: where they do not, a mistake changes nothing."""
         return self._draws[0][2] > max(_LEAST, _ROUNDING * float(np.abs(self._draws[0][1][0]).max()))
+
+    def off_from(self, other: _Trial) -> bool:
+        """Whether two references differ."""
+        (_, ours, _), (_, theirs, tolerance) = self._draws[0], other._draws[0]
+        return not np.abs(np.concatenate(ours) - np.concatenate(theirs)).max() <= tolerance
 
     def off(self, way: str, *, shared: bool = False) -> str:
         """Empty when a way gives the reference's numbers, else how far it is off or what it stumbles over.
@@ -216,13 +224,13 @@ def length_limits(config: Any) -> tuple[int | None, int | None]:
     """Tokens up to which an architecture does the same whatever else is in a row, and in a batch; None for any number.
 
     Some do something else beyond a length and count it along the row (a window that is not among the masks, attention
-    that gets sharper) or over a whole batch (rotary embeddings that have other frequencies for long texts). Short items
-    cannot show that, so the configuration is read.
+    that gets sharper or looks at its best tokens alone) or over a whole batch (rotary embeddings that have other
+    frequencies for long texts). Short items cannot show that, so the configuration is read.
     """
     along = [
         value
         for name, value in vars(config).items()
-        if _WINDOW_NAME.search(name) and isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if _LENGTH_NAME.search(name) and isinstance(value, int) and not isinstance(value, bool) and value > 0
     ]
     if getattr(config, "attn_temperature_tuning", None):
         along.append(int(config.floor_scale))
@@ -230,6 +238,14 @@ def length_limits(config: Any) -> tuple[int | None, int | None]:
     entries = [rope, *(value for value in rope.values() if isinstance(value, dict))]
     over = [int(entry["original_max_position_embeddings"]) for entry in entries if entry.get("rope_type") == "longrope"]
     return min([*along, *over], default=None), min(over, default=None)
+
+
+def _picking(config: Any) -> str:
+    """Why layers that choose or join tokens by blocks of the row take no tree; empty where there are none."""
+    kinds = sorted(set(getattr(config, "layer_types", None) or ()))
+    bounded = hasattr(config, "index_topk")
+    found = [kind for kind in kinds if "compress" in kind or ("sparse" in kind and not bounded)]
+    return f"layers of kind {found[0]} go by blocks of the row" if found else ""
 
 
 def _items(network: Any, seed: int) -> list[Encoded]:
