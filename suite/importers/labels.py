@@ -145,7 +145,8 @@ def imported_cell(
             "shots": shots,
         },
         run={
-            **dict.fromkeys(("dtype", "device", "backend", "versions", "seed", "seconds", "tokens", "peak_memory_mb")),
+            **dict.fromkeys(("dtype", "device", "backend", "attention", "versions", "seed", "seconds", "tokens")),
+            "peak_memory_mb": None,
             **(run or {}),
             "imported_from": src.name,
             **({"notes": list(items.notes)} if items.notes else {}),
