@@ -105,6 +105,11 @@ def test_mapies_rank_is_foreseen(n, alpha):
     assert same_rank(n, alpha=alpha) == (rank is not None and rank == exact <= n)
 
 
+@pytest.mark.parametrize("alpha", [1e-17, 1e-9, 1 - 1e-16])
+def test_an_alpha_that_floats_hardly_tell_from_none_or_all_is_left_to_the_kernel(alpha):
+    assert not same_rank(300, alpha=alpha)
+
+
 def test_mapie_rounds_a_float_product_up_and_the_kernel_does_not():
     assert mapie_rank(149, 0.18) == 124
     assert conformal.quantile_rank(149, alpha=0.18) == 123

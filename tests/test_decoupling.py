@@ -52,8 +52,7 @@ def test_scrambled_confidence_at_equal_answers_is_a_silent_loss() -> None:
 @pytest.mark.parametrize(("n", "equivalent"), [(100, False), (140, False), (200, True)])
 def test_answers_that_all_stay_show_equivalence_with_enough_items_only(n: int, equivalent: bool) -> None:
     """No flip in n items: the one-sided bound p has (1 - p)^n = 0.05, which is below 0.02 from 149 items on."""
-    changes = np.zeros(n)
-    found = Estimate.paired(0.0, changes, np.arange(n))
+    found = Estimate.paired(0.0, np.zeros(50), changes=np.zeros(n), units=np.arange(n))
     assert found.bounds[1] == -found.bounds[0] == pytest.approx(1 - 0.05 ** (1 / n))
     assert (found.low, found.high) == pytest.approx((-(1 - 0.025 ** (1 / n)), 1 - 0.025 ** (1 / n)))
     assert found.error > 0

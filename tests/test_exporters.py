@@ -145,6 +145,9 @@ def test_every_eval_ever_records_meet_the_schema_and_hold_the_rows(
             if interval is not None:
                 assert (interval["lower"], interval["upper"]) == (row[f"{key}_low"], row[f"{key}_high"])
                 assert not key.startswith("ece")  # its interval belongs to another estimate
+                assert interval["method"].startswith("exact") == (key in ("accuracy", "brier") or "coverage" in key)
+                resampled = "num_bootstrap_samples" in result["score_details"]["uncertainty"]
+                assert resampled == (interval["method"] != "exact binomial")
             if key == "set_size":
                 assert result["metric_config"]["max_score"] == pytest.approx(2 if task == "boolq" else 4)
             seen += 1

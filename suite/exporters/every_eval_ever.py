@@ -10,6 +10,7 @@ from typing import Any
 
 from suite.cell import slug
 from suite.exporters.source import METRICS, Metric, Source, json_bytes, strings
+from suite.metrics.measure import COUNTED
 from suite.publish.fields import Row, flags, number, text, whole
 
 SCHEMA_VERSION = "0.3.0"
@@ -68,6 +69,18 @@ def record(source: Source, model: str, variant: str, rows: list[Row]) -> dict[st
     }
 
 
+EXACT, RESAMPLED = "exact binomial", "item bootstrap"
+BOTH = "exact binomial at the effective sample size of the item bootstrap"
+"""How an interval was made."""
+
+
+def _method(source: Source, key: str) -> str:
+    """What made the interval of a figure; the first formulas were all of the bootstrap."""
+    if source.manifest.get("formulas", {}).get("intervals", {}).get(key, 1) < 2:
+        return RESAMPLED
+    return EXACT if key == "accuracy" else BOTH if key in COUNTED else RESAMPLED
+
+
 def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
     """One metric on one task; lower and upper ends only where the row has both."""
     task = source.task(row)
@@ -90,10 +103,11 @@ def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
     uncertainty: dict[str, Any] = {"num_samples": whole(row, "n_evaluated") or whole(row, "n")}
     # the interval of a calibration error belongs to its debiased estimate
     if low is not None and high is not None and not metric.key.startswith("ece"):
-        ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": "item bootstrap"}
+        method = _method(source, metric.key)
+        ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
         uncertainty["confidence_interval"] = ends
         replicates = source.manifest.get("protocol", {}).get("replicates")
-        if isinstance(replicates, int):
+        if isinstance(replicates, int) and method != EXACT:
             uncertainty["num_bootstrap_samples"] = replicates
     asked = {key: row.get(key) for key in ("scoring", "prompt", "shots", "protocol", "alpha")}
     return {

@@ -103,7 +103,7 @@ def same_rank(n: int, *, alpha: float) -> bool:
     (True, False, False)
     """
     theirs = float(Decimal(1) - Decimal(str(_confidence_level(alpha))))
-    if n < max(1 / theirs, 1 / (1 - theirs)):
+    if not 0 < theirs < 1 or n < max(1 / theirs, 1 / (1 - theirs)):
         return False
     rank = float(quantile_rank(n, alpha=alpha))
     return rank <= n and float(np.ceil((n + 1) * (1 - theirs))) == rank

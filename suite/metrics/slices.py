@@ -82,12 +82,13 @@ def compute_slices(
     model of the same curve is least confident (chosen without the variant and the right answers); and for a cell with a
     perturbed prompt ``perturbed:<what>``, all of its items against the same items of the unperturbed cell.
 
-    Figures, all with 95 % bootstrap intervals (units resampled, thresholds computed again in each replicate):
-    ``accuracy``; ``lac_set_size`` and ``lac_coverage`` at the whole cell's own thresholds; ``lac_transfer_coverage`` at
-    the thresholds of what it is compared with (``against``: the dense cell, or the same variant's unperturbed cell);
-    ``*_change``, this cell minus that one on the same items; ``*_excess``, the change in this part minus the change
-    in the other items (for perturbed parts: minus the change that the same noise makes to the dense model). Fractions
-    and options; a positive change of set size is a loss of certainty.
+    Figures, all with 95 % intervals (units resampled, thresholds computed again in each replicate; for accuracy, its
+    changes and coverage the exact ones of `suite.metrics.proportions`): ``accuracy``; ``lac_set_size`` and
+    ``lac_coverage`` at the whole cell's own thresholds; ``lac_transfer_coverage`` at the thresholds of what it is
+    compared with (``against``: the dense cell, or the same variant's unperturbed cell); ``*_change``, this cell minus
+    that one on the same items; ``*_excess``, the change in this part minus the change in the other items (for perturbed
+    parts: minus the change that the same noise makes to the dense model). Fractions and options; a positive change of
+    set size is a loss of certainty.
 
     ``*_p_raw`` tests one statement: coverage below 1 - alpha (one-sided), a change or excess other than zero
     (two-sided), by a normal approximation with the bootstrap's standard error. ``*_p`` is Holm's adjustment over all

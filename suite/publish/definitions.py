@@ -7,7 +7,7 @@ HOW_TO_READ = (
     "*Accuracy* says how often its first choice is right. *Set size* says how many options must be kept so that "
     "the right one is among them as often as the target coverage asks: it grows when the model can no longer tell "
     "which answers to rule out, even while its first choice stays right. Compare a variant with the `dense` row "
-    "of its own table, from mild to severe compression. Brackets are 95 % bootstrap intervals of one row; "
+    "of its own table, from mild to severe compression. Brackets are 95 % intervals over items of one row; "
     "variants share their items, so a difference is judged by the paired changes in the summary, not by whether "
     "brackets overlap."
 )

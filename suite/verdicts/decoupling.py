@@ -170,11 +170,16 @@ class Estimate:
         return cls(value, low, high, (high - low) / 2 / proportions.NORMAL, one_sided)
 
     @classmethod
-    def paired(cls, value: float, changes: Floats, units: NDArray[np.intp]) -> Estimate:
-        """Of a proportion, from the change of each item: no flip seen is not none to come."""
+    def paired(cls, value: float, replicates: Floats, *, changes: Floats, units: NDArray[np.intp]) -> Estimate:
+        """Of a proportion, from the change of each item: no flip seen is not none to come.
+
+        The standard error is that of the replicates, which shrinks with the number of items as the truth does; without
+        a flip the interval stands in for it.
+        """
         low, high = proportions.paired_interval(changes, units)
         one_sided = proportions.paired_interval(changes, units, level=ONE_SIDED)
-        return cls(value, low, high, (high - low) / 2 / proportions.NORMAL, one_sided)
+        spread = float(np.nanstd(replicates, ddof=1)) if proportions.varies(replicates) else 0.0
+        return cls(value, low, high, spread or (high - low) / 2 / proportions.NORMAL, one_sided)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -297,9 +302,11 @@ def _coupling(one: Measured, dense: Measured, curve: NoiseCurve, rule: Rule) -> 
         resampled[key] = one.replicates[key] - dense.replicates[key]
     matched = curve.change_at(-changes["accuracy"])
     excess = resampled[PRIMARY] - curve.replicated_change_at(-resampled["accuracy"])
+    flips = one.correct - dense.correct
+    accuracy = Estimate.paired(changes["accuracy"], resampled["accuracy"], changes=flips, units=one.units)
     estimate = partial(Estimate.of, units=one.units, most=float(one.cell.n_options.max()))
     return couple(
-        (Estimate.paired(changes["accuracy"], one.correct - dense.correct, one.units), ACCURACY_MARGIN),
+        (accuracy, ACCURACY_MARGIN),
         estimate(changes[PRIMARY], resampled[PRIMARY]),
         (estimate(changes[PRIMARY] - matched, excess), matched),
         headroom=float(str(dense.row["set_size_chance"])) - dense.values[PRIMARY],
