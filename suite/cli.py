@@ -309,11 +309,11 @@ def _compress(args: argparse.Namespace) -> int:
 
     model = resolve_model(args.model)
     from suite.compress import check_supported
-    from suite.compress.save import check_savable, save
+    from suite.compress.save import check_beforehand, save
     from suite.prepare import compressed, decide
 
     check_supported(variant)
-    check_savable(variant.method)
+    check_beforehand(model, variant)
     conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
     checkpoint, info = compressed(model, variant, conditions)
     size = save(checkpoint, info, args.out)

@@ -240,16 +240,17 @@ def compress_model(
         SuiteError: an unknown variant or model, or a folder in the way.
     """
     from suite.compress import check_supported
-    from suite.compress.save import check_savable, save
+    from suite.compress.save import check_beforehand, save
     from suite.prepare import compressed, decide
 
     folder, wanted = Path(out), parse_variant(variant)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SuiteError(f"output {folder}: is there already; name a new folder")
     check_supported(wanted)
-    check_savable(wanted.method)
+    found = resolve_model(os.fspath(model))
+    check_beforehand(found, wanted)
     conditions = decide(dtype, device, trust_remote_code=trust_remote_code)
-    checkpoint, info = compressed(resolve_model(os.fspath(model)), wanted, conditions)
+    checkpoint, info = compressed(found, wanted, conditions)
     return {**info.as_metadata(), "saved_bytes": save(checkpoint, info, Path(out))}
 
 

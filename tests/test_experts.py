@@ -20,6 +20,7 @@ from test_packed import down
 from transformers import AutoModelForCausalLM, DeepseekV3Config, GptOssConfig, MixtralConfig, Qwen3MoeConfig
 
 from suite.checkpoint import load
+from suite.cli import main
 from suite.compress import VariantInfo, apply, measure_network, recipe_of
 from suite.compress.ready_made import load_ready
 from suite.compress.save import save
@@ -365,6 +366,14 @@ def test_a_mixture_that_no_loader_puts_together_is_not_saved(name: str, tmp_path
     with pytest.raises(SuiteError, match=rf"{name}: .* of architecture 'mixtral'; score it with"):
         save(checkpoint, info, tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_what_cannot_be_saved_is_refused_before_anything_is_loaded(tmp_path: Path, capsys: Any) -> None:
+    folder = saved(network_of("mixtral"), tmp_path / "parent")
+    (folder / "model.safetensors").unlink()
+    args = ["compress", "--model", str(folder), "--variant", "gptq-w8a8", "--out", str(tmp_path / "made")]
+    assert main(args) == 2
+    assert "beside the stacked experts of parent" in capsys.readouterr().err
 
 
 def test_keys_change_for_mixtures_alone(tiny_models: dict[str, Path]) -> None:

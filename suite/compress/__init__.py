@@ -152,7 +152,7 @@ METHODS = {
         needs="sample text",
         paper="Wanda's score over structures, as in FLAP, arXiv 2312.11983",
         recipe="groups of heads and MLP channels of least |weight| times input norm, alike in every block, no training",
-        limits="heads go in whole groups; the MLP makes up the difference",
+        limits="heads go in whole groups; the MLP makes up the difference; takes no experts",
     ),
 }
 

@@ -16,7 +16,9 @@ from typing import Any
 from suite.checkpoint import NOTE, Checkpoint
 from suite.compress import VariantInfo
 from suite.errors import SuiteError
+from suite.model import Model, has_experts
 from suite.quiet import no_bars
+from suite.variant import Variant
 
 
 def check_savable(info_method: str) -> None:
@@ -25,6 +27,16 @@ def check_savable(info_method: str) -> None:
         raise SuiteError(
             f"{info_method}: rotates activations while it runs, and transformers does not load that back; "
             "score it with 'suite score --variant' instead of saving it"
+        )
+
+
+def check_beforehand(model: Model, variant: Variant) -> None:
+    """Raise one line for what could not be saved after hours of compression."""
+    check_savable(variant.method)
+    if has_experts(model) and (variant.activation_bits or variant.kv_bits):
+        raise SuiteError(
+            f"{variant.name}: rounds activations or a cache while it runs, and no saved format has a place for that "
+            f"beside the stacked experts of {model.name}; score it with 'suite score --variant' instead of saving it"
         )
 
 
