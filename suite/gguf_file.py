@@ -17,6 +17,8 @@ from suite.weight_files import gguf_parts
 
 _ALIGNMENT = 32
 _CHUNK = 1 << 22
+# type of a token that ordinary text gives
+_ORDINARY = 1
 # without these transformers builds a network of its default size
 _NEEDED = ("embedding_length", "block_count", "attention.head_count")
 # Metadata below the architecture's name that changes scores: the setting of the network that has to agree, "" where it
@@ -232,6 +234,18 @@ def opened(path: Path) -> Any:
     return GGUFReader(path)
 
 
+def _fits(reader: Any, vocabulary: int | None, rows: int) -> bool:
+    """Whether so many tokens go with so many rows of embeddings.
+
+    Tokens beyond the rows do no harm as long as none of them is an ordinary one: a text that holds one is refused where
+    texts are encoded.
+    """
+    if vocabulary is None or vocabulary == rows:
+        return True
+    beyond = list(field(reader, "tokenizer.ggml.token_type") or ())[rows:vocabulary]
+    return len(beyond) == vocabulary - rows > 0 and _ORDINARY not in beyond
+
+
 def _check_sizes(path: Path, reader: Any, tensors: list[Any]) -> None:
     architecture = field(reader, "general.architecture")
     if architecture is None:
@@ -245,7 +259,7 @@ def _check_sizes(path: Path, reader: Any, tensors: list[Any]) -> None:
     shapes = {tensor.name: [int(size) for size in tensor.shape] for tensor in tensors}
     embeddings = shapes.get("token_embd.weight")
     vocabulary = field(reader, f"{architecture}.vocab_size")
-    if embeddings is None or embeddings[0] != width or vocabulary not in (None, embeddings[1]):
+    if embeddings is None or embeddings[0] != width or not _fits(reader, vocabulary, embeddings[1]):
         raise SuiteError(
             f"model file {path}: token_embd.weight is {embeddings or 'not there'}, and its metadata says {width} wide"
             f"{'' if vocabulary is None else f' for {vocabulary} tokens'}; they are not of one model"

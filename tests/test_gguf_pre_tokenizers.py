@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 import regex
 from test_checkpoint import write_gguf
@@ -144,10 +145,14 @@ def learnt() -> tuple[list[str], list[tuple[str, str]]]:
 def write(
     path: Path, pre: str | None, *, architecture: str = "llama", add_bos: bool | None = False, model: str = "gpt2"
 ) -> Path:
-    """The head of a GGUF file: a tokenizer and no tensors."""
+    """A GGUF file with a tokenizer, embeddings and no blocks."""
     tokens, merges = learnt()
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(64)
+    writer.add_embedding_length(8)
+    writer.add_block_count(0)
+    writer.add_head_count(1)
+    writer.add_tensor("token_embd.weight", np.zeros((len(tokens), 8), dtype=np.float32))
     writer.add_tokenizer_model(model)
     if pre is not None:
         writer.add_tokenizer_pre(pre)
