@@ -25,7 +25,7 @@ from suite.model import Model, config_hash, weights_hash
 from suite.packed import READERS
 from suite.quantization import LOADED, quantization_of
 from suite.quiet import no_bars
-from suite.text_decoder import attention_of, loader_of, text_decoder
+from suite.text_decoder import attention_of, left_note, loader_of, text_decoder
 from suite.unpack import unpack, unpack_mixture
 from suite.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
@@ -153,7 +153,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         if beside:
             inside = re.compile(rf"(^|\.)({'|'.join(re.escape(name.rpartition('.')[2]) for name in beside)})\.")
             unread |= {entry.name for entry in tensor_entries(folder) if inside.search(entry.name)}
-            notes.append(f"scored on text alone: {', '.join(beside)} left out, {more:,} parameters")
+            notes.append(left_note(beside, more))
         # a packed folder's own: its conversion is kept by what the weights depend on
         tokenizer = _tokenizer(model.path if unpacked else folder, note, trust_remote_code=trust_remote_code)
     network.eval().requires_grad_(False)

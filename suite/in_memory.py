@@ -17,6 +17,7 @@ from suite.cell import Cell
 from suite.checkpoint import GRID_PARAMETERS, Checkpoint
 from suite.compress import measure_network
 from suite.score.cells import make_sheet, score
+from suite.text_decoder import left_note, text_decoder
 from suite.variant import parse_variant
 
 
@@ -58,6 +59,7 @@ def score_network(
     training = {module: module.training for module in network.modules()}
     network.eval()
     try:
+        network, beside, more = text_decoder(network, own=False)
         ids = tokenizer("a").input_ids
         bos = tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
         dtype = str(network.get_input_embeddings().weight.dtype).removeprefix("torch.")
@@ -74,6 +76,8 @@ def score_network(
             "architecture": network.config.model_type,
             "parent_quantization": None,
         }
+        if beside:
+            info["notes"] = [left_note(beside, more)]
         checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
         return score(checkpoint, measure_network(network, what).as_metadata(), sheet)
     finally:

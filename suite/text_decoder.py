@@ -61,8 +61,12 @@ def attention_of(config: Any, loader: Any) -> str:
     return "sdpa" if kind is None or kind._supports_sdpa else "eager"
 
 
-def text_decoder(network: Any) -> tuple[Any, list[str], int]:
+def text_decoder(network: Any, *, own: bool = True) -> tuple[Any, list[str], int]:
     """A network that models text alone, made of the modules of one that does more.
+
+    Args:
+        own: whether modules may be taken out of `network` where its decoder has no class of its own. Without, such a
+            network is given back whole.
 
     Returns:
         The network (the same one where there is nothing to leave), names of the modules that were left, and how many
@@ -72,21 +76,32 @@ def text_decoder(network: Any) -> tuple[Any, list[str], int]:
         SuiteError: the parts that are left take part in scores of text, or the decoder is not found.
     """
     if network.config.get_text_config() is network.config:
-        return _findable(network), [], 0
+        return (_findable(network) if own else network), [], 0
     before = sum(parameter.numel() for parameter in network.parameters())
     wanted = _logits(network)
     decoder, head = network.get_decoder(), network.get_output_embeddings()
     if head is None or decoder is network:
         raise SuiteError(f"architecture {network.config.model_type!r}: the text decoder inside it is not found")
-    left = _leave(network, {id(decoder), id(head)})
-    whole = decoder.get_output_embeddings() is head
-    for candidate in (decoder if whole else _alone(decoder, head), network):
-        if candidate is not None and _same(_logits(candidate), wanted):
-            kept = sum(parameter.numel() for parameter in candidate.parameters())
-            return _findable(candidate.eval()), left, before - kept
-    raise SuiteError(
-        f"architecture {network.config.model_type!r}: without {', '.join(left)} its scores of text are others"
-    )
+    beside = _beside(network, {id(decoder), id(head)})
+    left = [path for path, _, _ in beside]
+    candidate = decoder if decoder.get_output_embeddings() is head else _alone(decoder, head)
+    if candidate is None or not _same(_logits(candidate), wanted):
+        if not own:
+            return network, [], 0
+        candidate = network
+        for _, owner, name in beside:
+            setattr(owner, name, None)
+        if not _same(_logits(candidate), wanted):
+            raise SuiteError(
+                f"architecture {network.config.model_type!r}: without {', '.join(left)} its scores of text are others"
+            )
+    kept = sum(parameter.numel() for parameter in candidate.parameters())
+    return (_findable(candidate) if own else candidate), left, before - kept
+
+
+def left_note(left: list[str], parameters: int) -> str:
+    """What a row says of the modules that `text_decoder` left."""
+    return f"scored on text alone: {', '.join(left)} left out, {parameters:,} parameters"
 
 
 def _mappings(*loaders: Any) -> list[Any]:
@@ -100,23 +115,21 @@ def _findable(network: Any) -> Any:
     return network
 
 
-def _leave(network: Any, kept: set[int]) -> list[str]:
-    """Take every module out of a network that holds none of those kept; their names."""
-    left = []
+def _beside(network: Any, kept: set[int]) -> list[tuple[str, Any, str]]:
+    """The modules of a network that hold none of those kept: (path, owner, name in the owner)."""
+    found = []
 
-    def visit(module: Any, path: str) -> None:
-        for name, child in list(module.named_children()):
-            inside = {id(part) for part in child.modules()}
+    def visit(owner: Any, path: str) -> None:
+        for name, child in owner.named_children():
             if id(child) in kept:
                 continue
-            if inside & kept:
+            if {id(part) for part in child.modules()} & kept:
                 visit(child, f"{path}{name}.")
             elif any(True for _ in child.parameters()):
-                setattr(module, name, None)
-                left.append(f"{path}{name}")
+                found.append((f"{path}{name}", owner, name))
 
     visit(network, "")
-    return left
+    return found
 
 
 def _alone(decoder: Any, head: Any) -> Any:
@@ -153,7 +166,7 @@ def _alone(decoder: Any, head: Any) -> Any:
     network.set_output_embeddings(head)
     if any(parameter.is_meta for parameter in (*network.parameters(), *network.buffers())):
         return None
-    return network.requires_grad_(False)
+    return network.eval()
 
 
 def _logits(network: Any) -> Any:

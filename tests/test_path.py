@@ -347,9 +347,9 @@ def test_a_named_factor_counts_as_it_is_used_not_as_it_is_called(name: str, monk
 LONG = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "rope_theta": 1e4, "factor": 8.0}
 
 
-def longrope() -> Any:
-    rope = LONG | {"original_max_position_embeddings": 32}
-    return zoo.build("phi3", rope_parameters=rope, original_max_position_embeddings=32, sliding_window=None)
+def longrope(length: int = 32) -> Any:
+    rope = LONG | {"original_max_position_embeddings": length}
+    return zoo.build("phi3", rope_parameters=rope, original_max_position_embeddings=length, sliding_window=None)
 
 
 def test_lengths_beyond_which_neighbours_count() -> None:

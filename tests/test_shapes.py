@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import zoo
 from conftest import build_tokenizer
+from test_path import longrope
 
 from suite.cell import Cell, read_cell
 from suite.cli import main
+from suite.in_memory import score_network
 from suite.metrics.rows import compute_rows
 
 CONTEXTS = ("The moon moves around the earth once a month, and what", "Which of these", "Iron is a metal, light")
@@ -103,6 +105,22 @@ def test_a_model_that_sees_is_scored_on_text_without_what_it_sees_with(shape: st
     assert "vis" in row["notes"]["checkpoint"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("shape", ["gemma3", "qwen2_5_vl", "qwen3_vl_moe"])
+def test_in_memory_it_is_scored_on_text_and_left_whole(shape: str, task: Path) -> None:
+    model = zoo.build(shape)
+    model.train()
+    before = [(name, parameter.requires_grad) for name, parameter in model.named_parameters()]
+    settings = str(model.config)
+    cell = score_network(model, build_tokenizer(), str(task), name="mine", scoring="cloze-sum")
+    assert [(name, parameter.requires_grad) for name, parameter in model.named_parameters()] == before
+    assert all(module.training for module in model.modules())
+    assert str(model.config) == settings
+    assert_scores(cell, wanted(model.eval()))
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    # a decoder without a class of its own is counted with what surrounds it
+    assert (cell.model["params"] < everything) == ("notes" in cell.model) == (shape != "qwen3_vl_moe")
+
+
 @pytest.mark.parametrize("shape", ["gemma3", "qwen2_5_vl", "llama4", "qwen3_vl_moe"])
 def test_its_text_decoder_is_compressed_and_saved_like_any_other(shape: str, tmp_path: Path, task: Path) -> None:
     folder = zoo.folder(shape, tmp_path / shape)
@@ -132,6 +150,29 @@ def test_states_that_run_along_the_row_are_scored_the_plain_way(shape: str, tmp_
     assert cell.run["backend"] == "plain"
     row = compute_rows([cell], splits=2, replicates=0)[0]
     assert "every option gets its own copy of the context" in row["notes"]["run"]  # type: ignore[index]
+
+
+def test_texts_beyond_the_length_where_frequencies_change_are_scored_alone(tmp_path: Path, task: Path) -> None:
+    model = longrope(20)
+    model.save_pretrained(tmp_path / "long")
+    build_tokenizer().save_pretrained(tmp_path / "long")
+    cell = scored(tmp_path / "long", task)
+    lengths = [len(build_tokenizer()(prompt_of(text)).input_ids) for text in CONTEXTS]
+    assert min(lengths) < 20
+    assert max(lengths) > 20
+    assert_scores(cell, wanted(model))
+    assert cell.run["backend"] == "tree"
+    (note,) = cell.run["notes"]
+    assert "longer than 20 tokens are scored one sequence at a time" in note
+
+
+@pytest.mark.parametrize("shape", ["mamba", "gpt_oss"])
+def test_in_sixteen_bits_they_are_compared_with_float32(shape: str, tmp_path: Path, task: Path) -> None:
+    folder = zoo.folder(shape, tmp_path / shape)
+    full, half = scored(folder, task), scored(folder, task, "--dtype", "bfloat16")
+    moved = np.nanmax(np.abs(full.scores - half.scores))
+    assert 0 < moved < 2
+    assert half.run["drift"]["largest"] == pytest.approx(moved, abs=0.3 if shape == "mamba" else 0.05)
 
 
 @pytest.mark.parametrize(

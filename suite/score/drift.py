@@ -47,18 +47,23 @@ def in_float32(network: Any) -> Iterator[None]:
     """Inside, the network computes in float32 from its 16-bit weights, one module at a time in memory.
 
     Every module that owns parameters is widened before its own forward pass and narrowed after it, which loses nothing:
-    each 16-bit number is a float32 number too.
+    each 16-bit number is a float32 number too. Where an architecture casts states to the type of the weight that is
+    next (Mamba), they are rounded there still.
     """
     dtype = network.get_input_embeddings().weight.dtype
 
     widened: set[int] = set()
 
     # tensors that are wider than the network itself, as rotations are, stay as they are
-    def widen(module: Any, *_: Any) -> None:
+    def widen(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.dtype == dtype:
                 tensor.data = tensor.data.float()
                 widened.add(id(tensor))
+        return tuple(map(wide, given)), {name: wide(value) for name, value in named.items()}
+
+    def wide(value: Any) -> Any:
+        return value.float() if getattr(value, "dtype", None) == dtype else value
 
     def narrow(module: Any, *_: Any) -> None:
         for tensor in (*module.parameters(), *module.buffers()):
@@ -69,7 +74,7 @@ def in_float32(network: Any) -> Iterator[None]:
     hooks = []
     for module in network.modules():
         if any(True for _ in module.parameters(recurse=False)):
-            hooks.append(module.register_forward_pre_hook(widen))
+            hooks.append(module.register_forward_pre_hook(widen, with_kwargs=True))
             hooks.append(module.register_forward_hook(narrow, always_call=True))
     try:
         yield
