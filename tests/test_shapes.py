@@ -44,7 +44,7 @@ def expected(model: Any, text: str, option: str) -> float:
     tokenizer = build_tokenizer()
     tokens, start = tokenizer(f"{text} {option}").input_ids, len(tokenizer(text).input_ids)
     with torch.no_grad():
-        logprobs = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1)
+        logprobs = model(input_ids=torch.tensor([tokens[:-1]]), use_cache=False).logits[0].double().log_softmax(-1)
     return sum(float(logprobs[index - 1, tokens[index]]) for index in range(start, len(tokens)))
 
 
