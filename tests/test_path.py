@@ -14,11 +14,14 @@ import zoo
 from test_engine import one_by_one
 from transformers import LlamaForCausalLM
 
+from suite.compress import apply
 from suite.errors import SuiteError
+from suite.sample_text import SampleTokens
 from suite.score import engine
 from suite.score.pack import forwarded_tokens, plan_batches
 from suite.score.path import length_limits, path_of, sharing_refused
 from suite.score.prompt import Encoded
+from suite.variant import parse_variant
 
 REFUSED = {
     # states that run along the row
@@ -387,3 +390,17 @@ def test_items_beyond_that_length_are_scored_one_sequence_at_a_time() -> None:
     alone = [length + 29 - 1 for length in (2, 9)] + [length + 45 - 1 for length in (3, 4)]
     tree = [items[index].forwarded for index in (0, 3, 4)]
     assert forwarded_tokens(items, planned, backend="tree") == sum(alone) + sum(tree)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rounding_of_activations_and_caches_is_off_while_a_network_is_tried(dtype: str) -> None:
+    """A step of rounding that falls the other way moves scores by more than a wrong mask may."""
+    pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")
+    model = fresh("qwen3").to(getattr(torch, dtype)).requires_grad_(False)
+    ids = np.random.default_rng(0).integers(2, zoo.VOCABULARY, (4, 32))
+    apply(model, parse_variant("gptq-w4a4kv8"), SampleTokens(ids, ids[:1], "random tokens"))
+    path = path_of(model)
+    assert (path.backend, path.remarks, sharing_refused(model)) == ("tree", (), "")
+    rounded = [module for module in model.modules() if hasattr(module, "quantization_scheme")]
+    assert rounded
+    assert all(getattr(module, "quantization_enabled", True) for module in rounded)
