@@ -236,7 +236,9 @@ def length_limits(config: Any) -> tuple[int | None, int | None]:
         along.append(int(config.floor_scale))
     rope = getattr(config, "rope_parameters", None) or {}
     entries = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    over = [int(entry["original_max_position_embeddings"]) for entry in entries if entry.get("rope_type") == "longrope"]
+    key = "original_max_position_embeddings"
+    switching = [entry for entry in entries if entry.get("rope_type") == "longrope"]
+    over = [int(length) for entry in switching if (length := entry.get(key) or getattr(config, key, None))]
     return min([*along, *over], default=None), min(over, default=None)
 
 
