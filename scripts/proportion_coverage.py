@@ -23,6 +23,7 @@ ALIKE = (0.0, 0.3, 1.0)
 UNITS = (40, 100, 200)
 ALPHAS = (0.1, 0.02, 0.01)
 SET_ITEMS = (200, 400)
+POPULATION = 2_000_000
 SAMPLES, GROUPED_SAMPLES, SET_SAMPLES, REPLICATES = 10_000, 1_000, 1_000, 1_000
 
 
@@ -91,7 +92,7 @@ def rates(share: float, units: int, alike: float, generator: np.random.Generator
 
 def brier_coverage(share: float, n: int, generator: np.random.Generator) -> tuple[float, float]:
     """How often both intervals hold the Brier score of a model that is always nearly certain and right by a share."""
-    truth = float(sure_briers(share, 2_000_000, generator).mean())
+    truth = float(sure_briers(share, POPULATION, generator).mean())
     drawn = generator.multinomial(n, np.full(n, 1 / n), REPLICATES).astype(np.float64).T / n
     held = np.zeros(2)
     for _ in range(GROUPED_SAMPLES):
@@ -179,31 +180,53 @@ another model, against what such sets cover on average:
 
 def section() -> str:
     """The part of docs/intervals.md about proportions."""
-    generator = np.random.default_rng(2)
-    items = [f"{n} items" for n in ITEMS]
-    exact = [_line(f"{share:g}", [_pair(*accuracy_coverage(share, n)) for n in ITEMS]) for share in SHARES]
-    changes, worst = [], 0.0
+    return "\n".join(part() for part in PARTS)
+
+
+def _accuracy() -> str:
+    lines = [_line(f"{share:g}", [_pair(*accuracy_coverage(share, n)) for n in ITEMS]) for share in SHARES]
+    return "\n".join([INTRODUCTION, _header("accuracy", _items(ITEMS)), *lines])
+
+
+def _changes() -> str:
+    generator, worst, lines = np.random.default_rng([2, 1]), 0.0, []
     for up, down in FLIPS:
         found = [change_coverage(up, down, n, generator) for n in ITEMS]
         worst = max(worst, *(missed for *_, missed in found))
-        changes.append(_line(f"{up:g}, {down:g}", [_pair(*both) for *both, _ in found]))
-    grouped = [
+        lines.append(_line(f"{up:g}, {down:g}", [_pair(*both) for *both, _ in found]))
+    return "\n".join([CHANGE % worst, _header("flips up, down", _items(ITEMS)), *lines])
+
+
+def _grouped() -> str:
+    generator = np.random.default_rng([2, 2])
+    lines = [
         _line(f"{share:g}, {alike:g}", [_pair(*grouped_coverage(share, units, alike, generator)) for units in UNITS])
         for share, alike in itertools.product(SHARES, ALIKE)
     ]
-    briers = [_line(f"{share:g}", [_pair(*brier_coverage(share, n, generator)) for n in ITEMS]) for share in SHARES]
-    covers = [
+    return "\n".join([GROUPED, _header("accuracy, correlation", [f"{units} units" for units in UNITS]), *lines])
+
+
+def _briers() -> str:
+    generator = np.random.default_rng([2, 3])
+    lines = [_line(f"{share:g}", [_pair(*brier_coverage(share, n, generator)) for n in ITEMS]) for share in SHARES]
+    return "\n".join([BRIER, _header("accuracy", _items(ITEMS)), *lines])
+
+
+def _sets() -> str:
+    generator = np.random.default_rng([2, 4])
+    lines = [
         _line(f"{alpha:g}", [_pair(*both) for n in SET_ITEMS for both in set_coverages(alpha, n, generator)])
         for alpha in ALPHAS
     ]
-    parts = [
-        *(INTRODUCTION, _header("accuracy", items), *exact),
-        *(CHANGE % worst, _header("flips up, down", items), *changes),
-        *(GROUPED, _header("accuracy, correlation", [f"{units} units" for units in UNITS]), *grouped),
-        *(BRIER, _header("accuracy", items), *briers),
-        *(SETS, _header("alpha", [f"{what}, {n} items" for n in SET_ITEMS for what in ("own", "other")]), *covers),
-    ]
-    return "\n".join(parts)
+    columns = [f"{what}, {n} items" for n in SET_ITEMS for what in ("own", "other")]
+    return "\n".join([SETS, _header("alpha", columns), *lines])
+
+
+PARTS = (_accuracy, _changes, _grouped, _briers, _sets)
+
+
+def _items(counts: tuple[int, ...]) -> list[str]:
+    return [f"{n} items" for n in counts]
 
 
 def _header(first: str, columns: list[str]) -> str:

@@ -69,3 +69,27 @@ def test_the_page_lists_every_figure_and_every_way_tried(study, records):
     assert "| moderate loss | 200 | `ece_change` |" in text
     for name in study.ECE_METHODS:
         assert f"*{name}*" in text
+
+
+def test_exact_intervals_hold_where_percentiles_do_not():
+    from scripts import proportion_coverage
+
+    exact, resampled = proportion_coverage.accuracy_coverage(0.98, 200)
+    assert exact >= 0.95
+    assert resampled == pytest.approx(0.908, abs=0.001)  # summed over every sample: no simulation
+    assert min(proportion_coverage.accuracy_coverage(share, 50)[0] for share in proportion_coverage.SHARES) >= 0.95
+
+
+def test_the_tables_of_few_errors_have_every_row(monkeypatch):
+    from scripts import proportion_coverage
+
+    few = {"SAMPLES": 20, "GROUPED_SAMPLES": 3, "SET_SAMPLES": 2, "REPLICATES": 20, "POPULATION": 99, "ITEMS": (50,)}
+    for name, value in few.items():
+        monkeypatch.setattr(proportion_coverage, name, value)
+    text = proportion_coverage.section()
+    for share in proportion_coverage.SHARES:
+        assert text.count(f"\n| {share:g} |") == 2  # accuracy and Brier score
+        assert f"\n| {share:g}, 0.3 |" in text
+    for up, down in proportion_coverage.FLIPS:
+        assert f"\n| {up:g}, {down:g} |" in text
+    assert "\n| 0.01 |" in text
