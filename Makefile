@@ -1,6 +1,7 @@
 # Every target but help, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+WORKERS ?= 2
 RUN := runs/embedded
 PY := .venv/bin/python
 SUITE := .venv/bin/suite
@@ -29,7 +30,7 @@ leaderboard: setup ## write the leaderboard of the last 'make bench' again, from
 	$(SUITE) leaderboard $(RUN) --out $(RUN)
 
 test: setup ## run the tests with coverage (PYTEST_ARGS='--no-cov tests/test_cell.py': a part; KERNELS=avx2: as on a lesser processor)
-	$(LESSER) $(PY) -m pytest --cov --cov-fail-under=90 $(PYTEST_ARGS)
+	$(LESSER) $(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-fail-under=90 $(PYTEST_ARGS)
 
 lint: setup ## check style and format
 	$(PY) -m ruff check .
