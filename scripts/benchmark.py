@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.cache import cache_dir
-from suite.checkpoint import Checkpoint, load
-from suite.dtype import measure_dtypes, pick_dtype
-from suite.model import resolve_model, weights_hash
+from suite.models.cache import cache_dir
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.dtype import measure_dtypes, pick_dtype
+from suite.models.model import resolve_model, weights_hash
 from suite.score.budget import measure_budget
 from suite.score.cells import Sheet, make_sheet, score
 from tasks import get_task

@@ -31,10 +31,10 @@ GOALS = {"rtn": 5, "magnitude": 5, "wanda": 60, "sparsegpt": 300, "gptq": 300}
 
 def measure(name: str, through: str) -> dict[str, float]:
     """Seconds and peak anonymous memory above the loaded network; runs in a process of its own."""
-    from suite.checkpoint import load
     from suite.compress import apply, llm_compressor
-    from suite.model import resolve_model
-    from suite.prepare import sample_tokens
+    from suite.models.checkpoint import load
+    from suite.models.model import resolve_model
+    from suite.run.prepare import sample_tokens
     from suite.sample_text import Sampling
 
     variant = parse_variant(name)

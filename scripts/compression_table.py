@@ -23,8 +23,8 @@ from scripts.markers import check_markers, write_between  # noqa: E402
 from suite.compress import recipe_of  # noqa: E402
 from suite.config import RunConfig, read_config  # noqa: E402
 from suite.errors import SuiteError  # noqa: E402
-from suite.model import resolve_model  # noqa: E402
-from suite.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
+from suite.models.model import resolve_model  # noqa: E402
+from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize  # noqa: E402
 from suite.score.cells import CellFailure  # noqa: E402
 from suite.variant import Variant, parse_variant  # noqa: E402

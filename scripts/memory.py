@@ -52,9 +52,9 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from suite.checkpoint import load
     from suite.compress import apply
-    from suite.model import resolve_model
+    from suite.models.checkpoint import load
+    from suite.models.model import resolve_model
     from suite.score.cells import make_sheet, score
     from suite.variant import parse_variant
     from tasks import get_task
@@ -79,8 +79,8 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
 
 
 def _convert(name: str, dtype: str) -> None:
-    from suite.checkpoint import load
-    from suite.model import resolve_model
+    from suite.models.checkpoint import load
+    from suite.models.model import resolve_model
 
     load(resolve_model(name), dtype=dtype)
 

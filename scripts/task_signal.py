@@ -73,9 +73,9 @@ def per_character(cell: Cell, characters: Sequence[Sequence[float]]) -> Cell:
 
 def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     """The dense cell of one task under one scoring; it is read where it is there already."""
-    from suite.checkpoint import load
-    from suite.model import resolve_model
-    from suite.prepare import resolve_device, resolve_dtype
+    from suite.models.checkpoint import load
+    from suite.models.model import resolve_model
+    from suite.run.prepare import resolve_device, resolve_dtype
     from suite.score.cells import make_sheet, score
     from tasks import get_task
 

@@ -203,8 +203,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from suite.config import read_config
-    from suite.prepare import resolve_device
-    from suite.run import execute
+    from suite.run.pipeline import execute
+    from suite.run.prepare import resolve_device
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
@@ -212,8 +212,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         if args.limit is not None:
             config = replace(config, tasks=tuple(replace(task, limit=args.limit) for task in config.tasks))
-        from suite.dtype import measure_dtypes
-        from suite.estimate import estimate, measured_gflops
+        from suite.models.dtype import measure_dtypes
+        from suite.run.estimate import estimate, measured_gflops
 
         device = resolve_device(config.device)
         found = estimate(config, only=args.only)
@@ -260,7 +260,7 @@ def _score(args: argparse.Namespace) -> int:
     sampling = _sampling(args)
     _check_output(args.out)
     from suite.cell import write_cell
-    from suite.model import resolve_model
+    from suite.models.model import resolve_model
     from suite.score.cells import CellFailure, make_sheet, score
     from tasks import get_task
 
@@ -273,7 +273,7 @@ def _score(args: argparse.Namespace) -> int:
 
     from suite.compress import check_supported
     from suite.compress.ready_made import variant_of
-    from suite.prepare import decide, prepare
+    from suite.run.prepare import decide, prepare
 
     if dense is not None:
         variant = variant_of(model, args.variant)
@@ -305,12 +305,12 @@ def _compress(args: argparse.Namespace) -> int:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise SuiteError(f"output {args.out}: is there already; name a new folder")
     _check_output(args.out / "config.json")
-    from suite.model import resolve_model
+    from suite.models.model import resolve_model
 
     model = resolve_model(args.model)
     from suite.compress import check_supported
     from suite.compress.save import check_beforehand, save
-    from suite.prepare import compressed, decide
+    from suite.run.prepare import compressed, decide
 
     check_supported(variant)
     check_beforehand(model, variant)
@@ -435,7 +435,7 @@ def _dose(args: argparse.Namespace) -> int:
 
 def _leaderboard(args: argparse.Namespace) -> int:
     from suite.config import read_config
-    from suite.run import publish
+    from suite.run.pipeline import publish
 
     file = args.run_dir / "config.yaml"
     path, _ = publish(args.run_dir, read_config(file) if file.is_file() else None, args.out)
@@ -504,7 +504,7 @@ def _import(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     if args.what == "models":
-        from suite.model import EMBEDDED
+        from suite.models.model import EMBEDDED
 
         for name, entry in EMBEDDED.items():
             print(f"{name}\t{entry.title}\t{entry.licence}")
@@ -544,8 +544,8 @@ def _show(args: argparse.Namespace) -> int:
     if not args.model:
         print(shown(sheet, args.item))
         return DONE
-    from suite.checkpoint import load_tokenizer
-    from suite.model import resolve_model
+    from suite.models.checkpoint import load_tokenizer
+    from suite.models.model import resolve_model
 
     tokenizer, bos = load_tokenizer(resolve_model(args.model))
     print(shown(sheet, args.item, tokenizer=tokenizer, bos=bos))
@@ -554,8 +554,8 @@ def _show(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     if args.drift:
-        from suite.model import resolve_model
-        from suite.prepare import resolve_device
+        from suite.models.model import resolve_model
+        from suite.run.prepare import resolve_device
         from suite.score.cells import make_sheet
         from suite.score.drift_check import check_drift
         from tasks import get_task

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from suite.cache import CACHE_VARIABLE, cache_dir
-from suite.dtype import measure_dtypes, pick_dtype
 from suite.errors import SuiteError
+from suite.models.cache import CACHE_VARIABLE, cache_dir
+from suite.models.dtype import measure_dtypes, pick_dtype
 
 PROJECT = "compressed-llm-uncertainty"
 TESTED_PYTHON = (3, 11)

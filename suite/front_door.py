@@ -18,13 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from suite import cell as cells_on_disk
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.model import resolve_model
+from suite.models.model import resolve_model
 from suite.variant import parse_variant
 
 if TYPE_CHECKING:
-    from suite.checkpoint import Checkpoint
-    from suite.prepare import Conditions
+    from suite.models.checkpoint import Checkpoint
     from suite.publish.verify import Report
+    from suite.run.prepare import Conditions
 
 StrPath = str | os.PathLike[str]
 
@@ -179,7 +179,7 @@ def score_model(
     Raises:
         SuiteError: anything unusable in the arguments, or a model that cannot be loaded, compressed or scored.
     """
-    from suite.prepare import decide
+    from suite.run.prepare import decide
     from suite.score.cells import CellFailure, make_sheet, score
     from tasks import get_task
 
@@ -194,7 +194,7 @@ def score_model(
         if not isinstance(model, str | os.PathLike):
             if tokenizer is None or name is None:
                 raise SuiteError("a model in memory needs its tokenizer and a name: give score_model both")
-            from suite.in_memory import score_network
+            from suite.run.in_memory import score_network
 
             return [
                 score_network(
@@ -241,7 +241,7 @@ def compress_model(
     """
     from suite.compress import check_supported
     from suite.compress.save import check_beforehand, save
-    from suite.prepare import compressed, decide
+    from suite.run.prepare import compressed, decide
 
     folder, wanted = Path(out), parse_variant(variant)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -265,7 +265,7 @@ def write_snapshot(cells: Cell | Iterable[Cell] | StrPath, out: StrPath) -> Path
     """
     from suite.config import read_config
     from suite.importers import store_cells
-    from suite.run import publish
+    from suite.run.pipeline import publish
 
     folder = Path(out)
     if isinstance(cells, str | os.PathLike):
@@ -293,7 +293,7 @@ def _made(
     """The model, a variant of it, or the checkpoint that it is of `dense`."""
     from suite.compress import check_supported
     from suite.compress.ready_made import variant_of
-    from suite.prepare import prepare
+    from suite.run.prepare import prepare
 
     found = resolve_model(model)
     if dense is not None:

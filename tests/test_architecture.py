@@ -17,22 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NOUNS = (
-    "errors",
-    "cell",
-    "variant",
-    "task",
-    "prompt_name",
-    "model",
-    "checkpoint",
-    "gguf_tokenizer",
-    "config",
-    "cache",
-    "dtype",
-)
-NOUNS += ("sample_text", "packed", "quiet", "files", "hub", "remarks")
-NOUNS += ("weight_files", "quantization", "unpack", "compressed", "load_report", "gguf_file", "linearized")
-NOUNS += ("text_decoder",)
+NOUNS = ("errors", "cell", "variant", "task", "prompt_name", "config", "sample_text")
+NOUNS += ("models", "files", "hub", "remarks", "progress_bars")
 RIGHT = ("metrics", "verdicts", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.
@@ -46,29 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "importers": (),
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
-    "in_memory": ("compress", "score", "tasks"),
-    "estimate": ("planned", "compress", "score", "metrics", "tasks"),
-    "planned": ("score",),
-    "prepare": ("compress", "score"),
-    "front_door": (
-        "prepare",
-        "in_memory",
-        "run",
-        "importers",
-        "publish",
-        "verdicts",
-        "metrics",
-        "compress",
-        "score",
-        "tasks",
-    ),
-    "dense_from": ("planned", "publish", "metrics"),
-    "early_tables": ("planned", "publish"),
     "run": (
-        "planned",
-        "early_tables",
-        "prepare",
-        "dense_from",
         "compress",
         "score",
         "metrics",
@@ -76,6 +40,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "publish",
         "importers",
         "exporters",
+        "tasks",
+    ),
+    "front_door": (
+        "run",
+        "importers",
+        "publish",
+        "verdicts",
+        "metrics",
+        "compress",
+        "score",
         "tasks",
     ),
 }

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from suite.cache import cache_dir
 from suite.errors import SuiteError
+from suite.models.cache import cache_dir
 
 
 def test_environment_variable_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file, save_file
 from test_store import small_disk
 
-from suite import checkpoint as checkpoint_module
-from suite.cache import cache_dir
-from suite.checkpoint import Checkpoint, load
 from suite.errors import SuiteError
-from suite.model import Model, config_hash, resolve_model, weights_hash
+from suite.models import checkpoint as checkpoint_module
+from suite.models.cache import cache_dir
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import Model, config_hash, resolve_model, weights_hash
 
 SHAPES = {
     "token_embd": (384, 64),

@@ -16,7 +16,7 @@ from suite.cell import load_cells
 from suite.compress.magnitude import prune
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
-from suite.run import execute, plan
+from suite.run.pipeline import execute, plan
 from suite.sample_text import Sampling
 
 pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")

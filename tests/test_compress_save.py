@@ -15,14 +15,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import suite.score.engine
 from suite.cell import read_cell
-from suite.checkpoint import load
 from suite.cli import main
 from suite.compress import apply
 from suite.compress.cache import find, folder_of, keep, limit_bytes, trim
 from suite.compress.save import save
 from suite.errors import SuiteError
-from suite.in_memory import score_network
-from suite.model import resolve_model
+from suite.models.checkpoint import load
+from suite.models.model import resolve_model
+from suite.run.in_memory import score_network
 from suite.sample_text import SampleTokens
 from suite.variant import parse_variant
 

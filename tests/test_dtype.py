@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from suite.dtype import measure_dtypes, pick_dtype
+from suite.models.dtype import measure_dtypes, pick_dtype
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_measurement_is_short_positive_and_leaves_the_random_state_alone() -> No
 def test_speed_counts_the_operations_of_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that ticks one second a reading, 2·512·576·1536 operations take exactly one second."""
     ticks = iter(float(tick) for tick in range(10_000))
-    monkeypatch.setattr("suite.dtype.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("suite.models.dtype.time.perf_counter", lambda: next(ticks))
     speeds = measure_dtypes()
     assert speeds["float32"] == pytest.approx(2 * 512 * 576 * 1536 / 1e9)
 
@@ -75,5 +75,5 @@ def test_an_accelerator_prefers_bfloat16() -> None:
 
 
 def test_importing_the_module_does_not_import_torch() -> None:
-    code = "import sys, suite.dtype; sys.exit('torch' in sys.modules)"
+    code = "import sys, suite.models.dtype; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from test_cli import write_task
 
-import suite.early_tables
 import suite.publish.snapshot
-import suite.run
+import suite.run.early_tables
+import suite.run.pipeline
 from suite.cli import main
 from suite.config import RunConfig, parse_config
-from suite.early_tables import EarlyTables
 from suite.errors import SuiteError
-from suite.run import execute
+from suite.run.early_tables import EarlyTables
+from suite.run.pipeline import execute
 
 VARIANTS = ("dense", "rtn-w8", "rtn-w3")
 
@@ -44,7 +44,7 @@ Seen = dict[tuple[str, str], tuple[str, list[dict[str, str]]]]
 def watched(config: RunConfig, out: Path, log: Any) -> Seen:
     """What a reader finds of a leaderboard (its text and rows) while each cell is being scored."""
     seen: Seen = {}
-    read = suite.run.score
+    read = suite.run.pipeline.score
 
     def score(checkpoint: Any, info: Any, sheet: Any, **more: Any) -> Any:
         board, rows = out / "LEADERBOARD.md", out / "rows.csv"
@@ -53,7 +53,7 @@ def watched(config: RunConfig, out: Path, log: Any) -> Seen:
         return read(checkpoint, info, sheet, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite.run, "score", score)
+        patch.setattr(suite.run.pipeline, "score", score)
         execute(config, out, log=log)
     return seen
 
@@ -109,9 +109,9 @@ def test_slow_tables_take_a_small_part_of_the_time(
         return out / "LEADERBOARD.md"
 
     monkeypatch.setattr(suite.publish.snapshot, "write_tables", write)
-    monkeypatch.setattr(suite.early_tables.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(suite.run.early_tables.time, "monotonic", lambda: now[0])
     tables = EarlyTables(tmp_path, config, lambda _: None)
-    cell = suite.run.plan(config, tmp_path, dtype="float32", device="cpu", only="*/first/rtn-w8")[0]
+    cell = suite.run.pipeline.plan(config, tmp_path, dtype="float32", device="cpu", only="*/first/rtn-w8")[0]
     cell.path.parent.mkdir(parents=True)
     for name in ("dense.parquet", "rtn-w8.parquet"):
         (cell.path.parent / name).touch()

@@ -18,8 +18,8 @@ from test_six_option_tasks import write as write_five
 from suite.compress import METHODS
 from suite.config import ReadyMade, RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
-from suite.estimate import estimate, measured_gflops, smallest_changes
-from suite.run import plan
+from suite.run.estimate import estimate, measured_gflops, smallest_changes
+from suite.run.pipeline import plan
 from suite.score.cells import make_sheet
 from suite.variant import parse_variant
 from tasks import TASKS, get_task, ye2024

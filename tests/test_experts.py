@@ -19,14 +19,14 @@ from safetensors.torch import load_file, save_file
 from test_packed import down
 from transformers import AutoModelForCausalLM, DeepseekV3Config, GptOssConfig, MixtralConfig, Qwen3MoeConfig
 
-from suite.checkpoint import load
 from suite.cli import main
 from suite.compress import VariantInfo, apply, measure_network, recipe_of
 from suite.compress.ready_made import load_ready
 from suite.compress.save import save
 from suite.errors import SuiteError
-from suite.linearized import Experts, linearized
-from suite.model import has_experts, resolve_model
+from suite.models.checkpoint import load
+from suite.models.linearized import Experts, linearized
+from suite.models.model import has_experts, resolve_model
 from suite.sample_text import SampleTokens
 from suite.variant import parse_variant
 

@@ -13,10 +13,10 @@ from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader
 from test_checkpoint import SHAPES, load_path, refusal, write_gguf
 
-from suite.cache import cache_dir
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
-from suite.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
+from suite.models.cache import cache_dir
+from suite.models.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
 
 # parts
 

@@ -21,10 +21,10 @@ from test_checkpoint import write_gguf
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 import suite
-from suite.checkpoint import load_tokenizer
 from suite.errors import SuiteError
-from suite.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer, tokenizer_identity
-from suite.model import content_parts, resolve_model, template_parts
+from suite.models.checkpoint import load_tokenizer
+from suite.models.gguf_tokenizer import PRE_TOKENIZERS, rebuild_tokenizer, tokenizer_identity
+from suite.models.model import content_parts, resolve_model, template_parts
 
 HARD = (
     "In 1850 there were 12345 ships, 3.14159 and 7/8; 1,000,000 of 2²³ ½ Ⅷ ٣٤٥; the 1st, 22nd, 333rd, 4444th",

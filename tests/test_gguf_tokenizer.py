@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from suite.checkpoint import Checkpoint, load
 from suite.errors import SuiteError
-from suite.gguf_tokenizer import merges_by_product_id, rebuild_tokenizer
-from suite.model import resolve_model
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.gguf_tokenizer import merges_by_product_id, rebuild_tokenizer
+from suite.models.model import resolve_model
 
 NORMAL, UNKNOWN, CONTROL, USER, BYTE = 1, 2, 3, 4, 6
 

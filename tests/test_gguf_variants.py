@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from suite.cell import load_cells
 from suite.config import parse_config
 from suite.metrics.rows import compute_rows
-from suite.run import execute
+from suite.run.pipeline import execute
 
 # k-quants come in blocks of 256 weights of a row
 WIDTH = 256

@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from suite import model as model_module
 from suite.errors import SuiteError
-from suite.model import EMBEDDED, EmbeddedModel, config_hash, content_parts, resolve_model, weights_hash
+from suite.models import model as model_module
+from suite.models.model import EMBEDDED, EmbeddedModel, config_hash, content_parts, resolve_model, weights_hash
 
 
 def one_line(error: SuiteError) -> str:

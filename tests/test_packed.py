@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.errors import SuiteError
-from suite.packed import read_module
-from suite.packed.awq import awq
-from suite.packed.bits import unpack_bits
-from suite.packed.bitsandbytes import bitsandbytes4, bitsandbytes8
-from suite.packed.gptq import gptq
+from suite.models.packed import read_module
+from suite.models.packed.awq import awq
+from suite.models.packed.bits import unpack_bits
+from suite.models.packed.bitsandbytes import bitsandbytes4, bitsandbytes8
+from suite.models.packed.gptq import gptq
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 

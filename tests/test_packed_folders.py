@@ -19,10 +19,10 @@ import zoo
 from safetensors.torch import load_file, save_file
 from test_packed import AWQ_ORDER, down, stream
 
-from suite.checkpoint import Checkpoint, load
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
-from suite.model import content_parts, resolve_model, tensor_bits
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import content_parts, resolve_model, tensor_bits
 
 Packed = tuple[dict[str, torch.Tensor], np.ndarray]
 

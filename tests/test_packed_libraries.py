@@ -17,11 +17,11 @@ from conftest import build_tokenizer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from suite.checkpoint import load
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
-from suite.model import resolve_model
-from suite.packed import read_module
+from suite.models.checkpoint import load
+from suite.models.model import resolve_model
+from suite.models.packed import read_module
 
 VECTORS = json.loads((Path(__file__).parent / "packed_by_libraries.json").read_text(encoding="utf-8"))
 

@@ -11,9 +11,9 @@ from conftest import TEXT, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.checkpoint import Checkpoint, load
 from suite.errors import SuiteError
-from suite.model import resolve_model
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import resolve_model
 from suite.prompt_name import NOISES, PromptName, parse_prompt
 from suite.score.cells import make_sheet, score
 from suite.score.chat import in_chat

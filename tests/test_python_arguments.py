@@ -12,11 +12,11 @@ from suite.config import read_config
 from suite.exporters import export_snapshot
 from suite.importers import import_cells, store_cells
 from suite.metrics.folds import hashed_folds, item_draws, unit_keys
-from suite.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
+from suite.models.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
 from suite.publish.diff import compare
 from suite.publish.manifest import read_manifest
 from suite.publish.verify import verify
-from suite.run import plan, publish
+from suite.run.pipeline import plan, publish
 from suite.sample_text import read_sample_text
 from suite.score.cells import make_sheet
 from suite.task import Question, Task, jsonl_task, select

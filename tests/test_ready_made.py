@@ -18,12 +18,12 @@ from test_packed import down
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from suite.cell import read_cell
-from suite.checkpoint import load
 from suite.cli import main
 from suite.compress.magnitude import prune
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
-from suite.model import resolve_model
+from suite.models.checkpoint import load
+from suite.models.model import resolve_model
 
 GROUP = 32
 

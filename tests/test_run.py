@@ -23,10 +23,10 @@ import yaml
 from conftest import build_tokenizer
 from test_cli import QUESTIONS, listing, spoil, write_task
 
-import suite.checkpoint
-import suite.dtype
+import suite.models.checkpoint
+import suite.models.dtype
 import suite.publish.snapshot
-import suite.run
+import suite.run.pipeline
 import suite.score.budget
 import suite.score.engine
 from suite.cell import Cell, load_cells, read_cell
@@ -34,7 +34,7 @@ from suite.cli import main
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
 from suite.publish.failures import read_failures
-from suite.run import RunResult, execute, publish
+from suite.run.pipeline import RunResult, execute, publish
 from suite.score.store import ShardStore
 
 VARIANTS = ("dense", "rtn-w3", "magnitude-s50")
@@ -117,7 +117,7 @@ def out(finished: tuple[Path, RunResult], tmp_path: Path) -> Path:
 def nothing_loaded() -> Iterator[None]:
     """Inside, no model may be loaded: whatever is scored would have to."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite.checkpoint, "load", lambda *_, **__: pytest.fail("a model was loaded"))
+        patch.setattr(suite.models.checkpoint, "load", lambda *_, **__: pytest.fail("a model was loaded"))
         yield
 
 
@@ -126,7 +126,7 @@ def again(config: RunConfig, out: Path, *, tables: bool = False, **options: Any)
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         if not tables:
-            patch.setattr(suite.run, "publish", lambda out, *_: (out / "LEADERBOARD.md", []))
+            patch.setattr(suite.run.pipeline, "publish", lambda out, *_: (out / "LEADERBOARD.md", []))
             patch.setattr(suite.publish.snapshot, "write_tables", lambda out, _: out / "LEADERBOARD.md")
         return execute(config, out, log=lines.append, **options), lines
 
@@ -378,7 +378,7 @@ def test_dtype_is_decided_once_for_a_directory(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = iter([{"bfloat16": 10.0, "float32": 100.0}, {"bfloat16": 100.0, "float32": 10.0}])
-    monkeypatch.setattr(suite.dtype, "measure_dtypes", lambda *_: next(speeds))
+    monkeypatch.setattr(suite.models.dtype, "measure_dtypes", lambda *_: next(speeds))
     config = replace(config, dtype="auto", variants=("dense",))
     assert again(config, tmp_path / "run")[0].scored == 2
     with nothing_loaded():
@@ -593,8 +593,8 @@ FORK.set_forkserver_preload(
         "transformers.models.mistral.modeling_mistral",
         "transformers.models.auto.modeling_auto",
         "transformers.models.auto.tokenization_auto",
-        "suite.run",
-        "suite.checkpoint",
+        "suite.run.pipeline",
+        "suite.models.checkpoint",
         "suite.score.engine",
         "suite.metrics.rows",
         "suite.publish.leaderboard",

@@ -15,7 +15,6 @@ from test_leaderboard_synthetic import cell_of, synthetic_cells
 from test_ready_made import quiz, text  # noqa: F401 (fixtures)
 
 from suite.cell import Cell, cell_path, load_cells, read_cell, write_cell
-from suite.checkpoint import load
 from suite.cli import main
 from suite.compress import apply, check_supported, recipe_of
 from suite.compress.ready_made import variant_of
@@ -24,11 +23,12 @@ from suite.errors import SuiteError
 from suite.metrics.rows import compute_rows, measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import compute_slices
-from suite.model import resolve_model
-from suite.prepare import sample_recipes, sample_tokens
+from suite.models.checkpoint import load
+from suite.models.model import resolve_model
 from suite.publish.highlights import highlights
 from suite.publish.verify import verify
-from suite.run import execute, plan
+from suite.run.pipeline import execute, plan
+from suite.run.prepare import sample_recipes, sample_tokens
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant

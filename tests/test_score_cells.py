@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import suite.score.engine
 from suite.cell import Cell
-from suite.checkpoint import Checkpoint, load
-from suite.model import resolve_model
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import resolve_model
 from suite.score.budget import CPU_BUDGETS, measure_budget
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.drift import compare, in_float32

@@ -14,8 +14,8 @@ from test_path import longrope
 
 from suite.cell import Cell, read_cell
 from suite.cli import main
-from suite.in_memory import score_network
 from suite.metrics.rows import compute_rows
+from suite.run.in_memory import score_network
 
 CONTEXTS = ("The moon moves around the earth once a month, and what", "Which of these", "Iron is a metal, light")
 CHOICES = (("plants need to grow", "water", "a roof"), ("is iron", "old tiles, one by one"), ("is not", "is", "was"))

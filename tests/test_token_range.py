@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import write_gguf
 
 import suite
-from suite.checkpoint import load, load_tokenizer
 from suite.cli import main
 from suite.errors import SuiteError
-from suite.model import resolve_model
-from suite.prepare import sample_tokens
+from suite.models.checkpoint import load, load_tokenizer
+from suite.models.model import resolve_model
+from suite.run.prepare import sample_tokens
 from suite.sample_text import Sampling
 from suite.variant import parse_variant
 

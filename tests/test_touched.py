@@ -14,10 +14,10 @@ from conftest import build_tokenizer, tiny_config
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from suite.checkpoint import load
 from suite.compress import VariantInfo, apply
 from suite.compress.ready_made import load_ready
-from suite.model import resolve_model
+from suite.models.checkpoint import load
+from suite.models.model import resolve_model
 from suite.sample_text import SampleTokens
 from suite.variant import parse_variant
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from suite.cell import make_cell
-from suite.checkpoint import Checkpoint, load
 from suite.errors import SuiteError
-from suite.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
 from suite.remarks import remarks
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from suite.checkpoint import GRID_PARAMETERS
 from suite.compress import (
     awq,
     depth,
@@ -26,7 +25,8 @@ from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_laye
 from suite.compress.reference import remember
 from suite.compress.touched import Mark, Touched, fingerprint, touched, visibly_touched
 from suite.errors import SuiteError, unknown_name
-from suite.model import Model, architecture, has_experts
+from suite.models.checkpoint import GRID_PARAMETERS
+from suite.models.model import Model, architecture, has_experts
 from suite.sample_text import SampleTokens
 from suite.variant import PRUNERS, Variant, parse_variant
 
@@ -318,7 +318,7 @@ def apply(network: Any, variant: Variant, tokens: SampleTokens | None = None) ->
     if tokens is None and reads_text(variant):
         raise SuiteError(f"variant {variant.name!r}: {variant.method} reads sample text and none was given")
     before = output_error.sample_logits(network, tokens) if tokens is not None else None
-    from suite.linearized import linearized
+    from suite.models.linearized import linearized
 
     with linearized(network, stay=acts_while_running(variant)) as pieces:
         marks = fingerprint(network)
@@ -414,8 +414,8 @@ def measure_network(network: Any, variant: Variant) -> VariantInfo:
     left on its modules.
     """
     from suite.compress.llm_compressor import stored_bits
-    from suite.compressed import each_token_its_scale
-    from suite.linearized import linearized
+    from suite.models.compressed import each_token_its_scale
+    from suite.models.linearized import linearized
 
     if any(hasattr(module, "quantization_scheme") for module in network.modules()):
         each_token_its_scale()
@@ -534,7 +534,7 @@ def _off_nominal(network: Any, variant: Variant, sparsity: float, stated_dense: 
 
 
 def _dense(network: Any, variant: Variant, params: int) -> VariantInfo:
-    from suite.linearized import linearized
+    from suite.models.linearized import linearized
 
     with linearized(network):
         try:

@@ -63,7 +63,7 @@ def mappings(network: Any) -> list[Any] | None:
     """
     from llmcompressor.modifiers.transform.awq import AWQMapping
 
-    from suite.linearized import Experts
+    from suite.models.linearized import Experts
 
     special = readers(network)
     if special is None:
@@ -81,7 +81,7 @@ def _modifier(network: Any, scaled: list[str], spared: list[str]) -> Any:
     from llmcompressor.modeling.offset_norm import CalibrationOffsetNorm
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    from suite.linearized import expert_layers
+    from suite.models.linearized import expert_layers
 
     experts = {name for name, _ in expert_layers(network)}
 

@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from suite.cache import cache_dir
-from suite.checkpoint import NOTE, Checkpoint, load
 from suite.compress import VariantInfo
 from suite.compress.save import save
 from suite.errors import SuiteError
-from suite.model import Model
+from suite.models.cache import cache_dir
+from suite.models.checkpoint import NOTE, Checkpoint, load
+from suite.models.model import Model
 
 LIMIT_VARIABLE = "SUITE_CACHE_GB"
 DEFAULT_LIMIT = 20.0

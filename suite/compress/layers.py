@@ -82,7 +82,7 @@ def compare(name: str, dense: torch.Tensor, stored: torch.Tensor, bits: float) -
 def linear_layers(network: Any) -> Iterator[tuple[str, Any]]:
     """The weight matrices that compression methods touch: every `torch.nn.Linear` inside the decoder blocks.
 
-    Embeddings, norms, routers and the output head stay as they are. Inside `suite.linearized` stacked experts
+    Embeddings, norms, routers and the output head stay as they are. Inside `suite.models.linearized` stacked experts
     and transposed layers are among them.
 
     Raises:

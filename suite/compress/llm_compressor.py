@@ -25,8 +25,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from suite.compress.layers import STORED_BITS, LayerChange, compare, linear_layers
-from suite.compressed import each_token_its_scale
 from suite.errors import SuiteError
+from suite.models.compressed import each_token_its_scale
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
@@ -95,7 +95,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
     """
     from llmcompressor import oneshot
 
-    from suite.linearized import visiting_all
+    from suite.models.linearized import visiting_all
 
     said: list[str] = []
     with ExitStack() as stack:
@@ -145,13 +145,13 @@ def sparing(kind: Any, network: Any, fallback: Callable[[Any], object]) -> tuple
 
     Args:
         kind: a modifier class that gathers data in `calibrate_module` and uses it in `compress_modules`.
-        network: in pieces (see `suite.linearized`).
+        network: in pieces (see `suite.models.linearized`).
         fallback: compresses one layer in place without data.
 
     Returns:
         The class to use, and the names of the layers that went to `fallback`, filled while it runs.
     """
-    from suite.linearized import expert_layers
+    from suite.models.linearized import expert_layers
 
     names = {id(module): name for name, module in expert_layers(network)}
     tokens: dict[int, int] = {}

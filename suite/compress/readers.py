@@ -27,7 +27,7 @@ def readers(network: Any) -> list[tuple[str, list[str]]] | None:
     """Norms and the modules that read them, by name, block after block.
 
     Args:
-        network: in pieces (see `suite.linearized`).
+        network: in pieces (see `suite.models.linearized`).
 
     Returns:
         None where no block has experts or latent attention: there the library's own tables hold.

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from suite.checkpoint import NOTE, Checkpoint
 from suite.compress import VariantInfo, check_seed, output_error, with_output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.compress.touched import Touched, fingerprint, touched
 from suite.errors import SuiteError
-from suite.model import Model, tensor_bits
-from suite.quantization import float_kinds, grid_of, packed_bits, quantization_of
+from suite.models.checkpoint import NOTE, Checkpoint
+from suite.models.model import Model, tensor_bits
+from suite.models.quantization import float_kinds, grid_of, packed_bits, quantization_of
 from suite.sample_text import SampleTokens
 from suite.variant import FLOATS, Variant, parse_variant
 
@@ -99,7 +99,7 @@ def load_ready(
     parent = load_as(dense)
     tokens = tokens_of(parent)
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
-    from suite.linearized import linearized
+    from suite.models.linearized import linearized
 
     with ExitStack() as stack:
         with linearized(parent.network):

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from suite.checkpoint import NOTE, Checkpoint
 from suite.compress import VariantInfo
 from suite.errors import SuiteError
-from suite.model import Model, has_experts
-from suite.quiet import no_bars
+from suite.models.checkpoint import NOTE, Checkpoint
+from suite.models.model import Model, has_experts
+from suite.progress_bars import no_bars
 from suite.variant import Variant
 
 
@@ -42,7 +42,7 @@ def check_beforehand(model: Model, variant: Variant) -> None:
 
 def check_whole(network: Any, info: VariantInfo) -> None:
     """Raise one line for a compressed network that no loader puts together again."""
-    from suite.linearized import in_pieces, is_stack
+    from suite.models.linearized import in_pieces, is_stack
 
     check_savable(info.method)
     kind = network.config.model_type

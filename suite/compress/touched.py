@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from suite.checkpoint import GRID_PARAMETERS
 from suite.compress.layers import is_router
+from suite.models.checkpoint import GRID_PARAMETERS
 from suite.variant import Variant, parse_variant
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def visibly_touched(network: Any, variant: Variant) -> Touched | None:
     rounded in the forward pass that llm-compressor gave its layer.
 
     Args:
-        network: in pieces (see `suite.linearized`).
+        network: in pieces (see `suite.models.linearized`).
 
     Returns:
         None where weights cannot show it: dense, structured variants, and rows too short for so many levels.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell, make_cell
-from suite.checkpoint import Checkpoint
 from suite.errors import SuiteError
+from suite.models.checkpoint import Checkpoint
 from suite.prompt_name import PromptName, parse_prompt
 from suite.score import engine
 from suite.score.chat import RAW, in_chat, template_hash

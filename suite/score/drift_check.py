@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from suite.cell import Cell
-from suite.checkpoint import Checkpoint, load
-from suite.model import Model
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import Model
 from suite.score.cells import Sheet, score
 from suite.score.drift import Drift, compare, in_float32
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from suite.cell import read_cell
-from suite.checkpoint import Checkpoint, load
-from suite.model import resolve_model
+from suite.models.checkpoint import Checkpoint, load
+from suite.models.model import resolve_model
 from suite.score import engine
 from suite.score.cells import make_sheet, score
 from suite.score.prompt import encode

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import compressed, gguf_file, load_report
-from suite.cache import cache_dir
+from suite.models import compressed, gguf_file, load_report
+from suite.models.cache import cache_dir
 from suite.errors import SuiteError, first_line
-from suite.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
-from suite.model import Model, config_hash, weights_hash
-from suite.packed import READERS
-from suite.quantization import LOADED, quantization_of
-from suite.quiet import no_bars
-from suite.text_decoder import attention_of, left_note, loader_of, text_decoder
-from suite.unpack import unpack, unpack_mixture
-from suite.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
+from suite.models.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
+from suite.models.model import Model, config_hash, weights_hash
+from suite.models.packed import READERS
+from suite.models.quantization import LOADED, quantization_of
+from suite.progress_bars import no_bars
+from suite.models.text_decoder import attention_of, left_note, loader_of, text_decoder
+from suite.models.unpack import unpack, unpack_mixture
+from suite.models.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ class Checkpoint:
 def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Checkpoint:
     """Load a model in the dtype it will run in.
 
-    A GGUF file is dequantized once to a cached checkpoint in that dtype (under `suite.cache.cache_dir`), which later
+    A GGUF file is dequantized once to a cached checkpoint in that dtype (under `suite.models.cache.cache_dir`), which later
     loads read directly.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from suite.cell import cell_file
 from suite.config import RunConfig
-from suite.planned import PlannedCell
+from suite.run.plan import PlannedCell
 
 # Tables made this quickly are made after every variant; slower ones take a tenth of the time at most.
 _QUICK = 10.0

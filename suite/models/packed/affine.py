@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
-from suite.packed.bits import group_of, unpack_bits
+from suite.models.packed.bits import group_of, unpack_bits
 
 if TYPE_CHECKING:
     import torch

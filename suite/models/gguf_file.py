@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.weight_files import gguf_parts
+from suite.models.weight_files import gguf_parts
 
 _ALIGNMENT = 32
 _CHUNK = 1 << 22

@@ -16,9 +16,9 @@ from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.errors import MissingData
 from suite.hub import is_here
 from suite.metrics.paired import minimum_detectable
-from suite.model import EMBEDDED, Model, resolve_model, tensor_sizes
-from suite.planned import check_distinct, chosen
+from suite.models.model import EMBEDDED, Model, resolve_model, tensor_sizes
 from suite.prompt_name import parse_prompt
+from suite.run.plan import check_distinct, chosen
 from suite.score.cells import CPU_TOKEN_BUDGET, Sheet, make_sheet
 from suite.score.pack import forwarded_tokens, plan_batches
 from suite.score.prompt import Encoded, check_style

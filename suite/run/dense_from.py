@@ -8,10 +8,10 @@ from pathlib import Path
 
 from suite.cell import Cell, load_cells, read_cell, write_cell
 from suite.errors import SuiteError
-from suite.gguf_tokenizer import tokenizer_identity
-from suite.model import content_parts
-from suite.planned import PlannedCell
+from suite.models.gguf_tokenizer import tokenizer_identity
+from suite.models.model import content_parts
 from suite.publish.verify import verify
+from suite.run.plan import PlannedCell
 
 
 def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], log: Callable[[str], None]) -> int:

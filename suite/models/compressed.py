@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError, first_line
-from suite.model import Model
-from suite.weight_files import tensor_entries
+from suite.models.model import Model
+from suite.models.weight_files import tensor_entries
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ def round_inputs(network: Any, inputs: Mapping[str, Any]) -> None:
     )
     from torch.nn import Linear
 
-    from suite.linearized import expert_layers, linearized
+    from suite.models.linearized import expert_layers, linearized
 
     each_token_its_scale()
     with linearized(network, stay="experts" in inputs):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, first_line
-from suite.model import Model
-from suite.packed import read_module
-from suite.quantization import grid_of
-from suite.weight_files import SINGLE, tensor_entries, weight_files
+from suite.models.model import Model
+from suite.models.packed import read_module
+from suite.models.quantization import grid_of
+from suite.models.weight_files import SINGLE, tensor_entries, weight_files
 
 # where a configuration speaks of packed weights
 _QUANTIZED = ("quantization_config", "compression_config", "quantization")
@@ -21,7 +21,7 @@ def unpack(model: Model, quantization: Mapping[str, Any], dtype: str, out: Path)
     """Write a packed checkpoint's weights as dense ones, and its configuration without the packing, into a folder.
 
     Args:
-        quantization: what the folder says of it (see `suite.quantization.quantization_of`).
+        quantization: what the folder says of it (see `suite.models.quantization.quantization_of`).
         dtype: of every floating-point tensor written.
 
     Returns:
@@ -78,12 +78,12 @@ def unpack_mixture(model: Model, quantization: Mapping[str, Any], dtype: str, ou
         dtype: of every weight that was packed.
 
     Returns:
-        ``parent_quantization``, and ``inputs``: how inputs of layers are rounded (see `suite.compressed.made_dense`).
+        ``parent_quantization``, and ``inputs``: how inputs of layers are rounded (see `suite.models.compressed.made_dense`).
     """
     import torch
     from safetensors.torch import save_file
 
-    from suite.compressed import made_dense
+    from suite.models.compressed import made_dense
 
     state, inputs = made_dense(model, _by_module(model.path), quantization, getattr(torch, dtype))
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, out / SINGLE, {"format": "pt"})

@@ -24,11 +24,11 @@ from typing import Any, TextIO
 from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import ReadyMade, RunConfig, TaskChoice
-from suite.early_tables import EarlyTables
 from suite.errors import SuiteError
-from suite.model import content_parts, resolve_model, template_parts
-from suite.planned import PlannedCell, check_distinct, chosen
-from suite.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
+from suite.models.model import content_parts, resolve_model, template_parts
+from suite.run.early_tables import EarlyTables
+from suite.run.plan import PlannedCell, check_distinct, chosen
+from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
 from suite.score.cells import CellFailure, Sheet, make_sheet, score
 from suite.score.store import ShardStore, content_key
 from suite.variant import parse_variant
@@ -97,7 +97,7 @@ def execute(
         _keep_environment(environment, out)
         _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
         if dense_from is not None:
-            from suite.dense_from import take_dense
+            from suite.run.dense_from import take_dense
 
             log(f"{take_dense(dense_from, planned, log)} dense cells from {dense_from}")
         scored, reused, failures = _score_all(planned, out, config, environment, log)

@@ -1,6 +1,6 @@
 """Scoring a model that is in memory already, such as one that a compression script has just made.
 
->>> from suite.in_memory import score_network  # doctest: +SKIP
+>>> from suite.run.in_memory import score_network  # doctest: +SKIP
 >>> cell = score_network(model, tokenizer, "arc-easy", name="my-model", variant="gptq-w4-g128")  # doctest: +SKIP
 >>> write_cell(Path("run/cells/my-model.parquet"), cell)  # doctest: +SKIP
 
@@ -14,10 +14,10 @@ import hashlib
 from typing import Any
 
 from suite.cell import Cell
-from suite.checkpoint import GRID_PARAMETERS, Checkpoint
 from suite.compress import measure_network
+from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
+from suite.models.text_decoder import left_note, text_decoder
 from suite.score.cells import make_sheet, score
-from suite.text_decoder import left_note, text_decoder
 from suite.variant import parse_variant
 
 

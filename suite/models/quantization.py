@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, first_line
-from suite.packed import READERS
-from suite.weight_files import tensor_entries
+from suite.models.packed import READERS
+from suite.models.weight_files import tensor_entries
 
 # what a tool writes beside config.json, and the method it means where the file names none
 SIDE_FILES = {

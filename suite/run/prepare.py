@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from suite import sample_text
 from suite.errors import SuiteError
-from suite.model import Model, content_parts
+from suite.models.model import Model, content_parts
 from suite.sample_text import SampleTokens, Sampling
 from suite.score.store import content_key
 from suite.variant import Variant
 
 if TYPE_CHECKING:
-    from suite.checkpoint import Checkpoint
     from suite.compress import VariantInfo
+    from suite.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Conditions:
 
     def load(self, model: Model) -> Checkpoint:
         """The model in memory."""
-        from suite.checkpoint import load
+        from suite.models.checkpoint import load
 
         return load(model, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code)
 
@@ -175,7 +175,7 @@ def resolve_dtype(dtype: str, device: str) -> tuple[str, dict[str, float]]:
     Returns:
         The dtype and the measured speeds in GFLOP/s (empty when nothing was measured).
     """
-    from suite.dtype import measure_dtypes, pick_dtype
+    from suite.models.dtype import measure_dtypes, pick_dtype
 
     if dtype != "auto":
         return dtype, {}

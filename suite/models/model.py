@@ -1,6 +1,6 @@
 """A model: where its weights come from, and the hashes that say which weights they are.
 
-Nothing here loads weights or imports torch; `suite.checkpoint` does that.
+Nothing here loads weights or imports torch; `suite.models.checkpoint` does that.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.cache import cache_dir
+from suite.models.cache import cache_dir
 from suite.errors import SuiteError, first_line, unknown_name
-from suite.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
+from suite.models.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
 from suite.hub import NotFetched, fetch
-from suite.quantization import reading_parts
-from suite.weight_files import gguf_parts, gguf_stem, tensor_entries
+from suite.models.quantization import reading_parts
+from suite.models.weight_files import gguf_parts, gguf_stem, tensor_entries
 
 _CHUNK = 1 << 22
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?")
@@ -188,7 +188,7 @@ def config_hash(path: Path) -> str | None:
 def content_parts(model: Model) -> dict[str, str | None]:
     """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names.
 
-    A GGUF file's hash covers its tokenizer too; `suite.gguf_tokenizer.tokenizer_identity` says how it was read where
+    A GGUF file's hash covers its tokenizer too; `suite.models.gguf_tokenizer.tokenizer_identity` says how it was read where
     that has changed. A folder whose packing is described elsewhere than in config.json has further parts.
     """
     tokenizer = hashlib.sha256()

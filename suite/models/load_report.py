@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suite.errors import SuiteError, first_line
-from suite.packed import ACTIVATIONS
+from suite.models.packed import ACTIVATIONS
 
 # Tensors that may stay unread because no score depends on them, and why; {0} dimensions mean any.
 HARMLESS = {
@@ -113,7 +113,7 @@ def check(
         )
     parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     # a class may excuse the lack of a buffer it can compute, never of a weight
-    # what reads images or sound is left out of the network before it is used (see `suite.text_decoder`)
+    # what reads images or sound is left out of the network before it is used (see `suite.models.text_decoder`)
     missing = sorted(name for name in found.missing if name in parameters and _beside(name, network, shapes) != SENSES)
     left: dict[str, list[str]] = {}
     strange = []

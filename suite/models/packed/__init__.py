@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.packed import affine, awq, bitsandbytes, float4, float8, gptq
+from suite.models.packed import affine, awq, bitsandbytes, float4, float8, gptq
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def read_module(
 
     Args:
         tensors: by local name, such as ``qweight``.
-        grid: what the configuration says of this module (see `suite.quantization.grid_of`).
+        grid: what the configuration says of this module (see `suite.models.quantization.grid_of`).
 
     Returns:
         Tensors by local name: dense ones float32, others as they were; and the activation scales left out.

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from suite.cell import file_key
 from suite.errors import SuiteError
-from suite.model import Model
+from suite.models.model import Model
 from suite.score.cells import Sheet
 from suite.variant import Variant
 
