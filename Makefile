@@ -52,19 +52,19 @@ verify: setup ## recompute every committed snapshot under results/ and compare
 	exit $$status
 
 benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md
-	$(PY) scripts/benchmark.py
+	$(PY) -m scripts.speed.benchmark
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
-	$(PY) scripts/reproduce_published.py
+	$(PY) -m scripts.studies.reproduce_published
 
 reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_DATA names the data)
-	$(PY) scripts/reproduce_ladders.py
+	$(PY) -m scripts.studies.reproduce_ladders
 
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) scripts/validate_detector.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m scripts.studies.validate_detector
 
 reproduce-three-llms: setup ## the run behind results/three-llms (half a day and more on two cores; resumes)
-	$(PY) scripts/get_models.py models
+	$(PY) -m scripts.get_models models
 	$(SUITE) run configs/three-llms.yaml --out runs/three-llms
 
 reproduce-paper: setup ## the 12-model run of configs/paper.yaml (needs accelerators and days; see 'suite run --dry-run')

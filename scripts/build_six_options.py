@@ -1,6 +1,6 @@
 """Make a file of six-option questions from a raw public set, or from records of your own with the same fields.
 
-    .venv/bin/python scripts/build_six_options.py SOURCE RAW_FILE --out my-task.json [--count 10000] [--seed 0]
+    .venv/bin/python -m scripts.build_six_options SOURCE RAW_FILE --out my-task.json [--count 10000] [--seed 0]
 
 SOURCE is MMLU, CosmosQA, HellaSwag, Halu-OpenDialKG or Halu-CNN/DailyMail; RAW_FILE is JSONL, a JSON list, CSV with a
 header line or Parquet. docs/tasks.md lists the fields. `suite score --task my-task.json` takes the result.

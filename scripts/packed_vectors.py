@@ -1,6 +1,6 @@
 """Small layers as the libraries that make packed checkpoints pack them: tests/packed_by_libraries.json.
 
-    python scripts/packed_vectors.py [--out FILE]
+    python -m scripts.packed_vectors [--out FILE]
 
 Needs bitsandbytes and auto-round (whose packing is that of AutoGPTQ and AutoAWQ) in the environment; both work on a
 processor. The layers follow from closed forms, which tests/test_packed_libraries.py states again.

@@ -1,6 +1,6 @@
 """Put part of the summary of results/three-llms into README.md, between its markers.
 
-    .venv/bin/python scripts/readme_results.py
+    .venv/bin/python -m scripts.readme_results
 
 The numbers are those of results/three-llms/LEADERBOARD.md, which `suite leaderboard results/three-llms` makes from its
 cells. Which variants are shown was chosen before there were any.
@@ -9,13 +9,11 @@ cells. Which variants are shown was chosen before there were any.
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import write_between
 
-from scripts.markers import write_between  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BOARD = ROOT / "results" / "three-llms" / "LEADERBOARD.md"
 README = ROOT / "README.md"

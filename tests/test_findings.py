@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.findings import (
+from scripts.studies.findings import (
     accuracy_kept,
     coupling_table,
     inflation_table,

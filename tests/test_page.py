@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headless import Browser
+from support.headless import Browser
 from synthetic_snapshot import publish, write_run
 from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.phase_transitions import curve_rows, doubling, half_lost, main, transition
+from scripts.studies.phase_transitions import curve_rows, doubling, half_lost, main, transition
 
 DOSE = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 

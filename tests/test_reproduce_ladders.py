@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "reproduce_ladders.py"
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "studies" / "reproduce_ladders.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""scripts/reproduce_published.py on small made-up archives, against counting by hand, and on the published data."""
+"""The study of published tables on small made-up archives, against counting by hand, and on the published data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from suite.metrics.folds import ye2024_folds
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scripts" / "reproduce_published.py"
+SCRIPT = ROOT / "scripts" / "studies" / "reproduce_published.py"
 PUBLISHED = Path(os.environ.get("SUITE_PUBLISHED_DATA") or ROOT.parent / "shared" / "data" / "published")
 needs_data = pytest.mark.skipif(
     not (PUBLISHED / "published_table.json").is_file(),

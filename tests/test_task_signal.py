@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.task_signal import END, START, per_character, signal
+from scripts.studies.task_signal import END, START, per_character, signal
 from suite.cell import Cell, make_cell
 from tasks import TASKS
 

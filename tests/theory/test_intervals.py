@@ -1,4 +1,4 @@
-"""A reduced run of scripts/validate_intervals.py: intervals hold the truth about as often as they say."""
+"""A reduced run of scripts/studies/validate_intervals.py: intervals hold the truth about as often as they say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "validate_intervals.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "studies" / "validate_intervals.py"
 SIMULATIONS, ITEMS, REPLICATES = 100, 200, 150
 
 

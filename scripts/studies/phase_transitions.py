@@ -2,10 +2,10 @@
 
 Writes the table of docs/phase_transitions.md.
 
-    .venv/bin/python scripts/phase_transitions.py [configs/three-llms.yaml] [--snapshot results/three-llms]
+    .venv/bin/python -m scripts.studies.phase_transitions [configs/three-llms.yaml] [--snapshot results/three-llms]
 
-Perplexities are those of scripts/compression_table.py for the configuration's first model; what is measured already is
-not measured again. Verdicts come from the snapshot.
+Perplexities are those of scripts/studies/compression_table.py for the configuration's first model; what is measured
+already is not measured again. Verdicts come from the snapshot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,13 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import f as f_distribution
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import check_markers, write_between
+from scripts.studies.compression_table import records
+from suite.config import read_config
+from suite.publish.macro import macro_averages
+from suite.variant import Variant, parse_variant
 
-from scripts.compression_table import records  # noqa: E402
-from scripts.markers import check_markers, write_between  # noqa: E402
-from suite.config import read_config  # noqa: E402
-from suite.publish.macro import macro_averages  # noqa: E402
-from suite.variant import Variant, parse_variant  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "phase_transitions.md"
 START, END = "<!-- transitions -->", "<!-- /transitions -->"

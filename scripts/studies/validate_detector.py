@@ -1,7 +1,7 @@
 """How often are the collapse verdicts right? Plants curves of known shape and writes docs/detector.md.
 
     make validate-detector
-    .venv/bin/python scripts/validate_detector.py --jobs 2 --repetitions 400
+    .venv/bin/python -m scripts.studies.validate_detector --jobs 2 --repetitions 400
 
 Every repetition draws new items with new scores for dense and for each level, computes set sizes and their bootstrap
 replicates the way rows are computed, and applies the rule. Finished settings are kept in --store and not run again.
@@ -32,7 +32,8 @@ from suite.verdicts.curves import METRICS, PRIMARY
 from suite.verdicts.shapes import Family, Whitened, smooth_families
 from suite.verdicts.synthetic import LEVEL_NAMES, SHAPES, THRESHOLDS, Plan, Population, draw_cells, plan_curve
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
+
 SPLITS, REPLICATES = 20, 300
 VERSION = 1
 """Raised when the rule or the drawing changes, so that kept results of an older one are not mixed in."""
@@ -254,8 +255,9 @@ def page(results: Sequence[tuple[Setting, dict[str, Any]]], asked: int, seconds:
     lines = [
         "# How often are the collapse verdicts right?",
         "",
-        "Written by `make validate-detector` (scripts/validate_detector.py). Curves of known shape are planted by",
-        "adding noise to made-up scores (suite/verdicts/synthetic.py); set sizes are then computed as for any model,",
+        "Written by `make validate-detector` (scripts/studies/validate_detector.py). Curves of known shape are planted",
+        "by adding noise to made-up scores (suite/verdicts/synthetic.py); set sizes are then computed as for any",
+        "model,",
         f"with {SPLITS} splits and {REPLICATES} replicates, and judged by the rule of [collapse.md](collapse.md), its",
         f"constants being: tests at {RULE.level:g}, practical minimum {METRICS[PRIMARY].minimum:g} options or "
         f"{RULE.practical_of_headroom:.0%} of the headroom, jitter {RULE.jitter_of_headroom:.0%} of the headroom.",

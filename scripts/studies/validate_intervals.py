@@ -1,7 +1,7 @@
 """How often do the suite's 95 % intervals hold the truth? Simulates whole benchmarks and writes docs/intervals.md.
 
-    python scripts/validate_intervals.py --simulations 1000 --jobs 2
-    python scripts/validate_intervals.py --only proportions
+    python -m scripts.studies.validate_intervals --simulations 1000 --jobs 2
+    python -m scripts.studies.validate_intervals --only proportions
 
 Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `compute_rows`
 for its intervals. The truth is the same figure on a million items. About twenty minutes on two cores; the tables of few
@@ -21,10 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from scripts.markers import check_markers, write_between
-from scripts.proportion_coverage import section
+from scripts.studies.proportion_coverage import section
 from suite.cell import Cell, make_cell
 from suite.metrics import bootstrap, calibration, conformal, proper
 from suite.metrics.proportions import paired_interval
@@ -249,8 +247,9 @@ def page(records: dict[tuple[str, int], dict[str, Record]], simulations: int) ->
     lines = [
         "# Do the intervals hold the truth?",
         "",
-        f"Written by `scripts/validate_intervals.py` from {simulations} simulated benchmarks a scenario (four options",
-        f"an item, 100 splits, {REPLICATES} replicates, alpha 0.1). Every simulation draws new items, with new folds.",
+        f"Written by `scripts/studies/validate_intervals.py` from {simulations} simulated benchmarks a scenario (four",
+        f"options an item, 100 splits, {REPLICATES} replicates, alpha 0.1).",
+        "Every simulation draws new items, with new folds.",
         "The truth is the figure on a million items, at the population's own conformal threshold. *Spread* is the",
         "standard deviation of the estimate over simulations, *SE* the interval's width over 3.92; they should be",
         "alike, and the coverage of a 95 % interval near 0.95 (a coverage has a Monte Carlo standard error of",

@@ -1,7 +1,7 @@
 """Scoring speed beside lm-eval's: same items, same text, same dtype, same machine, in turns. Writes docs/benchmarks.md.
 
     make benchmark                       # installs lm-eval into .venv-lm-eval, once
-    .venv/bin/python scripts/benchmark.py --repeats 7 --only arc-easy
+    .venv/bin/python -m scripts.speed.benchmark --repeats 7 --only arc-easy
 
 Every repeat runs each contender once, one after the other, so that a slow minute of the machine meets all of them;
 ratios are taken within a repeat. Loading and tokenizer start-up are left out for all; tokenization is inside for all.
@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.markers import kept_block
+from scripts.speed.compression_speed import END, START
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.dtype import measure_dtypes, pick_dtype
@@ -32,11 +34,7 @@ from suite.score.budget import measure_budget
 from suite.score.cells import Sheet, make_sheet, score
 from tasks import get_task
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts.compression_speed import END, START  # noqa: E402
-from scripts.markers import kept_block  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 LM_EVAL = "lm-eval[hf]==0.4.13"
 PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
@@ -236,8 +234,8 @@ def table(results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case]) -> s
 
 
 def memory() -> str:
-    """The table of scripts/memory.py."""
-    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), MODEL, "rtn-w4", "magnitude-s50"]
+    """The table of scripts/speed/memory.py."""
+    command = [sys.executable, "-m", "scripts.speed.memory", MODEL, "rtn-w4", "magnitude-s50"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -301,7 +299,7 @@ def main() -> None:
 
 REPORT = """# Benchmarks
 
-Written by `make benchmark` (scripts/benchmark.py); run it to replace these figures by those of your machine.
+Written by `make benchmark` (scripts/speed/benchmark.py); run it to replace these figures by those of your machine.
 
 ## Scoring: this engine, its own plain path, and lm-eval 0.4.13
 
@@ -328,16 +326,17 @@ bandwidth is shared with whatever else the machine does; hence the ranges.
 
 ## Memory
 
-Anonymous memory above imports (`scripts/memory.py`): loading and compressing, against the bound of 1.3 times the dense
-weights plus the largest layer, and scoring by number of items, the float32 check of some items included.
+Anonymous memory above imports (`scripts/speed/memory.py`): loading and compressing, against the bound of 1.3 times the
+dense weights plus the largest layer, and scoring by number of items, the float32 check of some items included.
 
 {memory}
 
 ## Compression
 
 Seconds and anonymous memory of compressing {model} with 32 × 512 tokens of sample text, and of the same modifiers
-called through llm-compressor itself (`scripts/compression_speed.py`, in turns, each in a process of its own; median,
-smallest to largest). What the suite adds is measuring: weight errors, zeros, output error, weights put on their grid.
+called through llm-compressor itself (`scripts/speed/compression_speed.py`, in turns, each in a process of its own;
+median, smallest to largest). What the suite adds is measuring: weight errors, zeros, output error, weights put on
+their grid.
 The library's round-to-nearest sets the grids and leaves the rounding to every forward pass, hence its ratio.
 
 {compression}

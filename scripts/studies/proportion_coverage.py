@@ -1,7 +1,7 @@
 """How often intervals of proportions hold the truth where errors, or flips, are few: tables of docs/intervals.md.
 
 Beside every interval of the suite (`suite.metrics.proportions`) stands the percentile interval of the bootstrap, from
-the same samples. Used by scripts/validate_intervals.py.
+the same samples. Used by scripts/studies/validate_intervals.py.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ INTRODUCTION = """## Few errors, few flips
 Resampling sees what happened, so the percentile interval of 200 right answers of 200 is a point, and that of 199 is too
 short. The suite's intervals of proportions are exact ones (Clopper-Pearson), those of changes combine exact ones of the
 two kinds of flips (`suite/metrics/proportions.py`). Each cell: coverage of the suite's 95 % interval, and in brackets
-that of the bootstrap's percentiles. Written by `python scripts/validate_intervals.py --only proportions`.
+that of the bootstrap's percentiles. Written by `python -m scripts.studies.validate_intervals --only proportions`.
 
 **Accuracy**, summed over every possible number of right answers:
 """

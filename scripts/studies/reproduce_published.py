@@ -1,7 +1,7 @@
 """The published uncertainty figures of arXiv 2401.12794, recomputed from its logits. Writes docs/published.md.
 
     make reproduce-published
-    .venv/bin/python scripts/reproduce_published.py FOLDER --jobs 2
+    .venv/bin/python -m scripts.studies.reproduce_published FOLDER --jobs 2
 
 FOLDER (else the variable SUITE_PUBLISHED_DATA, else ../shared/data/published beside the repository) holds qa.npz,
 drs.npz, ds.npz and published_table.json. The page compares every published figure with the suite's, measures what the
@@ -37,11 +37,12 @@ from suite.metrics.measure import Scored
 from suite.metrics.rows import compute_rows, score_cell
 from suite.metrics.sample import Settings
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+
 Floats = NDArray[np.float64]
 Key = tuple[str, str]
 Row = Mapping[str, Any]
 
-ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT.parent / "shared" / "data" / "published"
 TABLE = "published_table.json"
 TASKS = {"qa": "QA", "drs": "DRS", "ds": "DS"}
@@ -952,8 +953,9 @@ def timing_lines(stages: Mapping[str, Stage], jobs: int) -> list[str]:
 
 PAGE = """# Published figures, recomputed
 
-Written by `make reproduce-published` (scripts/reproduce_published.py); do not edit. The paper is arXiv 2401.12794,
-its logits and tables are those of smartyfh/LLM-Uncertainty-Bench (MIT): {models} base models, {tasks} of its tasks
+Written by `make reproduce-published` (scripts/studies/reproduce_published.py); do not edit. The paper is arXiv
+2401.12794, its logits and tables are those of smartyfh/LLM-Uncertainty-Bench (MIT): {models} base models,
+{tasks} of its tasks
 with {items} items each, {prompts} prompts, six options of which E ("I don't know") and F ("None of the above") are
 never right. Figures are means over the prompts, as in the paper. To run it, put `qa.npz`, `drs.npz`, `ds.npz` and
 `published_table.json` into a folder and name it in `SUITE_PUBLISHED_DATA`; `suite import ye2024` reads a clone of

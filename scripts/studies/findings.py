@@ -1,6 +1,6 @@
 """What the three findings of arXiv 2606.01850 look like in a snapshot: the tables of docs/findings.md.
 
-    .venv/bin/python scripts/findings.py [results/three-llms]
+    .venv/bin/python -m scripts.studies.findings [results/three-llms]
 
 Every figure comes from files of the snapshot, which `suite verify` recomputes from its cells.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,17 +16,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import check_markers, write_between
+from scripts.readme_results import VARIANTS
+from suite.publish.macro import Macro, macro_averages
+from suite.publish.markdown import code, escape, table
+from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval
+from suite.publish.order import grouped, without_repeats
+from suite.variant import Variant, curve_title, is_repeat, parse_variant
+from suite.verdicts.curves import MACRO, PRIMARY, record_title
 
-from scripts.markers import check_markers, write_between  # noqa: E402
-from scripts.readme_results import VARIANTS  # noqa: E402
-from suite.publish.macro import Macro, macro_averages  # noqa: E402
-from suite.publish.markdown import code, escape, table  # noqa: E402
-from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval  # noqa: E402
-from suite.publish.order import grouped, without_repeats  # noqa: E402
-from suite.variant import Variant, curve_title, is_repeat, parse_variant  # noqa: E402
-from suite.verdicts.curves import MACRO, PRIMARY, record_title  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "findings.md"
 COUPLINGS = ("silent uncertainty loss", "silent accuracy loss", "coupled", "improved", "undetermined")

@@ -1,6 +1,6 @@
 """Which tasks tell something about a model: dense accuracy of every embedded task under every scoring.
 
-    .venv/bin/python scripts/task_signal.py [--limit 200] [--out runs/task-signal]
+    .venv/bin/python -m scripts.studies.task_signal [--limit 200] [--out runs/task-signal]
 
 Scores the embedded model, keeps the cells under ``--out`` (a second call scores what is missing) and writes the table
 between the markers in docs/tasks.md. A task is fit for the model when the lower end of the 95 % interval of its
@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import check_markers, write_between
+from suite.cell import Cell, cell_path, read_cell, write_cell
+from suite.metrics.rows import compute_rows
+from suite.task import Question
 
-from scripts.markers import check_markers, write_between  # noqa: E402
-from suite.cell import Cell, cell_path, read_cell, write_cell  # noqa: E402
-from suite.metrics.rows import compute_rows  # noqa: E402
-from suite.task import Question  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 MODEL = "smollm2-135m"
 START, END = "<!-- dense -->", "<!-- /dense -->"

@@ -1,6 +1,6 @@
 """Anonymous memory of loading and compressing a model, against the size of its dense weights.
 
-    .venv/bin/python scripts/memory.py smollm2-135m rtn-w4 magnitude-s50
+    .venv/bin/python -m scripts.speed.memory smollm2-135m rtn-w4 magnitude-s50
 
 Each variant is measured in a process of its own, because memory once touched is not given back. Anonymous memory
 (RssAnon) is what the process itself holds; pages of the checkpoint file that the system can drop again do not count.

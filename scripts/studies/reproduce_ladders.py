@@ -1,7 +1,7 @@
 """Doses of a family of real models at falling bits, and its published errors. Writes docs/published_ladders.md.
 
     make reproduce-ladders
-    .venv/bin/python scripts/reproduce_ladders.py FOLDER
+    .venv/bin/python -m scripts.studies.reproduce_ladders FOLDER
 
 FOLDER (else the variable SUITE_PUBLISHED_DATA, else ../shared/data/ladders beside the repository) holds
 published_ece.csv and qwen2.5/*.parquet, item-level option log-probabilities (M. Durukan, MIT, DOI
@@ -25,7 +25,8 @@ from suite.errors import SuiteError
 from suite.verdicts.curves import MACRO, task_title
 from suite.verdicts.dose_records import MEASURES, find_dose_records
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
+
 DEFAULT = ROOT.parent / "shared" / "data" / "ladders"
 PAGE = ROOT / "docs" / "published_ladders.md"
 LADDER = "qwen2.5"

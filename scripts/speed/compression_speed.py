@@ -1,6 +1,6 @@
 """Seconds and memory of compressing the embedded model, beside those of calling llm-compressor itself.
 
-    .venv/bin/python scripts/compression_speed.py [--repeats 2] [rtn-w4 wanda-s50 sparsegpt-s50 gptq-w4]
+    .venv/bin/python -m scripts.speed.compression_speed [--repeats 2] [rtn-w4 wanda-s50 sparsegpt-s50 gptq-w4]
 
 Both get the same loaded network, sample text (32 × 512 tokens) and modifiers; they take turns, each in a process of its
 own. What the suite adds is measuring: weight errors, zeros, output error, weights put on their grid. Writes a table
@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import check_markers, write_between
+from scripts.speed.memory import Peak, apart
+from suite.variant import Variant, parse_variant
 
-from scripts.markers import check_markers, write_between  # noqa: E402
-from scripts.memory import Peak, apart  # noqa: E402
-from suite.variant import Variant, parse_variant  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 MODEL, DTYPE = "smollm2-135m", "bfloat16"
 START, END = "<!-- compression -->", "<!-- /compression -->"

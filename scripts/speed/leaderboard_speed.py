@@ -1,8 +1,8 @@
 """How long a large leaderboard takes: 12 models x 60 variants x 5 tasks of invented cells.
 
-    .venv/bin/python scripts/leaderboard_speed.py [--items 400] [--out DIR]      rendering and page, minutes
-    .venv/bin/python scripts/leaderboard_speed.py --every-cell [--out DIR]       rows of all 3,600 cells, half an hour
-    .venv/bin/python scripts/leaderboard_speed.py --page FILE [--page FILE]      pages alone, one after the other
+    .venv/bin/python -m scripts.speed.leaderboard_speed [--items 400] [--out DIR]  rendering and page, minutes
+    .venv/bin/python -m scripts.speed.leaderboard_speed --every-cell [--out DIR]   rows of all 3,600 cells, half an hour
+    .venv/bin/python -m scripts.speed.leaderboard_speed --page FILE [--page FILE]  pages alone, one after the other
 
 Prints seconds of each stage, by the clock and of the processor: reading the cells, what is computed from them, what is
 made of that (figures, tables, page), and, where Chromium is installed, sorting and filtering the page: milliseconds by
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,25 +25,21 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-import headless  # type: ignore[import-not-found]  # noqa: E402
-
-from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell  # noqa: E402
-from suite.config import Protocol, RunConfig, TaskChoice  # noqa: E402
-from suite.metrics.rows import Measured, measure_cells  # noqa: E402
-from suite.metrics.sample import Settings  # noqa: E402
-from suite.publish.manifest import describe, file_digest  # noqa: E402
-from suite.publish.numerals import rounded  # noqa: E402
-from suite.publish.order import in_order  # noqa: E402
-from suite.publish.records import parquet_bytes  # noqa: E402
-from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files  # noqa: E402
-from suite.publish.standings import Comparable, standings  # noqa: E402
-from suite.variant import parse_variant  # noqa: E402
-from suite.verdicts.assess import Assessment, assess  # noqa: E402
-from suite.verdicts.curves import KEPT  # noqa: E402
-from suite.verdicts.scale import find_scale  # noqa: E402
+from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell
+from suite.config import Protocol, RunConfig, TaskChoice
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.sample import Settings
+from suite.publish.manifest import describe, file_digest
+from suite.publish.numerals import rounded
+from suite.publish.order import in_order
+from suite.publish.records import parquet_bytes
+from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
+from suite.publish.standings import Comparable, standings
+from suite.variant import parse_variant
+from suite.verdicts.assess import Assessment, assess
+from suite.verdicts.curves import KEPT
+from suite.verdicts.scale import find_scale
+from tests.support import headless
 
 BILLIONS = (0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 8.0, 9.0, 14.0, 27.0, 32.0, 70.0)
 TASKS = ("mmlu", "cosmosqa", "hellaswag", "dialogue", "summaries")

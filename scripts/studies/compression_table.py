@@ -16,18 +16,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.markers import check_markers, write_between
+from suite.compress import recipe_of
+from suite.config import RunConfig, read_config
+from suite.errors import SuiteError
+from suite.models.model import resolve_model
+from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
+from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
+from suite.score.cells import CellFailure
+from suite.variant import Variant, parse_variant
 
-from scripts.markers import check_markers, write_between  # noqa: E402
-from suite.compress import recipe_of  # noqa: E402
-from suite.config import RunConfig, read_config  # noqa: E402
-from suite.errors import SuiteError  # noqa: E402
-from suite.models.model import resolve_model  # noqa: E402
-from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes  # noqa: E402
-from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize  # noqa: E402
-from suite.score.cells import CellFailure  # noqa: E402
-from suite.variant import Variant, parse_variant  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "compression.md"
 START, END = "<!-- perplexity -->", "<!-- /perplexity -->"

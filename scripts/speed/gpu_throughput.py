@@ -1,6 +1,6 @@
 """Scoring throughput on an accelerator: a model of 7B shape with random weights, against the measured matrix peak.
 
-    python scripts/gpu_throughput.py [--dtype bfloat16] [--items 512] [--layers 32]
+    python -m scripts.speed.gpu_throughput [--dtype bfloat16] [--items 512] [--layers 32]
 
 Needs torch, transformers, numpy and pyarrow alone. No tokenizer and no checkpoint: items are random tokens with the
 lengths of a cloze task (context 40 to 400, four options of 2 to 30), so the figures tell arithmetic, not accuracy.
@@ -11,13 +11,9 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
