@@ -261,7 +261,8 @@ def _score(args: argparse.Namespace) -> int:
     _check_output(args.out)
     from suite.cell import write_cell
     from suite.models.model import resolve_model
-    from suite.score.cells import CellFailure, make_sheet, score
+    from suite.score.cells import CellFailure, score
+    from suite.score.sheet import make_sheet
     from tasks import get_task
 
     sheet = make_sheet(
@@ -536,19 +537,19 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from suite.score.cells import make_sheet
-    from suite.score.show import shown
+    from suite.score.sheet import make_sheet
+    from suite.score.show import as_asked
     from tasks import get_task
 
     sheet = make_sheet(get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots)
     if not args.model:
-        print(shown(sheet, args.item))
+        print(as_asked(sheet, args.item))
         return DONE
     from suite.models.checkpoint import load_tokenizer
     from suite.models.model import resolve_model
 
     tokenizer, bos = load_tokenizer(resolve_model(args.model))
-    print(shown(sheet, args.item, tokenizer=tokenizer, bos=bos))
+    print(as_asked(sheet, args.item, tokenizer=tokenizer, bos=bos))
     return DONE
 
 
@@ -556,8 +557,8 @@ def _doctor(args: argparse.Namespace) -> int:
     if args.drift:
         from suite.models.model import resolve_model
         from suite.run.prepare import resolve_device
-        from suite.score.cells import make_sheet
-        from suite.score.drift_check import check_drift
+        from suite.score.sheet import make_sheet
+        from suite.score.transformers.drift_check import check_drift
         from tasks import get_task
 
         sheet = make_sheet(get_task("arc-easy"), limit=64)

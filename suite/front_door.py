@@ -180,7 +180,8 @@ def score_model(
         SuiteError: anything unusable in the arguments, or a model that cannot be loaded, compressed or scored.
     """
     from suite.run.prepare import decide
-    from suite.score.cells import CellFailure, make_sheet, score
+    from suite.score.cells import CellFailure, score
+    from suite.score.sheet import make_sheet
     from tasks import get_task
 
     named = [tasks] if isinstance(tasks, str | os.PathLike) else list(tasks)

@@ -123,17 +123,17 @@ def test_imports_point_one_way() -> None:
         ("suite/metrics/ece.py", "from ..verdicts import collapse", "imports suite.verdicts"),
         ("suite/metrics/ece.py", "def f():\n    import transformers.models", "imports transformers"),
         ("suite/verdicts/scale.py", "import suite.compress.rtn", "imports suite.compress"),
-        ("suite/score/engine.py", "from suite.metrics.ece import ece", "imports suite.metrics"),
-        ("suite/score/engine.py", "from mapie.utils import x", "imports mapie"),
-        ("suite/compress/rtn.py", "from suite.score import engine", "imports suite.score"),
+        ("suite/score/transformers/engine.py", "from suite.metrics.ece import ece", "imports suite.metrics"),
+        ("suite/score/transformers/engine.py", "from mapie.utils import x", "imports mapie"),
+        ("suite/compress/rtn.py", "from suite.score.transformers import engine", "imports suite.score"),
         ("suite/importers/npz.py", "from suite.metrics import ece", "imports suite.metrics"),
         ("suite/cell.py", "from suite.metrics import ece", "imports suite.metrics"),
         ("suite/helpers.py", "", "in no layer"),
-        ("tasks/sciq.py", "from suite.score import engine", "imports suite.score"),
+        ("tasks/sciq.py", "from suite.score.transformers import engine", "imports suite.score"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path: Path, file: str, text: str, complaint: str) -> None:
-    for part in (*RIGHT, "score", "compress", "importers"):
+    for part in (*RIGHT, "score/transformers", "compress", "importers"):
         (tmp_path / "suite" / part).mkdir(parents=True)
     (tmp_path / "tasks").mkdir()
     (tmp_path / "suite" / "cell.py").write_text("import numpy\nfrom suite.errors import SuiteError\n")

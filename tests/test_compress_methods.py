@@ -26,9 +26,9 @@ from suite.compress.rtn import quantize
 from suite.compress.width import importance
 from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
-from suite.score.drift import in_float32
-from suite.score.engine import log_likelihoods, option_logits
-from suite.score.prompt import Encoded
+from suite.score.transformers.drift import in_float32
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.engine import log_likelihoods, option_logits
 from suite.variant import parse_variant
 
 pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")

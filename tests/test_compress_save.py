@@ -13,7 +13,6 @@ import torch
 from test_ready_made import quiz, text  # noqa: F401 (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import suite.score.engine
 from suite.cell import read_cell
 from suite.cli import main
 from suite.compress import apply
@@ -24,6 +23,7 @@ from suite.models.checkpoint import load
 from suite.models.model import resolve_model
 from suite.run.in_memory import score_network
 from suite.sample_text import SampleTokens
+from suite.score.transformers import engine
 from suite.variant import parse_variant
 
 pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")
@@ -276,7 +276,7 @@ def test_a_network_scored_in_memory_is_left_as_it_was(
         def broken(*_: Any, **__: Any) -> Any:
             raise RuntimeError("no")
 
-        monkeypatch.setattr(suite.score.engine, "log_likelihoods", broken)
+        monkeypatch.setattr(engine, "log_likelihoods", broken)
         with pytest.raises(RuntimeError, match="no"):
             score_network(network, AutoTokenizer.from_pretrained(folder), str(quiz), name="mine")
     else:

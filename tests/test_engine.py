@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from suite.score import engine
-from suite.score.norms import fused_norms
-from suite.score.pack import batches
-from suite.score.prompt import Encoded
+from suite.score.transformers import engine
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.fused_norms import fused_norms
+from suite.score.transformers.pack import batches
 
 VOCABULARY = 384
 

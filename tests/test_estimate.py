@@ -20,7 +20,7 @@ from suite.config import ReadyMade, RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
 from suite.run.estimate import estimate, measured_gflops, smallest_changes
 from suite.run.pipeline import plan
-from suite.score.cells import make_sheet
+from suite.score.sheet import make_sheet
 from suite.variant import parse_variant
 from tasks import TASKS, get_task, ye2024
 

@@ -17,10 +17,10 @@ from transformers import LlamaForCausalLM
 from suite.compress import apply
 from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
-from suite.score import engine
-from suite.score.pack import forwarded_tokens, plan_batches
-from suite.score.path import length_limits, path_of, sharing_refused
-from suite.score.prompt import Encoded
+from suite.score.transformers import engine
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.pack import forwarded_tokens, plan_batches
+from suite.score.transformers.path import length_limits, path_of, sharing_refused
 from suite.variant import parse_variant
 
 REFUSED = {

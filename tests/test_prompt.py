@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.errors import SuiteError
-from suite.score.prompt import Rendered, encode, prompt_hash, render
+from suite.score.prompt import Rendered, prompt_hash, render
+from suite.score.transformers.encode import encode
 from suite.task import Question, Task
 
 TASK = Task(

@@ -15,11 +15,13 @@ from suite.errors import SuiteError
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import resolve_model
 from suite.prompt_name import NOISES, PromptName, parse_prompt
-from suite.score.cells import make_sheet, score
+from suite.score.cells import score
 from suite.score.chat import in_chat
 from suite.score.noise import perturb
-from suite.score.prompt import Rendered, encode, render
-from suite.score.show import shown
+from suite.score.prompt import Rendered, render
+from suite.score.sheet import make_sheet
+from suite.score.show import as_asked
+from suite.score.transformers.encode import encode
 from suite.task import LETTER_STYLES, Question, Task
 from tasks import TASKS
 
@@ -205,7 +207,7 @@ class TestRotations:
 
     def test_averaging_removes_a_liking_for_a_letter(self, llama: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         """A stand-in reader that adds 5 to whatever is shown as C: single rotations all move, the mean does not."""
-        from suite.score import engine
+        from suite.score.transformers import engine
 
         letter = llama.tokenizer(" C", add_special_tokens=False).input_ids[0]
         plain = engine.option_logits
@@ -312,11 +314,11 @@ class TestChat:
         assert raw.task["chat_template"] == "raw"
         assert chat.task["chat_template"].startswith("sha256:")
         assert chat.task["prompt_hash"] != raw.task["prompt_hash"]
-        seen = shown(make_sheet(TASK, prompt="base+chat"), 1, tokenizer=model.tokenizer, bos=model.bos)
+        seen = as_asked(make_sheet(TASK, prompt="base+chat"), 1, tokenizer=model.tokenizer, bos=model.bos)
         assert seen.count("'<s>'") == 1
         assert "<start_of_turn>user\n" in seen
         with pytest.raises(SuiteError, match="a chat template belongs to a model; name one with --model"):
-            shown(make_sheet(TASK, prompt="base+chat"), 1)
+            as_asked(make_sheet(TASK, prompt="base+chat"), 1)
 
 
 @pytest.fixture(scope="module")

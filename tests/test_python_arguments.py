@@ -18,7 +18,7 @@ from suite.publish.manifest import read_manifest
 from suite.publish.verify import verify
 from suite.run.pipeline import plan, publish
 from suite.sample_text import read_sample_text
-from suite.score.cells import make_sheet
+from suite.score.sheet import make_sheet
 from suite.task import Question, Task, jsonl_task, select
 from tasks import get_task
 

@@ -27,8 +27,6 @@ import suite.models.checkpoint
 import suite.models.dtype
 import suite.publish.snapshot
 import suite.run.pipeline
-import suite.score.budget
-import suite.score.engine
 from suite.cell import Cell, load_cells, read_cell
 from suite.cli import main
 from suite.config import RunConfig, parse_config
@@ -36,6 +34,7 @@ from suite.errors import SuiteError
 from suite.publish.failures import read_failures
 from suite.run.pipeline import RunResult, execute, publish
 from suite.score.store import ShardStore
+from suite.score.transformers import budget, engine
 
 VARIANTS = ("dense", "rtn-w3", "magnitude-s50")
 STYLE = "cloze-sum-base-0"
@@ -45,7 +44,7 @@ BUDGET = 30
 @pytest.fixture(autouse=True)
 def _fixed_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, so that a cell has several parts, and the same ones everywhere."""
-    monkeypatch.setattr(suite.score.budget, "measure_budget", lambda _: BUDGET)
+    monkeypatch.setattr(budget, "measure_budget", lambda _: BUDGET)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +102,7 @@ def finished(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> tup
     """A complete run that no test may change."""
     out = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite.score.budget, "measure_budget", lambda _: BUDGET)
+        patch.setattr(budget, "measure_budget", lambda _: BUDGET)
         return out, execute(config, out, log=lambda _: None)
 
 
@@ -521,7 +520,7 @@ def test_a_variant_that_does_not_fit_leaves_the_others(out: Path, config: RunCon
 def test_memory_that_runs_out_fails_one_cell(out: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     path_of(out, "alpha", "rtn-w3").unlink()
     path_of(out, "beta", "rtn-w3").unlink()
-    read, calls = suite.score.engine.log_likelihoods, []
+    read, calls = engine.log_likelihoods, []
 
     def hungry(*args: Any, **options: Any) -> Any:
         calls.append(args)
@@ -529,7 +528,7 @@ def test_memory_that_runs_out_fails_one_cell(out: Path, config: RunConfig, monke
             raise MemoryError
         return read(*args, **options)
 
-    monkeypatch.setattr(suite.score.engine, "log_likelihoods", hungry)
+    monkeypatch.setattr(engine, "log_likelihoods", hungry)
     result, _ = again(config, out)
     assert result.scored == 1
     (failure,) = result.failures
@@ -595,7 +594,7 @@ FORK.set_forkserver_preload(
         "transformers.models.auto.tokenization_auto",
         "suite.run.pipeline",
         "suite.models.checkpoint",
-        "suite.score.engine",
+        "suite.score.transformers.engine",
         "suite.metrics.rows",
         "suite.publish.leaderboard",
     ]
@@ -610,14 +609,14 @@ def slow_run(file: Path, out: Path, errors: Path, delay: float) -> None:
     # a test run started in the background inherits an ignored interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    read = suite.score.engine.log_likelihoods
+    read = engine.log_likelihoods
 
     def slowed(*args: Any, **options: Any) -> Any:
         time.sleep(delay)
         return read(*args, **options)
 
-    suite.score.engine.log_likelihoods = slowed
-    suite.score.budget.measure_budget = lambda _: BUDGET
+    engine.log_likelihoods = slowed
+    budget.measure_budget = lambda _: BUDGET
     sys.exit(main(["run", str(file), "--out", str(out)]))
 
 
@@ -677,13 +676,13 @@ def test_finished_parts_of_a_killed_run_are_not_forwarded_again(
     config: RunConfig, start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forwarded: list[int] = []
-    read = suite.score.engine.log_likelihoods
+    read = engine.log_likelihoods
 
     def counted(network: Any, items: Any, **options: Any) -> Any:
         forwarded.append(len(items))
         return read(network, items, **options)
 
-    monkeypatch.setattr(suite.score.engine, "log_likelihoods", counted)
+    monkeypatch.setattr(engine, "log_likelihoods", counted)
     out = tmp_path / "run"
     process = start(out, delay=0.1)
     wait_for(process, lambda: parts(out) > 0)

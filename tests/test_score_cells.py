@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import suite.score.engine
 from suite.cell import Cell
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import resolve_model
-from suite.score.budget import CPU_BUDGETS, measure_budget
-from suite.score.cells import CellFailure, Sheet, make_sheet, score
-from suite.score.drift import compare, in_float32
-from suite.score.pack import plan_batches, shared_starts
-from suite.score.prompt import Encoded
+from suite.score.cells import CellFailure, score
+from suite.score.sheet import Sheet, make_sheet
+from suite.score.transformers import engine
+from suite.score.transformers.budget import CPU_BUDGETS, measure_budget
+from suite.score.transformers.drift import compare, in_float32
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.pack import plan_batches, shared_starts
 from suite.task import Question, Task
 
 WORDS = [
@@ -140,11 +141,11 @@ def test_widening_restores_every_weight_and_computes_in_float32(tiny_models: dic
     wide = checkpoint(tiny_models["gemma3"], "bfloat16").network.float()
     item = Encoded((3, 4, 5, 6), ((7, 8), (9, 10)), (0, 0))
     with in_float32(network):
-        inside = suite.score.engine.log_likelihoods(network, [item], backend="tree")[0]
-    np.testing.assert_allclose(inside, suite.score.engine.log_likelihoods(wide, [item], backend="tree")[0], atol=1e-5)
+        inside = engine.log_likelihoods(network, [item], backend="tree")[0]
+    np.testing.assert_allclose(inside, engine.log_likelihoods(wide, [item], backend="tree")[0], atol=1e-5)
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) and after[name].dtype == torch.bfloat16 for name in before)
-    outside = suite.score.engine.log_likelihoods(network, [item], backend="tree")[0]
+    outside = engine.log_likelihoods(network, [item], backend="tree")[0]
     assert np.abs(outside - inside).max() > 1e-5
 
 
@@ -160,7 +161,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
 ) -> None:
     model = checkpoint(tiny_models["llama"], "float32")
     whole = score(model, {"name": "dense"}, sheet)
-    read, sizes = suite.score.engine.log_likelihoods, []
+    read, sizes = engine.log_likelihoods, []
 
     def limited(network: Any, items: Any, **options: Any) -> Any:
         sizes.append(len(items))
@@ -168,7 +169,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
             raise error
         return read(network, items, **options)
 
-    monkeypatch.setattr(suite.score.engine, "log_likelihoods", limited)
+    monkeypatch.setattr(engine, "log_likelihoods", limited)
     halved = score(model, {"name": "dense"}, sheet)
     np.testing.assert_allclose(halved.scores, whole.scores, atol=1e-4)
     assert max(sizes) > 3
@@ -176,7 +177,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     def never(network: Any, items: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(suite.score.engine, "log_likelihoods", never)
+    monkeypatch.setattr(engine, "log_likelihoods", never)
     with pytest.raises(CellFailure, match="out of memory on a single item"):
         score(model, {"name": "dense"}, sheet)
 
@@ -187,7 +188,7 @@ def test_another_error_is_not_taken_for_lack_of_memory(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(suite.score.engine, "log_likelihoods", broken)
+    monkeypatch.setattr(engine, "log_likelihoods", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         score(checkpoint(tiny_models["llama"], "float32"), {"name": "dense"}, sheet)
 

@@ -16,8 +16,8 @@ from sklearn.model_selection import train_test_split
 from suite.cli import main
 from suite.errors import SuiteError
 from suite.metrics.sample import Sample, Settings
-from suite.score.cells import make_sheet
 from suite.score.prompt import render
+from suite.score.sheet import make_sheet
 from suite.task import Question, Task
 from tasks import TASKS, get_task, ye2024
 from tasks.six_option_file import WORDINGS

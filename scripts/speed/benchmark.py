@@ -30,8 +30,9 @@ from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.dtype import measure_dtypes, pick_dtype
 from suite.models.model import resolve_model, weights_hash
-from suite.score.budget import measure_budget
-from suite.score.cells import Sheet, make_sheet, score
+from suite.score.cells import score
+from suite.score.sheet import Sheet, make_sheet
+from suite.score.transformers.budget import measure_budget
 from tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from suite.score import engine
-from suite.score.pack import plan_batches
-from suite.score.prompt import Encoded
+from suite.score.transformers import engine
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.pack import plan_batches
 
 
 def build(layers: int, dtype: torch.dtype, device: str) -> Any:

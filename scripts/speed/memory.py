@@ -55,7 +55,8 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
     from suite.compress import apply
     from suite.models.checkpoint import load
     from suite.models.model import resolve_model
-    from suite.score.cells import make_sheet, score
+    from suite.score.cells import score
+    from suite.score.sheet import make_sheet
     from suite.variant import parse_variant
     from tasks import get_task
 

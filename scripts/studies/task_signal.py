@@ -75,7 +75,8 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     from suite.models.checkpoint import load
     from suite.models.model import resolve_model
     from suite.run.prepare import resolve_device, resolve_dtype
-    from suite.score.cells import make_sheet, score
+    from suite.score.cells import score
+    from suite.score.sheet import make_sheet
     from tasks import get_task
 
     path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"

@@ -17,7 +17,8 @@ from suite.cell import Cell
 from suite.compress import measure_network
 from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
 from suite.models.text_decoder import left_note, text_decoder
-from suite.score.cells import make_sheet, score
+from suite.score.cells import score
+from suite.score.sheet import make_sheet
 from suite.variant import parse_variant
 
 
@@ -43,7 +44,7 @@ def score_network(
         name: how results call the model; the same for the dense model and for what was made of it.
         variant: what was done to it, such as ``gptq-w4-g128``; ``dense`` for nothing.
         limit: a fixed subset of this many items.
-        scoring, prompt, shots: None for the task's own; see `suite.score.cells.make_sheet`.
+        scoring, prompt, shots: None for the task's own; see `suite.score.sheet.make_sheet`.
 
     Returns:
         The cell, its `variant` section with measured bits a weight and zeros.

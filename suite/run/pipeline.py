@@ -29,7 +29,8 @@ from suite.models.model import content_parts, resolve_model, template_parts
 from suite.run.early_tables import EarlyTables
 from suite.run.plan import PlannedCell, check_distinct, chosen
 from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
-from suite.score.cells import CellFailure, Sheet, make_sheet, score
+from suite.score.cells import CellFailure, score
+from suite.score.sheet import Sheet, make_sheet
 from suite.score.store import ShardStore, content_key
 from suite.variant import parse_variant
 
@@ -354,7 +355,7 @@ def _reuse(cell: PlannedCell, known: dict[str, list[Path]], out: Path) -> bool:
 
 def _token_budget(checkpoint: Any, out: Path, environment: dict[str, Any]) -> int:
     """Batch size for a model, measured once for a run directory: a resumed run forms the same batches."""
-    from suite.score.budget import measure_budget
+    from suite.score.transformers.budget import measure_budget
 
     budgets: dict[str, int] = environment.setdefault("token_budgets", {})
     name = checkpoint.info["weights_hash"]

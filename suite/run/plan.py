@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from suite.cell import file_key
 from suite.errors import SuiteError
 from suite.models.model import Model
-from suite.score.cells import Sheet
+from suite.score.sheet import Sheet
 from suite.variant import Variant
 
 

@@ -7,7 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -17,21 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell, make_cell
-from suite.errors import SuiteError
 from suite.models.checkpoint import Checkpoint
-from suite.prompt_name import PromptName, parse_prompt
-from suite.score import engine
 from suite.score.chat import RAW, in_chat, template_hash
-from suite.score.drift import Drift, compare, in_float32
-from suite.score.noise import perturb
-from suite.score.norms import fused_norms
-from suite.score.pack import Batch, forwarded_tokens, plan_batches
-from suite.score.path import Path, path_of, sharing_refused
-from suite.score.prompt import Encoded, Rendered, check_style, encode, prompt_hash, render, rotations
+from suite.score.prompt import prompt_hash
+from suite.score.sheet import Sheet
 from suite.score.store import ShardStore
-from suite.task import Question, Task, select
+from suite.score.transformers import engine
+from suite.score.transformers.drift import Drift, compare, in_float32
+from suite.score.transformers.encode import Encoded, encode
+from suite.score.transformers.fused_norms import fused_norms
+from suite.score.transformers.pack import Batch, forwarded_tokens, plan_batches
+from suite.score.transformers.path import Path, path_of, sharing_refused
 
-ENGINE_VERSION = 2
 CPU_TOKEN_BUDGET = 2048
 ACCELERATOR_TOKEN_BUDGET = 16384
 DRIFT_ITEMS = 8
@@ -40,135 +37,6 @@ _SHARD_BATCHES = 4
 
 class CellFailure(Exception):
     """A cell that could not be scored; the run records the reason and goes on."""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One task ready to be scored: its items as text, before any tokenizer is known.
-
-    Attributes:
-        task, questions: what is asked.
-        rendered: each question's text, same order; with every rotation asked, as many of them a question as it has.
-        scoring, prompt, shots: how it is asked.
-        prompt_hash: over every text, before any chat template.
-        owners: the question that each text belongs to; empty when each question has one text.
-    """
-
-    task: Task
-    questions: tuple[Question, ...]
-    rendered: tuple[Rendered, ...]
-    scoring: str
-    prompt: str
-    shots: int
-    prompt_hash: str
-    owners: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> PromptName:
-        """The prompt's name, taken apart."""
-        return parse_prompt(self.prompt)
-
-    @property
-    def asked(self) -> tuple[int, ...]:
-        """For each text the index of its question."""
-        return self.owners or tuple(range(len(self.questions)))
-
-    @property
-    def ids_hash(self) -> str:
-        """SHA-256 over the item ids in order."""
-        return "sha256:" + hashlib.sha256("\0".join(item.id for item in self.questions).encode()).hexdigest()
-
-    def key_parts(self) -> dict[str, Any]:
-        """What a cell's numbers depend on, as far as the task goes."""
-        parts = {
-            "task_revision": self.task.revision,
-            "prompt_hash": self.prompt_hash,
-            "ids": self.ids_hash,
-            "scoring": self.scoring,
-            "engine": ENGINE_VERSION,
-        }
-        # what a text without these has always been keyed by stays as it is
-        if self.name.chat:
-            parts["chat"] = True
-        if any(item.slices for item in self.questions):
-            parts["slices"] = hashlib.sha256(repr([item.slices for item in self.questions]).encode()).hexdigest()
-        if self.owners:
-            parts["owners"] = hashlib.sha256(repr(self.owners).encode()).hexdigest()
-        return parts
-
-
-def make_sheet(
-    task: Task, *, scoring: str | None = None, prompt: str | None = None, shots: int = 0, limit: int | None = None
-) -> Sheet:
-    """Choose the items of a task and write out their text.
-
-    Args:
-        scoring, prompt: None for the task's own defaults; a prompt's name may ask for rotated options, noise or the
-            chat template (see `suite.prompt_name`).
-        shots: worked examples before each item, taken from the task's demonstration items.
-        limit: score a fixed pseudo-random subset of this many items.
-
-    Raises:
-        SuiteError: an unknown scoring or prompt, or more shots than the task has demonstrations.
-    """
-    scoring, name = scoring or task.scoring, parse_prompt(prompt or task.default_prompt)
-    check_style(task, scoring, name)
-    if shots < 0:
-        raise SuiteError(f"shots {shots} out of range: use 0 or more")
-    everything = task.load()
-    demonstrations = _demonstrations(task, everything, shots)
-    held = {demo.id for demos in demonstrations.values() for demo in demos}
-    questions = select([item for item in everything if item.id not in held], limit)
-    if name.perturbation:
-        questions = [_perturbed(item, name) for item in questions]
-    shared = demonstrations.get(None, [])
-    rendered, owners = [], []
-    for index, item in enumerate(questions):
-        for rotation in range(rotations(task, item)) if name.every_rotation else (name.rotation,):
-            rendered.append(
-                render(
-                    task,
-                    item,
-                    scoring=scoring,
-                    prompt=name.style,
-                    demonstrations=demonstrations.get(item.subject, shared),
-                    rotation=rotation,
-                )
-            )
-            owners.append(index)
-    alone = not name.every_rotation
-    texts = tuple(rendered)
-    return Sheet(
-        task, tuple(questions), texts, scoring, str(name), shots, prompt_hash(texts), () if alone else tuple(owners)
-    )
-
-
-def _perturbed(item: Question, name: PromptName) -> Question:
-    """The item as noise leaves it, in the slices ``perturbed`` and ``perturbed:<what was done>``."""
-    noisy = perturb(item, name.noise, name.seed) if name.noise else item
-    return replace(noisy, slices=(*item.slices, "perturbed", f"perturbed:{name.perturbation}"))
-
-
-def _demonstrations(task: Task, everything: Sequence[Question], shots: int) -> dict[str | None, list[Question]]:
-    """Worked examples by subject; under None those for every subject without its own."""
-    if shots == 0:
-        return {}
-    pool = task.demonstrations() if task.demonstrations is not None else None
-    if pool is None:
-        # no separate set: hold out the items whose hashed id is largest, so that `select` loses none of its first ones
-        ranked = sorted(everything, key=lambda item: hashlib.sha256(item.id.encode()).digest(), reverse=True)
-        if len(ranked) <= shots:
-            raise SuiteError(f"task {task.name}: {shots} shots asked for, but it has {len(ranked)} items in all")
-        return {None: ranked[:shots]}
-    grouped: dict[str | None, list[Question]] = {}
-    for demo in pool:
-        grouped.setdefault(demo.subject, []).append(demo)
-    for subject, demos in grouped.items():
-        if len(demos) < shots:
-            raise SuiteError(
-                f"task {task.name}: {shots} shots asked for, but {subject or 'it'} has {len(demos)} demonstrations"
-            )
-    return {subject: demos[:shots] for subject, demos in grouped.items()}
 
 
 def score(
@@ -188,7 +56,7 @@ def score(
         checkpoint: the model, already compressed.
         variant: the `variant` section of the cell's metadata.
         shards: where finished parts are kept, None to keep nothing.
-        backend: ``tree``, ``plain``, ``single``, or ``auto`` for what the network takes (see `suite.score.path`).
+        backend: ``tree``, ``plain``, ``single``, or ``auto`` for what the network takes (see `transformers.path`).
         token_budget: padded tokens in one batch, None for the device's default.
         drift: compare a handful of items with float32 when the run is in 16 bits.
         progress: called with the number of texts just finished.

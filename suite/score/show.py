@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.score.cells import Sheet
 from suite.score.chat import RAW, in_chat, template_hash
-from suite.score.prompt import encode
+from suite.score.sheet import Sheet
+from suite.score.transformers.encode import encode
 
 
-def shown(sheet: Sheet, index: int, *, tokenizer: Any = None, bos: int | None = None) -> str:
+def as_asked(sheet: Sheet, index: int, *, tokenizer: Any = None, bos: int | None = None) -> str:
     """Everything that is put before a model for item `index` of a sheet, exactly as scoring does it.
 
     A right answer is marked with a star. With every rotation asked, each text follows the last.

@@ -17,9 +17,10 @@ import torch
 from suite.cell import read_cell
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import resolve_model
-from suite.score import engine
-from suite.score.cells import make_sheet, score
-from suite.score.prompt import encode
+from suite.score.cells import score
+from suite.score.sheet import make_sheet
+from suite.score.transformers import engine
+from suite.score.transformers.encode import encode
 from tasks import get_task
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@
 Three backends give the same numbers. `tree` feeds an item once, as context followed by all its options side by side; a
 mask keeps the options from seeing each other and positions continue from the context, so no token is computed twice.
 `plain` feeds every option with its own copy of the context through the network's ordinary interface, many in a batch.
-`single` does so one sequence at a time. Which one a network takes is found by `suite.score.path`.
+`single` does so one sequence at a time. Which one a network takes is found by `suite.score.transformers.path`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.score.head import body, head_logits, log_probabilities
-from suite.score.prompt import Encoded
-from suite.score.tree_mask import tree_masks
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.head import body, head_logits, log_probabilities
+from suite.score.transformers.tree_mask import tree_masks
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,9 @@ import numpy as np
 from suite.cell import Cell
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import Model
-from suite.score.cells import Sheet, score
-from suite.score.drift import Drift, compare, in_float32
+from suite.score.cells import score
+from suite.score.sheet import Sheet
+from suite.score.transformers.drift import Drift, compare, in_float32
 
 SMALL_BUDGET, LARGE_BUDGET = 256, 4096
 

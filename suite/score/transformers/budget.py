@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from suite.score.head import body
+from suite.score.transformers.head import body
 
 CPU_BUDGETS = (512, 1024, 2048)
 ACCELERATOR_BUDGETS = (4096, 8192, 16384, 32768, 65536)
@@ -20,7 +20,7 @@ def measure_budget(network: Any, *, repeats: int = 2) -> int:
     best of `repeats` after one warm-up. Larger sizes are tried while they bring a gain and memory lasts.
 
     Returns:
-        A token budget for `suite.score.pack.plan_batches`.
+        A token budget for `suite.score.transformers.pack.plan_batches`.
     """
     import torch
 

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
-from suite.score.drift import in_float32
-from suite.score.engine import encode_prefix, log_likelihoods, out_of_memory
-from suite.score.prompt import Encoded
-from suite.score.tree_mask import FORMS
+from suite.score.transformers.drift import in_float32
+from suite.score.transformers.encode import Encoded
+from suite.score.transformers.engine import encode_prefix, log_likelihoods, out_of_memory
+from suite.score.transformers.tree_mask import FORMS
 
 # windows are this short while a network is tried, so that two small items leave them
 _WINDOW = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from suite.score.prompt import Encoded
+from suite.score.transformers.encode import Encoded
 
 # Sharing pays when it spares the model at least this many tokens: a small group alone fills no batch.
 _SHARED_START = 32
