@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_snapshot import write_run
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
+from support.synthetic_snapshot import write_run
 
 from suite.cell import Cell
 from suite.config import read_config

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
-from test_store import small_disk
+from support.disks import small_disk
 
 from suite.cell import (
     KINDS,

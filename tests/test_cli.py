@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_checkpoint import write_gguf
-from test_store import small_disk
+from support.disks import small_disk
+from support.gguf_files import write_gguf
+from support.task_files import QUESTIONS, listing, spoil, write_task
 
 import suite.cli
 from suite.cell import cell_path, make_cell, read_cell, write_cell
@@ -28,26 +29,7 @@ from suite.config import parse_config
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 from suite.verdicts.verdict import VERDICT_KEYS
 
-QUESTIONS = [
-    {
-        "id": f"q{index}",
-        "question": f"Which of these is number {index}?",
-        "choices": ["iron", "light", "water", "the moon"][: 3 + index % 2],
-        "answer_index": index % 3,
-        "subject": "metals" if index % 2 else "plants",
-    }
-    for index in range(12)
-]
 CONFIG = "models: [{model}]\ntasks: [{{name: {task}, limit: 4}}]\nvariants: [dense]\ndtype: float32\ndevice: cpu\n"
-
-
-def write_task(path: Path, records: list[dict[str, Any]] = QUESTIONS) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    return path
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 @pytest.fixture
@@ -519,13 +501,6 @@ def test_scores_that_are_not_finite_are_a_failed_cell(
     assert "12 of 12 items have scores that are not finite, first 'q0'" in err
     assert "Traceback" not in err
     assert not out.exists()
-
-
-def spoil(folder: Path) -> None:
-    """Write NaN into the last weight of a checkpoint."""
-    file = folder / "model.safetensors"
-    raw = file.read_bytes()
-    file.write_bytes(raw[:-4] + np.float32(np.nan).tobytes())
 
 
 def test_dry_run_lists_the_cells(config: Path, capfd: pytest.CaptureFixture[str]) -> None:

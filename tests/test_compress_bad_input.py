@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_ready_made import text  # noqa: F401 (fixture)
 from transformers import AutoModelForCausalLM, JetMoeConfig
 
 from suite.compress import METHODS, apply
@@ -57,7 +56,7 @@ def test_an_unsupported_architecture_is_one_line(name: str) -> None:
 
 def test_what_libraries_say_does_not_reach_stdout(
     tiny_models: dict[str, Path],
-    text: Path,  # noqa: F811
+    text: Path,
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")

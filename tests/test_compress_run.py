@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
-from test_ready_made import quiz, text  # noqa: F401 (fixtures)
 
 from suite.cell import load_cells
 from suite.compress.magnitude import prune
@@ -25,8 +24,8 @@ pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")
 @pytest.fixture
 def config(
     tiny_models: dict[str, Path],
-    quiz: Path,  # noqa: F811
-    text: Path,  # noqa: F811
+    quiz: Path,
+    text: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> RunConfig:

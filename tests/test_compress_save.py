@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_ready_made import quiz, text  # noqa: F401 (fixtures)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from suite.cell import read_cell
@@ -92,15 +91,15 @@ def cli(*args: object) -> int:
     return main([str(part) for part in args])
 
 
-def common(text: Path) -> list[object]:  # noqa: F811
+def common(text: Path) -> list[object]:
     fixed: list[object] = ["--sample-text", text, "--samples", 4, "--sample-length", 32]
     return [*fixed, "--dtype", "float32", "--device", "cpu"]
 
 
 def test_suite_compress_and_suite_score_agree(
     tiny_models: dict[str, Path],
-    quiz: Path,  # noqa: F811
-    text: Path,  # noqa: F811
+    quiz: Path,
+    text: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -132,7 +131,7 @@ def test_suite_compress_and_suite_score_agree(
     ],
 )
 def test_what_cannot_be_made_leaves_nothing_behind(
-    tiny_models: dict[str, Path], text: Path, tmp_path: Path, variant: str, message: str,  # noqa: F811
+    tiny_models: dict[str, Path], text: Path, tmp_path: Path, variant: str, message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     args = ["compress", "--model", tiny_models["llama"], "--variant", variant, "--out", tmp_path / "x"]
@@ -224,7 +223,7 @@ def test_a_limit_that_is_none(monkeypatch: pytest.MonkeyPatch, given: str) -> No
 
 def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
     tiny_models: dict[str, Path],
-    quiz: Path,  # noqa: F811
+    quiz: Path,
     tmp_path: Path,
 ) -> None:
     from llmcompressor import oneshot
@@ -250,7 +249,7 @@ def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_network_scored_in_memory_is_left_as_it_was(
     tiny_models: dict[str, Path],
-    quiz: Path,  # noqa: F811
+    quiz: Path,
     monkeypatch: pytest.MonkeyPatch,
     fails: bool,
 ) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_snapshot import PROTOCOL, publish, write_run
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
+from support.synthetic_snapshot import PROTOCOL, publish, write_run
 
 from suite.cell import Cell, make_cell
 from suite.cli import main

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import write_task
+from support.task_files import write_task
 
 import suite.publish.snapshot
 import suite.run.early_tables

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHAPES, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.one_by_one import one_by_one
+from support.tiny_models import SHAPES, tiny_config
 from transformers import AutoModelForCausalLM
 
 from suite.score.transformers import engine
@@ -27,18 +28,6 @@ def network(shape: str, implementation: str | None = None) -> Any:
     torch.manual_seed(SHAPES.index(shape))
     implementation = implementation or ("eager" if shape == "gemma2" else "sdpa")
     return AutoModelForCausalLM.from_config(tiny_config(shape), attn_implementation=implementation).eval()
-
-
-def one_by_one(model: Any, item: Encoded) -> list[float]:
-    """Sum of log-probabilities of each option's own tokens, each option forwarded alone, without padding or masks."""
-    sums = []
-    for branch, unscored in zip(item.branches, item.unscored, strict=True):
-        tokens = [*item.prefix, *branch]
-        with torch.no_grad():
-            logprobs = model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1)
-        first = len(item.prefix) + unscored
-        sums.append(sum(float(logprobs[index - 1, tokens[index]]) for index in range(first, len(tokens))))
-    return sums
 
 
 @st.composite

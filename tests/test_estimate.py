@@ -11,9 +11,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from test_six_option_tasks import FILES as FIVE_FILES
-from test_six_option_tasks import record
-from test_six_option_tasks import write as write_five
+from support.six_options import FILES as FIVE_FILES
+from support.six_options import record
+from support.six_options import write as write_five
 
 from suite.compress import METHODS
 from suite.config import ReadyMade, RunConfig, TaskChoice, read_config

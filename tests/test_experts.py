@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_tokenizer
 from safetensors.torch import load_file, save_file
-from test_packed import down
+from support.packing import down
+from support.tiny_models import build_tokenizer
 from transformers import AutoModelForCausalLM, DeepseekV3Config, GptOssConfig, MixtralConfig, Qwen3MoeConfig
 
 from suite.cli import main

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from synthetic_snapshot import publish, write_run
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
+from support.synthetic_snapshot import publish, write_run
 
 from suite.cell import Cell
 from suite.cli import main

@@ -86,7 +86,7 @@ def test_data_files(tmp_path: Path, form: Callable[[str], bytes], suffix: str, m
 
 
 def test_six_options_packed(tmp_path: Path) -> None:
-    from test_six_option_tasks import record
+    from support.six_options import record
 
     text = json.dumps([record(row, "MMLU") for row in range(24)])
     (tmp_path / "mine.json.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + text.encode()))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader
-from test_checkpoint import SHAPES, load_path, refusal, write_gguf
+from support.gguf_files import SHAPES, load_path, refusal, write_gguf
 
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError

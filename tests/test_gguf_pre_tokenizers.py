@@ -17,7 +17,7 @@ import gguf
 import numpy as np
 import pytest
 import regex
-from test_checkpoint import write_gguf
+from support.gguf_files import write_gguf
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 import suite

@@ -9,9 +9,9 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny_models import TEXT
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from suite.errors import SuiteError

@@ -9,10 +9,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import build_tokenizer
 from gguf import GGMLQuantizationType as Kind
-from test_checkpoint import dequantized, write_gguf
-from test_ready_made import quiz, text  # noqa: F401 (fixtures)
+from support.gguf_files import dequantized, write_gguf
+from support.tiny_models import build_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from suite.cell import load_cells
@@ -93,8 +92,8 @@ def test_the_hand_made_k_quant_is_what_the_package_reads() -> None:
 
 
 def test_a_run_lists_generated_and_gguf_variants_side_by_side(
-    quiz: Path,  # noqa: F811
-    text: Path,  # noqa: F811
+    quiz: Path,
+    text: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

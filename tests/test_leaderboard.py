@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_leaderboard_synthetic import TWO_METHODS, synthetic_cells, synthetic_rows
-from written_tables import write_tables
+from support.synthetic_cells import TWO_METHODS, synthetic_cells, synthetic_rows
+from support.written_tables import write_tables
 
 from suite.cell import Cell
 from suite.publish.markdown import table

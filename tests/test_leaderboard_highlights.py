@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
+from support.synthetic_cells import synthetic_cells, synthetic_rows
 
 from suite.publish.highlights import highlights
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
-from written_tables import write_tables
+from support.synthetic_cells import synthetic_cells, synthetic_rows
+from support.written_tables import write_tables
 
 from suite.metrics.figures import ROW_KEYS
 from suite.publish.highlights import highlights

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build_tokenizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support.tiny_models import build_tokenizer
 from transformers import AutoModelForCausalLM
 
 from suite.errors import SuiteError

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.packing import AWQ_ORDER, down, stream
 
 from suite.errors import SuiteError
 from suite.models.packed import read_module
@@ -17,20 +17,6 @@ from suite.models.packed.awq import awq
 from suite.models.packed.bits import unpack_bits
 from suite.models.packed.bitsandbytes import bitsandbytes4, bitsandbytes8
 from suite.models.packed.gptq import gptq
-
-AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
-
-
-def stream(values: Sequence[int], bits: int) -> list[int]:
-    """Values of a few bits each, one after another in one long little-endian number, cut into signed 32-bit words."""
-    number = sum(int(value) << (bits * place) for place, value in enumerate(values))
-    words = [(number >> (32 * word)) & 0xFFFFFFFF for word in range(len(values) * bits // 32)]
-    return [word - (1 << 32) if word >= 1 << 31 else word for word in words]
-
-
-def down(levels: np.ndarray, bits: int) -> torch.Tensor:
-    """Pack every column of a matrix from the top to the bottom."""
-    return torch.tensor(np.array([stream(column, bits) for column in levels.T]).T, dtype=torch.int32).contiguous()
 
 
 @settings(max_examples=60, deadline=None)

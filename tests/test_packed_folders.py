@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import zoo
 from safetensors.torch import load_file, save_file
-from test_packed import AWQ_ORDER, down, stream
+from support import zoo
+from support.packing import AWQ_ORDER, down, stream
 
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError

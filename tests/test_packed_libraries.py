@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build_tokenizer
 from safetensors.torch import load_file
+from support.tiny_models import build_tokenizer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from suite.compress.ready_made import variant_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from support.headless import Browser
-from synthetic_snapshot import publish, write_run
-from test_leaderboard_synthetic import synthetic_cells, synthetic_rows
+from support.synthetic_cells import synthetic_cells, synthetic_rows
+from support.synthetic_snapshot import publish, write_run
 
 from suite.cell import Cell
 from suite.publish.order import in_order

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import zoo
-from test_engine import one_by_one
+from support import zoo
+from support.one_by_one import one_by_one
+from support.zoo import longrope
 from transformers import LlamaForCausalLM
 
 from suite.compress import apply
@@ -345,14 +346,6 @@ def test_a_named_factor_counts_as_it_is_used_not_as_it_is_called(name: str, monk
 
 
 # lengths
-
-
-LONG = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "rope_theta": 1e4, "factor": 8.0}
-
-
-def longrope(length: int = 32) -> Any:
-    rope = LONG | {"original_max_position_embeddings": length}
-    return zoo.build("phi3", rope_parameters=rope, original_max_position_embeddings=length, sliding_window=None)
 
 
 def test_lengths_beyond_which_neighbours_count() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import build_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny_models import build_tokenizer
 
 from suite.errors import SuiteError
 from suite.score.prompt import Rendered, prompt_hash, render

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TEXT, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny_models import TEXT, build_tokenizer
 
 from suite.errors import SuiteError
 from suite.models.checkpoint import Checkpoint, load

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from synthetic_snapshot import small_snapshot
+from support.synthetic_snapshot import small_snapshot
 
 from suite.config import read_config
 from suite.exporters import export_snapshot

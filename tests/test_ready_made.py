@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TEXT
 from safetensors.torch import load_file, save_file
-from test_packed import down
+from support.packing import down
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from suite.cell import read_cell
@@ -26,29 +25,6 @@ from suite.models.checkpoint import load
 from suite.models.model import resolve_model
 
 GROUP = 32
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "text.txt"
-    file.write_text("\n\n".join(f"{line} {number}" for number in range(20) for line in TEXT), encoding="utf-8")
-    return file
-
-
-@pytest.fixture(scope="module")
-def quiz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("task") / "quiz.jsonl"
-    rows = [
-        {
-            "id": f"q{n}",
-            "question": f"{n} and one is?",
-            "choices": [str(n), str(n + 1), "a tree"],
-            "answer_index": 1,
-        }
-        for n in range(6)
-    ]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
 
 
 @pytest.fixture(scope="module")

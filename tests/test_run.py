@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import build_tokenizer
-from test_cli import QUESTIONS, listing, spoil, write_task
+from support.task_files import QUESTIONS, listing, spoil, write_task
+from support.tiny_models import build_tokenizer
 
 import suite.models.checkpoint
 import suite.models.dtype

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from synthetic_snapshot import PROTOCOL, publish, write_run
-from test_leaderboard_synthetic import cell_of, synthetic_cells
-from test_ready_made import quiz, text  # noqa: F401 (fixtures)
+from support.synthetic_cells import cell_of, synthetic_cells
+from support.synthetic_snapshot import PROTOCOL, publish, write_run
 
 from suite.cell import Cell, cell_path, load_cells, read_cell, write_cell
 from suite.cli import main
@@ -90,7 +89,7 @@ def test_recipes_of_variants_without_a_seed_are_what_they_were() -> None:
     )
 
 
-def test_the_recipe_holds_the_seed(text: Path) -> None:  # noqa: F811
+def test_the_recipe_holds_the_seed(text: Path) -> None:
     sampling = Sampling(str(text), 4, 32, 7)
     variants = [parse_variant(name) for name in ("gptq-w4", "gptq-w4@seed7", "gptq-w4@seed0", "rtn-w4")]
     recipes = sample_recipes(sampling, variants)
@@ -101,8 +100,8 @@ def test_the_recipe_holds_the_seed(text: Path) -> None:  # noqa: F811
 @pytest.fixture
 def config(
     tiny_models: dict[str, Path],
-    quiz: Path,  # noqa: F811
-    text: Path,  # noqa: F811
+    quiz: Path,
+    text: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> RunConfig:
@@ -119,7 +118,7 @@ def config(
     return parse_config(yaml.safe_load(yaml.safe_dump(raw)), "test.yaml")
 
 
-def test_tokens_are_drawn_with_the_variant_s_seed(config: RunConfig, text: Path) -> None:  # noqa: F811
+def test_tokens_are_drawn_with_the_variant_s_seed(config: RunConfig, text: Path) -> None:
     checkpoint = load(resolve_model(config.models[0]), dtype="float32")
     drawn = {
         name: sample_tokens(checkpoint, config.sample_text, parse_variant(name))
@@ -167,7 +166,7 @@ def test_a_run_scores_seeds_beside_each_other(config: RunConfig, tmp_path: Path)
     assert main(["metrics", str(tmp_path / "run"), "--seeds", "--json"]) == 0
 
 
-def test_the_command_line_takes_a_seed_in_the_name(config: RunConfig, text: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_line_takes_a_seed_in_the_name(config: RunConfig, text: Path, tmp_path: Path) -> None:
     common = ["--model", config.models[0], "--sample-text", text, "--samples", 2, "--sample-length", 16]
     common += ["--dtype", "float32", "--device", "cpu"]
     args = ["score", *common, "--variant", "depth-s35@seed5", "--task", config.tasks[0].name, "--seed", 3]

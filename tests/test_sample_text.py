@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEXT, build_tokenizer
+from support.tiny_models import TEXT, build_tokenizer
 
 from suite.errors import SuiteError
 from suite.sample_text import CHECK_TOKENS, SampleText, Sampling, order_of, read_sample_text, recipe, tokenize

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zoo
-from conftest import build_tokenizer
-from test_path import longrope
+from support import zoo
+from support.tiny_models import build_tokenizer
+from support.zoo import longrope
 
 from suite.cell import Cell, read_cell
 from suite.cli import main

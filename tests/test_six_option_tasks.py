@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
+from support.six_options import FILES, record, write
 
 from suite.cli import main
 from suite.errors import SuiteError
@@ -22,45 +23,8 @@ from suite.task import Question, Task
 from tasks import TASKS, get_task, ye2024
 from tasks.six_option_file import WORDINGS
 
-FILES = {
-    "qa": ("mmlu_10k", "MMLU", (1, 3, 5, 7, 9)),
-    "rc": ("cosmosqa_10k", "CosmosQA", (1, 3, 5, 7, 9)),
-    "ci": ("hellaswag_10k", "HellaSwag", (1, 3, 5, 7, 9)),
-    "drs": ("halu_dialogue", "Halu-OpenDialKG", (5, 7, 9)),
-    "ds": ("halu_summarization", "Halu-CNN/DailyMail", (9,)),
-}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tasks"
 ORDER_FILE = SHARED_DATA / "lub_mmlu_10k.jsonl.gz"
-
-
-def record(row: int, source: str) -> dict[str, Any]:
-    """An invented question of the benchmark's format; row 2 asks what the golden prompts below show."""
-    texts = ["iron", "the moon", "light", f"stone {row}", "I don't know", "None of the above"]
-    return {
-        "id": row,
-        "source": source,
-        "task": "whatever",
-        "context": "" if source == "MMLU" else f"Bell {row} is made of metal.",
-        "question": f"What is bell {row} made of?",
-        "choices": dict(zip("ABCDEF", texts, strict=True)),
-        "answer": "ABCD"[row % 4],
-    }
-
-
-def write(folder: Path, name: str, records: list[Any], indent: int | None = 1) -> Path:
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(records, indent=indent), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with small stand-ins of the five files, named in SUITE_DATA."""
-    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
-    monkeypatch.setattr(ye2024, "PUBLISHED", {})
-    for name, source, _ in FILES.values():
-        write(tmp_path, name, [record(row, source) for row in range(24)])
-    return tmp_path
 
 
 @pytest.mark.parametrize("short", FILES)

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_snapshot import publish, write_run
-from test_verify import sign
+from support.synthetic_snapshot import publish, sign, write_run
 
 from suite.cell import Cell
 from suite.cli import main

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_snapshot import publish, small_snapshot, write_run
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
+from support.synthetic_snapshot import publish, small_snapshot, write_run
 
 from suite.cell import load_cells
 from suite.cli import main

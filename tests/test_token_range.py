@@ -11,9 +11,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import TEXT, build_tokenizer
 from safetensors.torch import load_file, save_file
-from test_checkpoint import write_gguf
+from support.gguf_files import write_gguf
+from support.tiny_models import TEXT, build_tokenizer
 
 import suite
 from suite.cli import main

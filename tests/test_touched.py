@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_tokenizer, tiny_config
 from safetensors.torch import load_file, save_file
+from support.tiny_models import build_tokenizer, tiny_config
 from transformers import AutoModelForCausalLM
 
 from suite.compress import VariantInfo, apply

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from test_figures import collisions
+from support.pictures import collisions
 
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings

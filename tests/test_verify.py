@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic_snapshot import small_snapshot
+from support.synthetic_snapshot import sign, small_snapshot
 
 from suite.cell import read_cell, write_cell
 from suite.cli import main
@@ -67,25 +66,6 @@ def same_cells(once: tuple[RunConfig, Computed], monkeypatch: pytest.MonkeyPatch
 
 
 SAME_CELLS = pytest.mark.usefixtures("same_cells")
-
-
-def sign(folder: Path, edit: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
-    """Write the manifest's checksums anew, as a forger would, or an older suite after other changes."""
-    file = folder / "manifest.json"
-    content = json.loads(file.read_text())
-    del content["checksum"]
-    edit(content)
-    content["files"] = {
-        path.relative_to(folder).as_posix(): "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != file
-    }
-
-    def text(value: object) -> str:
-        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-    content["checksum"] = "sha256:" + hashlib.sha256(text(content).encode()).hexdigest()
-    file.write_text(text(content))
 
 
 def problems(folder: Path) -> list[str]:

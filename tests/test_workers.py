@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from synthetic_snapshot import small_snapshot
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
+from support.synthetic_snapshot import small_snapshot
 
 from suite.cli import main
 from suite.errors import SuiteError

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conftest import build_tokenizer
+import torch
+from support.tiny_models import build_tokenizer
 
 VOCABULARY = 384
 
@@ -204,7 +205,6 @@ def network(shape: str) -> Any:
 
 def build(shape: str, **changes: Any) -> Any:
     """A new model of that shape, with other values in its configuration."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     torch.manual_seed(0)
@@ -227,3 +227,11 @@ def folder(shape: str, path: Path) -> Path:
     network(shape).save_pretrained(path)
     build_tokenizer().save_pretrained(path)
     return path
+
+
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "rope_theta": 1e4, "factor": 8.0}
+
+
+def longrope(length: int = 32) -> Any:
+    rope = LONG | {"original_max_position_embeddings": length}
+    return build("phi3", rope_parameters=rope, original_max_position_embeddings=length, sliding_window=None)

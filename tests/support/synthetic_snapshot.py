@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from test_leaderboard_synthetic import synthetic_cells
+from support.synthetic_cells import synthetic_cells
 
 from suite.cell import Cell, cell_path, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice, read_config
@@ -48,3 +51,22 @@ def small_snapshot(
     """A snapshot under `folder`, which also keeps the run directory it was made from."""
     cells = synthetic_cells(models=models, variants=variants, tasks=tasks or {"sciq": 4}, n=n)
     return publish(write_run(folder / "run", cells), folder / "snapshot")
+
+
+def sign(folder: Path, edit: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+    """Write the manifest's checksums anew, as a forger would, or an older suite after other changes."""
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    del content["checksum"]
+    edit(content)
+    content["files"] = {
+        path.relative_to(folder).as_posix(): "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != file
+    }
+
+    def text(value: object) -> str:
+        return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    content["checksum"] = "sha256:" + hashlib.sha256(text(content).encode()).hexdigest()
+    file.write_text(text(content))
