@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from suite.score.prompt import Encoded
+from suite.score.transformers.encode import Encoded
 
 
 def one_by_one(model: Any, item: Encoded) -> list[float]:
