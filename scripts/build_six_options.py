@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.errors import SuiteError
-from tasks.build_six_options import build
-from tasks.external import records
+from suite.tasks.build_six_options import build
+from suite.tasks.external import records
 
 
 def main(argv: Sequence[str] | None = None) -> int:

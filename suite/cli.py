@@ -263,7 +263,7 @@ def _score(args: argparse.Namespace) -> int:
     from suite.models.model import resolve_model
     from suite.score.cells import CellFailure, score
     from suite.score.sheet import make_sheet
-    from tasks import get_task
+    from suite.tasks import get_task
 
     sheet = make_sheet(
         get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots, limit=args.limit
@@ -524,7 +524,7 @@ def _list(args: argparse.Namespace) -> int:
         print("a+b\t<magnitude|wanda|sparsegpt>+<rtn|gptq>\tboth, one after the other, such as sparsegpt-s50+gptq-w4")
         print("DIR\ta GPTQ, AWQ, compressed-tensors, bitsandbytes or plain checkpoint, or a .gguf: suite score --dense")
     else:
-        from tasks import TASKS
+        from suite.tasks import TASKS
 
         for name, task in TASKS.items():
             items = f"{task.items:,} items" if task.items else "items by file"
@@ -539,7 +539,7 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from suite.score.sheet import make_sheet
     from suite.score.show import as_asked
-    from tasks import get_task
+    from suite.tasks import get_task
 
     sheet = make_sheet(get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots)
     if not args.model:
@@ -559,7 +559,7 @@ def _doctor(args: argparse.Namespace) -> int:
         from suite.run.prepare import resolve_device
         from suite.score.sheet import make_sheet
         from suite.score.transformers.drift_check import check_drift
-        from tasks import get_task
+        from suite.tasks import get_task
 
         sheet = make_sheet(get_task("arc-easy"), limit=64)
         report_of_drift = check_drift(resolve_model(args.drift), sheet, device=resolve_device("auto"))

@@ -182,7 +182,7 @@ def score_model(
     from suite.run.prepare import decide
     from suite.score.cells import CellFailure, score
     from suite.score.sheet import make_sheet
-    from tasks import get_task
+    from suite.tasks import get_task
 
     named = [tasks] if isinstance(tasks, str | os.PathLike) else list(tasks)
     if not named:

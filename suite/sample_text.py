@@ -95,7 +95,7 @@ def read_sample_text(source: str = DEFAULT) -> SampleText:
         SuiteError: the package with the default text is missing, or the file cannot be read or is empty.
     """
     if source == DEFAULT:
-        from tasks.sample_text import passages
+        from suite.tasks.sample_text import passages
 
         return SampleText(DEFAULT, passages())
     path = Path(source).expanduser()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from suite.errors import SuiteError, unknown_name
 from suite.files import unpacked_name
 from suite.task import Task, jsonl_task
-from tasks import (
+from suite.tasks import (
     arc_challenge,
     arc_easy,
     bbq,
@@ -27,7 +29,7 @@ from tasks import (
     winogrande,
     ye2024,
 )
-from tasks.six_option_file import json_task
+from suite.tasks.six_option_file import json_task
 
 TASKS: dict[str, Task] = {
     "arc-challenge": arc_challenge.TASK,
@@ -59,7 +61,7 @@ _READERS = {".jsonl": jsonl_task, ".json": json_task}
 
 def get_task(name_or_path: str | Path) -> Task:
     """A built-in task by name, or the task in a file whose name ends in ``.jsonl`` (any questions) or ``.json`` (six
-    options, see `tasks.six_option_file`), or in either with ``.gz`` behind it.
+    options, see `suite.tasks.six_option_file`), or in either with ``.gz`` behind it.
 
     A task whose data is not part of the suite is looked up at once, so that its revision says what was found. A file
     may not take a built-in task's name: the cells of both would have the same path.
@@ -84,3 +86,10 @@ def get_task(name_or_path: str | Path) -> Task:
     if not stem:
         raise SuiteError(f"task file {path}: the file's name is the task's name, so it needs one before '{suffix}'")
     return _READERS[suffix](path)
+
+
+if __name__ == "tasks":  # the name until 0.1, which a stranger's tasks.py may have too
+    import suite.tasks
+
+    warnings.warn("import suite.tasks: the name tasks will go", DeprecationWarning, stacklevel=2)
+    sys.modules[__name__] = suite.tasks

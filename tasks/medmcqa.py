@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import read_files, request_docs, revision
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import read_files, request_docs, revision
+from suite.tasks.grouping import opening, with_groups
 
 DATA = "oe_eval_tasks/medmcqa/rc_5shot/requests.jsonl.gz"
 SHA256 = "54a3ae0d9bc23a092de7a18964d5f6cdb211d27010476862a263cd0a7a43edbe"

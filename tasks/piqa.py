@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import with_groups
 
 DATA = "hf_datasets/piqa/plain_text/validation/data-00000-of-00001.arrow"
 SHA256 = "6e14731c78016adc6a5738d661111f5cb4c6bce461c454561eb66be4abc39222"

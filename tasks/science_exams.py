@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from suite.task import Question
-from tasks.embedded import arrow_rows, read_files, request_docs
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import arrow_rows, read_files, request_docs
+from suite.tasks.grouping import opening, with_groups
 
 
 def scored(data: str, sha256: str, prefix: str) -> tuple[Question, ...]:

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import opening, with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import opening, with_groups
 
 DATA = "hf_datasets/sciq/none/validation/data-00000-of-00001.arrow"
 SHA256 = "656cdf16f40617360683b039b8c2a2b48b479be06d1df5c8b023afbb648da9bd"

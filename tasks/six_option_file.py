@@ -16,8 +16,8 @@ from typing import Any
 from suite.errors import SuiteError, unknown_name
 from suite.files import unpacked_name
 from suite.task import LetterStyle, Question, Task, check_new_id, check_question, content_hash
-from tasks.external import records
-from tasks.grouping import opening, with_groups
+from suite.tasks.external import records
+from suite.tasks.grouping import opening, with_groups
 
 LABELS = "ABCDEF"
 PUBLISHED_DROPPED_ROWS = (1, 3, 5, 7, 9)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import with_groups
 
 DATA = "hf_datasets/social_i_qa/none/validation/data-00000-of-00001.arrow"
 SHA256 = "807ba7d328427ea2ff04d8cb520ccfb2d8ef269aa9e62d27ed79bd6c1345c838"

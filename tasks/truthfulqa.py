@@ -11,8 +11,8 @@ from typing import Any
 
 from suite.errors import SuiteError
 from suite.task import MAX_OPTIONS, Question, Task, check_question, content_hash
-from tasks.external import Place, find, records
-from tasks.grouping import opening, with_groups
+from suite.tasks.external import Place, find, records
+from suite.tasks.grouping import opening, with_groups
 
 SHUFFLE_SEED = 0
 PLACE = Place(

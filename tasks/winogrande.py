@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from suite.task import Question, Task
-from tasks.embedded import arrow_rows, read_files, revision
-from tasks.grouping import with_groups
+from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.grouping import with_groups
 
 DATA = "hf_datasets/winogrande/winogrande_xl/validation/data-00000-of-00001.arrow"
 SHA256 = "992af8404b202ada4356228ed2ebb27f10495126efdf78678ced33e94e82b830"

@@ -17,9 +17,18 @@ from pathlib import Path
 from suite.errors import SuiteError
 from suite.files import unpacked_name
 from suite.task import Question, Task, content_hash
-from tasks import mmlu
-from tasks.external import Place, find, records
-from tasks.six_option_file import IDENTICAL, LABELS, PUBLISHED_DROPPED_ROWS, WINDOW, WORDINGS, SixOptions, read, split
+from suite.tasks import mmlu
+from suite.tasks.external import Place, find, records
+from suite.tasks.six_option_file import (
+    IDENTICAL,
+    LABELS,
+    PUBLISHED_DROPPED_ROWS,
+    WINDOW,
+    WORDINGS,
+    SixOptions,
+    read,
+    split,
+)
 
 HUB = "ErikYip/LLM-Uncertainty-Bench"
 ORDER = ("mmlu_10k_order.jsonl", "lub_mmlu_10k.jsonl.gz", "lub_mmlu_10k.jsonl")

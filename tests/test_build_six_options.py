@@ -11,8 +11,8 @@ import pytest
 
 from scripts.build_six_options import main
 from suite.errors import SuiteError
-from tasks import get_task
-from tasks.build_six_options import Built, build
+from suite.tasks import get_task
+from suite.tasks.build_six_options import Built, build
 
 
 def raw(source: str, number: int) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from suite.errors import SuiteError
 from suite.run.estimate import estimate, measured_gflops, smallest_changes
 from suite.run.pipeline import plan
 from suite.score.sheet import make_sheet
+from suite.tasks import TASKS, get_task, ye2024
 from suite.variant import parse_variant
-from tasks import TASKS, get_task, ye2024
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from suite.errors import SuiteError
 from suite.task import Task
-from tasks import TASKS, get_task
-from tasks.bbq import stereotyped_answer
+from suite.tasks import TASKS, get_task
+from suite.tasks.bbq import stereotyped_answer
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tasks"
 

@@ -15,9 +15,9 @@ from suite.files import decoded, json_objects, read_bytes, read_text, unpacked_n
 from suite.importers import import_cells
 from suite.sample_text import read_sample_text
 from suite.task import jsonl_task
-from tasks import get_task
-from tasks.external import Place, find, records
-from tasks.six_option_file import json_task
+from suite.tasks import get_task
+from suite.tasks.external import Place, find, records
+from suite.tasks.six_option_file import json_task
 
 TEXT = "Grüße, 北京 🙂"
 FORMS: dict[str, Callable[[str], bytes]] = {

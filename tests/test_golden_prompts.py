@@ -13,7 +13,7 @@ import pytest
 
 from suite.score.prompt import render
 from suite.task import Question, Task
-from tasks import TASKS
+from suite.tasks import TASKS
 
 INVENTED = {
     "bbq": Question("1", "Who sang?", ("unknown", "the tall one", "the short one"), 0, context="Two people met."),

@@ -19,7 +19,7 @@ import pytest
 from suite.errors import SuiteError
 from suite.hub import NotFetched, fetch
 from suite.models.model import resolve_model
-from tasks import get_task
+from suite.tasks import get_task
 
 QUIZ = '{"id": 1, "question": "Why?", "choices": ["x", "y"], "answer_index": 0}'
 

@@ -23,7 +23,7 @@ from suite.score.sheet import make_sheet
 from suite.score.show import as_asked
 from suite.score.transformers.encode import encode
 from suite.task import LETTER_STYLES, Question, Task
-from tasks import TASKS
+from suite.tasks import TASKS
 
 ITEMS = tuple(
     Question(

@@ -20,7 +20,7 @@ from suite.run.pipeline import plan, publish
 from suite.sample_text import read_sample_text
 from suite.score.sheet import make_sheet
 from suite.task import Question, Task, jsonl_task, select
-from tasks import get_task
+from suite.tasks import get_task
 
 QUIZ = {"id": 1, "question": "Why?", "choices": ["x", "y"], "answer_index": 0}
 

@@ -11,8 +11,8 @@ from support.tiny_models import TEXT, build_tokenizer
 
 from suite.errors import SuiteError
 from suite.sample_text import CHECK_TOKENS, SampleText, Sampling, order_of, read_sample_text, recipe, tokenize
-from tasks import TASKS
-from tasks.sample_text import background, held_out
+from suite.tasks import TASKS
+from suite.tasks.sample_text import background, held_out
 
 LONG = SampleText("long", tuple(f"{line} {number}" for number in range(30) for line in TEXT))
 

@@ -20,8 +20,8 @@ from suite.metrics.sample import Sample, Settings
 from suite.score.prompt import render
 from suite.score.sheet import make_sheet
 from suite.task import Question, Task
-from tasks import TASKS, get_task, ye2024
-from tasks.six_option_file import WORDINGS
+from suite.tasks import TASKS, get_task, ye2024
+from suite.tasks.six_option_file import WORDINGS
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tasks"
 ORDER_FILE = SHARED_DATA / "lub_mmlu_10k.jsonl.gz"

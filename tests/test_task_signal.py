@@ -11,7 +11,7 @@ import yaml
 
 from scripts.studies.task_signal import END, START, per_character, signal
 from suite.cell import Cell, make_cell
-from tasks import TASKS
+from suite.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = [name for name, task in TASKS.items() if not task.needs]

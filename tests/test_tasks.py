@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from suite.errors import SuiteError
 from suite.task import KINDS, SCORINGS, Question, check_question, select
-from tasks import TASKS, embedded, get_task, hellaswag, mmlu, sciq
-from tasks.grouping import opening, with_groups
+from suite.tasks import TASKS, embedded, get_task, hellaswag, mmlu, sciq
+from suite.tasks.grouping import opening, with_groups
 
 # items, digest of (id, answer, options, subject, group), digest of every text
 PINNED = {

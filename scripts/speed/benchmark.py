@@ -33,7 +33,7 @@ from suite.models.model import resolve_model, weights_hash
 from suite.score.cells import score
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers.budget import measure_budget
-from tasks import get_task
+from suite.tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -57,8 +57,8 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
     from suite.models.model import resolve_model
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
+    from suite.tasks import get_task
     from suite.variant import parse_variant
-    from tasks import get_task
 
     model = resolve_model(name)
     # conversion happens once in a cache's life and is not what is measured

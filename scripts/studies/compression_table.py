@@ -38,7 +38,7 @@ def perplexity(checkpoint: Any) -> float:
     """exp of the mean negative log-likelihood, nats a token, of every token but the first of each sequence."""
     import torch
 
-    from tasks.sample_text import held_out
+    from suite.tasks.sample_text import held_out
 
     text = SampleText("coqa", held_out())
     ids = tokenize(text, HELD_OUT, checkpoint.tokenizer, bos=checkpoint.bos).ids

@@ -77,7 +77,7 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     from suite.run.prepare import resolve_device, resolve_dtype
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
-    from tasks import get_task
+    from suite.tasks import get_task
 
     path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
     if path.is_file():
@@ -100,7 +100,7 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
 
 def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
     """The cells of one task by scoring."""
-    from tasks import get_task
+    from suite.tasks import get_task
 
     found = {scoring: cell_of(name, scoring, limit, out) for scoring in ("letter", "cloze-sum")}
     texts = {item.id: item.choices for item in get_task(name).load()}
@@ -110,7 +110,7 @@ def cells_of(name: str, limit: int, out: Path) -> dict[str, Cell]:
 
 def _committed(name: str, limit: int) -> Cell | None:
     """The dense cell of results/embedded where it was asked in the same way with at least as many items."""
-    from tasks import get_task
+    from suite.tasks import get_task
 
     folder = ROOT / "results" / "embedded" / "cells" / MODEL / name
     for scoring in ("cloze-sum", "cloze-norm"):
@@ -132,7 +132,7 @@ def _characters(item: Question) -> int:
 
 def table(limit: int, out: Path) -> str:
     """The table of docs/tasks.md."""
-    from tasks import TASKS
+    from suite.tasks import TASKS
 
     lines = [
         "| task | items (cloze / letter) | guess | letter | cloze-sum | cloze-norm | default | s / 100 items | fit |",

@@ -24,8 +24,8 @@ from suite.score.prompt import check_style
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers.encode import Encoded
 from suite.score.transformers.pack import forwarded_tokens, plan_batches
+from suite.tasks import TASKS, get_task
 from suite.variant import parse_variant
-from tasks import TASKS, get_task
 
 CHARACTERS = 4
 """Characters a token, of English text under the tokenizers of these models."""

@@ -53,7 +53,7 @@ def score_network(
         SuiteError: an unknown task or a malformed variant name.
         CellFailure: scores that are not finite.
     """
-    from tasks import get_task
+    from suite.tasks import get_task
 
     what = parse_variant(variant)
     sheet = make_sheet(get_task(task), scoring=scoring, prompt=prompt, shots=shots, limit=limit)

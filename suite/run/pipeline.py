@@ -182,7 +182,7 @@ def _with_limit(config: RunConfig, limit: int | None) -> RunConfig:
 
 
 def _sheet(choice: TaskChoice) -> Sheet:
-    from tasks import get_task
+    from suite.tasks import get_task
 
     task = get_task(choice.name)
     return make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)

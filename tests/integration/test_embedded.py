@@ -21,7 +21,7 @@ from suite.score.cells import score
 from suite.score.sheet import make_sheet
 from suite.score.transformers import engine
 from suite.score.transformers.encode import encode
-from tasks import get_task
+from suite.tasks import get_task
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks import ye2024
+from suite.tasks import ye2024
 
 FILES = {
     "qa": ("mmlu_10k", "MMLU", (1, 3, 5, 7, 9)),
