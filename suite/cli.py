@@ -148,9 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="F",
-        help="shares of the way from dense to chance; default 0.05 0.10 0.25",
+        help="shares of the way from dense to chance; default those of the run's primary, else 0.05 0.10 0.25",
     )
-    dose.add_argument("--metric", action="append", metavar="M", help="default: brier_ts in the table, all with --json")
+    dose.add_argument(
+        "--metric", action="append", metavar="M", help="default: the run's primary, else brier_ts; all with --json"
+    )
     dose.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of each side, default 0.95")
     dose.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
@@ -418,16 +420,16 @@ def _collapse(args: argparse.Namespace) -> int:
 def _dose(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
-    from suite.verdicts.dose import TOLERANCES
-    from suite.verdicts.dose_records import PRIMARY_MEASURE, check_metrics, dose_lines, find_dose_records
+    from suite.verdicts.dose_records import check_metrics, dose_lines, find_dose_records, primary_measure
 
-    metrics = check_metrics(args.metric or ([] if args.json else [PRIMARY_MEASURE]))
+    metrics = check_metrics(args.metric or [])
     file = args.run_dir / "config.yaml"
+    config = read_config(file) if file.is_file() else None
     records = find_dose_records(
         load_cells([args.run_dir]),
-        read_config(file) if file.is_file() else None,
-        metrics=metrics,
-        tolerances=args.tolerance or TOLERANCES,
+        config,
+        metrics=metrics or ([] if args.json else [primary_measure(config)]),
+        tolerances=args.tolerance or (),
         confidence=args.confidence,
     )
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(dose_lines(records)))

@@ -1,92 +1,195 @@
-"""A run configuration: which models, variants and tasks, under which protocol. Read from YAML, every key checked."""
+"""A run configuration: which models, variants and tasks, under which protocol. Read from YAML, every key checked.
+
+The classes below are what a file may hold, key by key; `configs/schema.json` is made of them (`json_schema`).
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from suite.errors import SuiteError
 from suite.files import read_text
 from suite.sample_text import Sampling
-from suite.task import SCORINGS
+from suite.task import Scoring
 from suite.variant import parse_variant
 
-DTYPES = ("auto", "bfloat16", "float16", "float32")
-PROTOCOLS = ("exact", "ye2024")
+_KEYS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+def _listed(raw: object) -> object:
+    if not isinstance(raw, list | tuple):
+        raise ValueError("no list")
+    return raw
+
+
+def _once(entries: tuple[_T, ...], info: ValidationInfo) -> tuple[_T, ...]:
+    if len(set(entries)) != len(entries):
+        what = {"tasks": "task", "tolerances": "number"}.get(str(info.field_name), "name")
+        raise SuiteError(f"{info.field_name!r} lists the same {what} twice")
+    return entries
+
+
+def _in_one_line(cls: type[_T], value: Any, handler: ModelWrapValidatorHandler[_T]) -> _T:
+    """What a class says of values that it does not take: one sentence, whoever gave them."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        raise SuiteError(_sentence(cls, value, error.errors(include_url=False))) from error
+
+
+_Name = Annotated[StrictStr, Field(min_length=1)]
+_Names = Annotated[tuple[_Name, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_once)]
+
+
+@dataclass(frozen=True, config=_KEYS)
 class TaskChoice:
-    """One task of a run and how it is asked; None means the task's own default."""
+    """One task of a run and how it is asked."""
 
-    name: str
-    scoring: str | None = None
-    prompt: str | None = None
-    shots: int = 0
-    limit: int | None = None
+    name: StrictStr
+    """A built-in name (`suite list tasks`) or a JSONL file."""
+    scoring: Scoring | None = None
+    """How options are scored; nothing for the task's own way."""
+    prompt: StrictStr | None = None
+    """How the prompt is called; nothing for the task's own style."""
+    shots: Annotated[StrictInt, Field(ge=0)] = 0
+    """Worked examples before each item."""
+    limit: Annotated[StrictInt | None, Field(ge=1)] = None
+    """A fixed subset of this many items; nothing for all."""
+
+    _said = model_validator(mode="wrap")(_in_one_line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_KEYS)
 class Protocol:
-    """How cells become numbers.
+    """How cells become numbers."""
 
-    Attributes:
-        name: ``exact`` or ``ye2024``.
-        alpha: allowed miscoverage, 0 to 1.
-        splits: conformal splits that the headline value averages over.
-        replicates: bootstrap replicates behind each interval.
-        seed: of the bootstrap.
-    """
+    name: Literal["exact", "ye2024"] = "exact"
+    """How items are split and quantiles taken (docs/metrics.md)."""
+    alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
+    """Allowed miscoverage of prediction sets, 0 to 1."""
+    splits: Annotated[StrictInt, Field(ge=1)] = 100
+    """Conformal splits that the headline value averages over."""
+    replicates: Annotated[StrictInt, Field(ge=0, json_schema_extra={"minimum": 1})] = 1000
+    """Bootstrap replicates behind each interval."""
+    seed: Annotated[StrictInt, Field(ge=0)] = 0
+    """Of folds and bootstrap."""
 
-    name: str = "exact"
-    alpha: float = 0.1
-    splits: int = 100
-    replicates: int = 1000
-    seed: int = 0
+    _said = model_validator(mode="wrap")(_in_one_line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_KEYS)
 class ReadyMade:
-    """A checkpoint that somebody else has compressed.
+    """A checkpoint that somebody else has compressed."""
 
-    Attributes:
-        checkpoint: a model by any name that `suite score --model` takes.
-        dense: which of the configuration's models it was made of.
-        variant: how results name it, None for what the checkpoint itself says.
-    """
+    checkpoint: _Name
+    """A model by any name that `suite score --model` takes."""
+    dense: _Name
+    """Which of the configuration's models it was made of."""
+    variant: StrictStr | None = None
+    """How results name it; nothing for what the checkpoint itself says."""
 
-    checkpoint: str
-    dense: str
-    variant: str | None = None
+    _said = model_validator(mode="wrap")(_in_one_line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_KEYS)
+class Primary:
+    """What carries the verdict of a run, fixed before its results."""
+
+    metric: Literal["set_size", "brier_ts", "accuracy", "nll_ts", "lac_transfer_coverage"] = "set_size"
+    """The metric, one that has doses (docs/dose.md)."""
+    tolerances: Annotated[
+        tuple[Annotated[StrictFloat, Field(gt=0, lt=1)], ...],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        BeforeValidator(_listed),
+        AfterValidator(_once),
+    ] = (0.05, 0.10, 0.25)
+    """Shares of the way from dense to chance that count as kept or lost."""
+
+    _said = model_validator(mode="wrap")(_in_one_line)
+
+
+def _task(raw: object) -> object:
+    return TaskChoice(raw) if isinstance(raw, str) else raw
+
+
+def _sampling(raw: object) -> Sampling:
+    if isinstance(raw, Sampling):
+        return raw
+    if not isinstance(raw, dict):
+        raise SuiteError(_NO_MAPPING.format("'sample_text'"))
+    known = [field.name for field in fields(Sampling)]
+    for key in raw:
+        if key not in known:
+            raise SuiteError(_unknown_key(key, "'sample_text'", known))
+    source = raw.get("source", Sampling().source)
+    if not isinstance(source, str) or not source:
+        raise SuiteError(f"sample_text source must be a file, or {Sampling().source}")
+    return Sampling(**raw)
+
+
+@dataclass(frozen=True, config=_KEYS)
 class RunConfig:
     """Everything that decides the results of a run."""
 
-    models: tuple[str, ...]
-    tasks: tuple[TaskChoice, ...]
-    variants: tuple[str, ...]
-    dtype: str = "auto"
-    device: str = "auto"
+    models: Annotated[_Names, Field(json_schema_extra={"uniqueItems": True})]
+    """Embedded names, hub ids org/name@revision, folders or .gguf files."""
+    tasks: Annotated[
+        tuple[Annotated[TaskChoice, BeforeValidator(_task, json_schema_input_type=str | TaskChoice)], ...],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        BeforeValidator(_listed),
+        AfterValidator(_once),
+    ]
+    """What is asked: names, or mappings with a `name`."""
+    variants: Annotated[_Names, Field(json_schema_extra={"uniqueItems": True, "contains": {"const": "dense"}})]
+    """`dense` and what is made of each model, such as `rtn-w4-g128` or `wanda-s50`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Arithmetic of the models; `auto` measures which is faster here."""
+    device: StrictStr = "auto"
+    """Where models run: `auto`, `cpu`, `cuda`."""
     protocol: Protocol = Protocol()
-    trust_remote_code: bool = False
-    sample_text: Sampling = field(default_factory=Sampling)
-    ready_made: tuple[ReadyMade, ...] = ()
+    trust_remote_code: StrictBool = False
+    """Whether code that comes with a model may run."""
+    sample_text: Annotated[Sampling, BeforeValidator(_sampling, json_schema_input_type=Sampling)] = Sampling()
+    """What data-driven methods read, how much of it, and its seed."""
+    ready_made: Annotated[tuple[ReadyMade, ...], BeforeValidator(_listed)] = ()
+    """Checkpoints that somebody else has compressed."""
+    primary: Primary | None = None
+
+    _said = model_validator(mode="wrap")(_in_one_line)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the configuration's content; comments and key order do not count."""
         content = asdict(self)
         # configurations from before these keys keep their hash
-        for key, default in (("sample_text", asdict(Sampling())), ("ready_made", ())):
+        for key, default in (("sample_text", asdict(Sampling())), ("ready_made", ()), ("primary", None)):
             if content[key] == default:
                 del content[key]
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -104,8 +207,11 @@ class RunConfig:
         return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
-        """The configuration with every default written out."""
-        text: str = yaml.safe_dump(json.loads(json.dumps(asdict(self))), sort_keys=False, allow_unicode=True)
+        """The configuration with every default written out; no `primary` where it has none."""
+        content = json.loads(json.dumps(asdict(self)))
+        if content["primary"] is None:
+            del content["primary"]
+        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         return text
 
 
@@ -131,142 +237,89 @@ def read_config(path: str | Path) -> RunConfig:
 
 def parse_config(raw: object, where: str) -> RunConfig:
     """Check what YAML gave; `where` names the source in messages."""
-    top = _mapping(raw, where, "the configuration", RunConfig)
-    for key in ("models", "tasks", "variants"):
-        if key not in top:
-            raise SuiteError(f"configuration {where}: missing key {key!r}")
-    models = _strings(top["models"], where, "models")
-    variants = _strings(top["variants"], where, "variants")
-    for name in variants:
-        try:
-            parse_variant(name)
-        except SuiteError as error:
-            raise SuiteError(f"configuration {where}: {error}") from error
-    if "dense" not in variants:
-        raise SuiteError(f"configuration {where}: 'variants' has no 'dense'; every comparison is made against it")
-    tasks = top["tasks"]
-    if not isinstance(tasks, list) or not tasks:
-        raise SuiteError(f"configuration {where}: 'tasks' must be a list with at least one task")
-    choices = tuple(_task(entry, where) for entry in tasks)
-    if len(set(choices)) != len(choices):
-        raise SuiteError(f"configuration {where}: 'tasks' lists the same task twice")
-    dtype = _one_of(top.get("dtype", "auto"), DTYPES, where, "dtype")
-    device = top.get("device", "auto")
-    if not isinstance(device, str):
-        raise SuiteError(f"configuration {where}: 'device' must be text, such as auto, cpu or cuda")
-    trust = top.get("trust_remote_code", False)
-    if not isinstance(trust, bool):
-        raise SuiteError(f"configuration {where}: 'trust_remote_code' must be true or false")
-    return RunConfig(
-        models,
-        choices,
-        variants,
-        dtype,
-        device,
-        _protocol(top.get("protocol", {}), where),
-        trust,
-        _sampling(top.get("sample_text", {}), where),
-        _ready_made(top.get("ready_made", []), models, where),
-    )
-
-
-def _sampling(raw: object, where: str) -> Sampling:
-    fields = _mapping(raw, where, "'sample_text'", Sampling)
-    source = fields.get("source", Sampling().source)
-    if not isinstance(source, str) or not source:
-        raise SuiteError(f"configuration {where}: sample_text source must be a file, or {Sampling().source}")
     try:
-        return Sampling(**fields)
+        config = TypeAdapter(RunConfig).validate_python(raw)
+        if config.protocol.replicates < 1:
+            raise SuiteError(f"protocol {_WHOLE.format('replicates', 1, config.protocol.replicates)}")
+        for name in config.variants:
+            parse_variant(name)
+        if "dense" not in config.variants:
+            raise SuiteError("'variants' has no 'dense'; every comparison is made against it")
+        for entry in config.ready_made:
+            if entry.dense not in config.models:
+                raise SuiteError(
+                    f"ready-made variant {entry.checkpoint!r}: its 'dense' {entry.dense!r} is not one of 'models'"
+                )
     except SuiteError as error:
         raise SuiteError(f"configuration {where}: {error}") from error
+    return config
 
 
-def _ready_made(raw: object, models: Sequence[str], where: str) -> tuple[ReadyMade, ...]:
-    if not isinstance(raw, list | tuple):
-        raise SuiteError(f"configuration {where}: 'ready_made' must be a list")
-    found = []
-    for entry in raw:
-        fields = _mapping(entry, where, "a ready-made variant", ReadyMade)
-        for key in ("checkpoint", "dense"):
-            if not isinstance(fields.get(key), str) or not fields[key]:
-                raise SuiteError(f"configuration {where}: a ready-made variant needs a {key!r}")
-        if fields["dense"] not in models:
-            raise SuiteError(
-                f"configuration {where}: ready-made variant {fields['checkpoint']!r}: its 'dense' {fields['dense']!r} "
-                "is not one of 'models'"
-            )
-        if (name := fields.get("variant")) is not None and not isinstance(name, str):
-            raise SuiteError(
-                f"configuration {where}: ready-made variant {fields['checkpoint']!r}: 'variant' is no name"
-            )
-        found.append(ReadyMade(fields["checkpoint"], fields["dense"], name))
-    return tuple(found)
+def json_schema() -> str:
+    """JSON Schema of a configuration file, for editors and other programs."""
+    schema = TypeAdapter(RunConfig).json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
-def _task(entry: object, where: str) -> TaskChoice:
-    if isinstance(entry, str):
-        return TaskChoice(entry)
-    fields = _mapping(entry, where, "a task", TaskChoice)
-    if not isinstance(fields.get("name"), str):
-        raise SuiteError(f"configuration {where}: a task needs a 'name'")
-    name = fields["name"]
-    scoring = fields.get("scoring")
-    if scoring is not None:
-        _one_of(scoring, SCORINGS, where, f"task {name!r}: scoring")
-    prompt = fields.get("prompt")
-    if prompt is not None and not isinstance(prompt, str):
-        raise SuiteError(f"configuration {where}: task {name!r}: 'prompt' must be text")
-    shots = _whole(fields.get("shots", 0), where, f"task {name!r}: shots", low=0)
-    limit = fields.get("limit")
-    if limit is not None:
-        limit = _whole(limit, where, f"task {name!r}: limit", low=1)
-    return TaskChoice(name, scoring, prompt, shots, limit)
+_NO_MAPPING = "{} must be a mapping of keys to values"
+_WHOLE = "{} must be a whole number of {} or more, not {!r}"
+_NEEDED = ((TaskChoice, "name"), (ReadyMade, "checkpoint"), (ReadyMade, "dense"))
+_TITLES = {
+    RunConfig: ("the configuration", ""),
+    TaskChoice: ("a task", "task {name!r}: "),
+    Protocol: ("'protocol'", "protocol "),
+    ReadyMade: ("a ready-made variant", "ready-made variant {checkpoint!r}: "),
+    Primary: ("'primary'", "primary "),
+}
+"""What messages call a part of a configuration, and what they say before one of its keys."""
+
+_SENTENCES = {
+    "models": "'models' must be a list of names with at least one entry",
+    "variants": "'variants' must be a list of names with at least one entry",
+    "tasks": "'tasks' must be a list with at least one task",
+    "ready_made": "'ready_made' must be a list",
+    "device": "'device' must be text, such as auto, cpu or cuda",
+    "trust_remote_code": "'trust_remote_code' must be true or false",
+    "prompt": "'prompt' must be text",
+    "variant": "'variant' is no name",
+    "alpha": "alpha {} is not between 0 and 1",
+    "tolerances": "tolerances must be a list of numbers between 0 and 1, such as 0.05, not {}",
+}
+"""What is said of a value by its key, where its type does not say it."""
 
 
-def _protocol(raw: object, where: str) -> Protocol:
-    fields = _mapping(raw, where, "'protocol'", Protocol)
-    default = Protocol()
-    alpha = fields.get("alpha", default.alpha)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise SuiteError(f"configuration {where}: protocol alpha {alpha!r} is not between 0 and 1")
-    return Protocol(
-        name=_one_of(fields.get("name", default.name), PROTOCOLS, where, "protocol name"),
-        alpha=float(alpha),
-        splits=_whole(fields.get("splits", default.splits), where, "protocol splits", low=1),
-        replicates=_whole(fields.get("replicates", default.replicates), where, "protocol replicates", low=1),
-        seed=_whole(fields.get("seed", default.seed), where, "protocol seed", low=0),
-    )
+def _sentence(cls: type, value: Any, errors: Sequence[ErrorDetails]) -> str:
+    """The first of the errors that pydantic found, unknown and missing keys before others, in words."""
+    names = [field.name for field in fields(cls)]
+    title, before = _TITLES[cls]
+    order = {"unexpected_keyword_argument": 0, "invalid_key": 0, "missing": 1}
+    error = min(errors, key=lambda one: order.get(one["type"], 2))
+    kind, found = error["type"], error["input"]
+    if not error["loc"]:
+        return _NO_MAPPING.format(title)
+    place = error["loc"][0]
+    if order.get(kind) == 0:
+        return _unknown_key(found if kind == "invalid_key" else place, title, names)
+    key = names[place] if isinstance(place, int) else place
+    if (cls, key) in _NEEDED:
+        return f"{title} needs a {key!r}"
+    if kind == "missing":
+        return f"missing key {key!r}"
+    given = value if isinstance(value, dict) else dict(zip(names, value.args, strict=False)) | (value.kwargs or {})
+    before = before.format_map(given)
+    if kind == "literal_error":
+        valid = re.findall("'(.+?)'", error["ctx"]["expected"])
+        return f"{before}{key} {found!r} is not valid: {_close(found, valid)}Valid: {', '.join(valid)}"
+    if key in _SENTENCES:
+        return before + _SENTENCES[key].format(repr(found))
+    low = next(one.ge for one in cls.__pydantic_fields__[key].metadata if hasattr(one, "ge"))  # type: ignore[attr-defined]
+    return before + _WHOLE.format(key, low, found)
 
 
-def _mapping(raw: object, where: str, what: str, noun: Any) -> Mapping[str, Any]:
-    if not isinstance(raw, dict):
-        raise SuiteError(f"configuration {where}: {what} must be a mapping of keys to values")
-    known = list(noun.__dataclass_fields__)
-    for key in raw:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise SuiteError(f"configuration {where}: unknown key {key!r} in {what}: {hint}Valid: {', '.join(known)}")
-    return raw
+def _unknown_key(key: object, title: str, known: Sequence[str]) -> str:
+    return f"unknown key {key!r} in {title}: {_close(key, known)}Valid: {', '.join(known)}"
 
 
-def _strings(raw: object, where: str, key: str) -> tuple[str, ...]:
-    if not isinstance(raw, list) or not raw or not all(isinstance(entry, str) and entry for entry in raw):
-        raise SuiteError(f"configuration {where}: {key!r} must be a list of names with at least one entry")
-    if len(set(raw)) != len(raw):
-        raise SuiteError(f"configuration {where}: {key!r} lists the same name twice")
-    return tuple(raw)
-
-
-def _whole(raw: object, where: str, what: str, *, low: int) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or raw < low:
-        raise SuiteError(f"configuration {where}: {what} must be a whole number of {low} or more, not {raw!r}")
-    return raw
-
-
-def _one_of(raw: object, valid: Sequence[str], where: str, what: str) -> str:
-    if raw not in valid:
-        close = difflib.get_close_matches(str(raw), valid, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise SuiteError(f"configuration {where}: {what} {raw!r} is not valid: {hint}Valid: {', '.join(valid)}")
-    return str(raw)
+def _close(name: object, valid: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), valid, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

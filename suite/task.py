@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from suite.errors import SuiteError
 from suite.files import decoded, json_objects, read_bytes, unpacked_name
 
-SCORINGS = ("letter", "cloze-sum", "cloze-norm")
+Scoring = Literal["letter", "cloze-sum", "cloze-norm"]
+SCORINGS: tuple[str, ...] = get_args(Scoring)
 KINDS = (
     "classification",
     "comprehension",

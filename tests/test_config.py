@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from suite.config import Protocol, RunConfig, TaskChoice, parse_config, read_config
+from suite.config import Primary, Protocol, RunConfig, TaskChoice, json_schema, parse_config, read_config
 from suite.errors import SuiteError
+from suite.verdicts.dose_records import MEASURES
 
 MINIMAL: dict[str, Any] = {"models": ["m"], "tasks": ["sciq"], "variants": ["dense"]}
 FULL = """
@@ -289,3 +292,197 @@ def test_any_bytes_are_a_configuration_or_one_line(tmp_path_factory: pytest.Temp
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(raw)
     read_refusal(path)
+
+
+# primary
+
+
+def test_primary_is_what_carries_the_verdict() -> None:
+    assert parse_config(MINIMAL, "c.yaml").primary is None
+    given = {"metric": "brier_ts", "tolerances": [0.02, 0.3]}
+    config = parse_config(MINIMAL | {"primary": given}, "c.yaml")
+    assert config.primary == Primary("brier_ts", (0.02, 0.3))
+    assert parse_config(MINIMAL | {"primary": {}}, "c.yaml").primary == Primary("set_size", (0.05, 0.1, 0.25))
+    again = parse_config(yaml.safe_load(config.to_yaml()), "again")
+    assert again == config
+    assert again.hash == config.hash
+
+
+def test_the_hash_tells_primaries_apart_and_not_whether_the_key_was_known() -> None:
+    found = [MINIMAL, *(MINIMAL | {"primary": one} for one in ({}, {"metric": "nll_ts"}, {"tolerances": [0.1]}))]
+    assert len({parse_config(raw, "c.yaml").hash for raw in found}) == 4
+    assert parse_config(MINIMAL | {"primary": None}, "c.yaml").hash == parse_config(MINIMAL, "c.yaml").hash
+    assert "primary" not in parse_config(MINIMAL, "c.yaml").to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("primary", "message"),
+    [
+        ("brier_ts", "'primary' must be a mapping of keys to values"),
+        ({"metrics": "brier_ts"}, "unknown key 'metrics' in 'primary': did you mean 'metric'?"),
+        (
+            {"metric": "brier"},
+            "primary metric 'brier' is not valid: did you mean 'brier_ts'? Valid: set_size, brier_ts",
+        ),
+        ({"metric": "ece"}, "primary metric 'ece' is not valid: Valid: set_size, brier_ts, accuracy, nll_ts, lac_tran"),
+        ({"metric": None}, "primary metric None is not valid"),
+        (
+            {"tolerances": [0.05, 1]},
+            "primary tolerances must be a list of numbers between 0 and 1, such as 0.05, not 1",
+        ),
+        ({"tolerances": [0]}, "primary tolerances must be a list of numbers between 0 and 1, such as 0.05, not 0"),
+        ({"tolerances": [-0.1]}, "not -0.1"),
+        ({"tolerances": [float("nan")]}, "not nan"),
+        ({"tolerances": [True]}, "not True"),
+        ({"tolerances": ["0.05"]}, "not '0.05'"),
+        ({"tolerances": 0.05}, "not 0.05"),
+        ({"tolerances": []}, "not []"),
+        ({"tolerances": [0.1, 0.1]}, "'tolerances' lists the same number twice"),
+    ],
+)
+def test_a_wrong_primary_is_refused_in_one_line(primary: object, message: str) -> None:
+    assert message in refusal(MINIMAL | {"primary": primary})
+
+
+def test_primary_metrics_are_those_that_have_doses() -> None:
+    offered = set(json.loads(json_schema())["$defs"]["Primary"]["properties"]["metric"]["enum"])
+    assert offered == set(MEASURES)
+
+
+# what is committed
+
+COMMITTED = {
+    "configs/embedded.yaml": "sha256:635644eb4b58166a01a3098d4d0e63ce3a4367854b95ca51dd70eb2fbc033f69",
+    "configs/methods.yaml": "sha256:f6d00f17b88137ab06d45d19af133db9a3481cde69b036830209a9db9b01ce63",
+    "configs/paper.yaml": "sha256:35bbca33c6240337f14371680b087e49971ea47141572cc5fa0596d07d3391e0",
+    "configs/three-llms.yaml": "sha256:652469b77aea1fe477258c2fa860030a4d48682d12747d0a1f14008736b44212",
+    "results/embedded/config.yaml": "sha256:635644eb4b58166a01a3098d4d0e63ce3a4367854b95ca51dd70eb2fbc033f69",
+    "results/three-llms/config.yaml": "sha256:652469b77aea1fe477258c2fa860030a4d48682d12747d0a1f14008736b44212",
+}
+"""Hashes of configurations by the code that first read them: they are stored in manifests and never change."""
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(
+    file.relative_to(ROOT).as_posix()
+    for where in ("configs/*.yaml", "results/*/config.yaml")
+    for file in ROOT.glob(where)
+)
+
+
+@pytest.mark.parametrize("name", sorted(COMMITTED))
+def test_the_hash_of_a_committed_configuration_stays_what_it_was(name: str) -> None:
+    assert read_config(ROOT / name).hash == COMMITTED[name]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("results/")])
+def test_a_published_configuration_is_written_as_it_was(name: str) -> None:
+    config, text = read_config(ROOT / name), (ROOT / name).read_text(encoding="utf-8")
+    assert text == f"# {config.hash}\n{config.to_yaml()}"
+
+
+# JSON Schema
+
+
+def test_the_schema_in_the_repository_is_that_of_the_code() -> None:
+    """docs/formats.md has the line that writes it again."""
+    assert (ROOT / "configs" / "schema.json").read_text(encoding="utf-8") == json_schema()
+
+
+def admits(schema: dict[str, Any], value: object) -> bool:
+    """Whether a JSON value fits a schema: by the jsonschema package where it is installed, else the keywords we use."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return fits(schema, value, schema)
+    found: bool = Draft202012Validator(schema).is_valid(value)
+    assert found == fits(schema, value, schema)
+    return found
+
+
+TYPES = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+RULES: dict[str, Callable[[Any, Any], bool]] = {
+    "type": lambda kind, value: isinstance(value, TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool)),
+    "enum": lambda valid, value: value in valid,
+    "minItems": lambda low, value: len(value) >= low,
+    "minLength": lambda low, value: len(value) >= low,
+    "uniqueItems": lambda _, value: all(one not in value[:place] for place, one in enumerate(value)),
+    "contains": lambda wanted, value: wanted["const"] in value,
+    "minimum": lambda low, value: value >= low,
+    "exclusiveMinimum": lambda low, value: value > low,
+    "exclusiveMaximum": lambda high, value: value < high,
+    "required": lambda keys, value: set(keys) <= set(value),
+}
+SAID = {
+    "$schema",
+    "$defs",
+    "title",
+    "description",
+    "default",
+    "properties",
+    "additionalProperties",
+    "items",
+    "anyOf",
+    "$ref",
+}
+
+
+def fits(schema: dict[str, Any], value: Any, whole: dict[str, Any]) -> bool:
+    assert set(schema) <= RULES.keys() | SAID, "a keyword that this test does not know"
+    if "$ref" in schema:
+        return fits(whole["$defs"][schema["$ref"].rpartition("/")[2]], value, whole)
+    if "anyOf" in schema:
+        return any(fits(one, value, whole) for one in schema["anyOf"])
+    if not all(rule(schema[key], value) for key, rule in RULES.items() if key in schema):
+        return False
+    if isinstance(value, dict):
+        known = schema["properties"]
+        assert schema["additionalProperties"] is False
+        return set(value) <= set(known) and all(fits(known[key], one, whole) for key, one in value.items())
+    return all(fits(schema["items"], one, whole) for one in value) if isinstance(value, list) else True
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_committed_configurations_fit_the_schema_and_misspelt_ones_do_not(name: str) -> None:
+    schema = json.loads((ROOT / "configs" / "schema.json").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    assert admits(schema, raw)
+    for key in raw:
+        misspelt = {key[:-1] if one == key else one: value for one, value in raw.items()}
+        assert not admits(schema, misspelt), key
+    for key in ("protocol", "sample_text", "primary"):
+        assert not admits(schema, raw | {key: {"nmae": "exact"}}), key
+    for entry in ({"name": "sciq", "limits": 3}, {"limit": 3}, 3):
+        assert not admits(schema, raw | {"tasks": [entry]}), entry
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"models": models} for models in ("m", [], [1], [""], ["m", "m"], None)),
+        *({"variants": variants} for variants in (["rtn-w4"], ["dense", "dense"], [])),
+        *(
+            {"tasks": [{"name": "a"} | more]}
+            for more in ({"scoring": "cloze"}, {"shots": -1}, {"limit": 0}, {"prompt": 1})
+        ),
+        *(
+            {"protocol": one}
+            for one in ({"alpha": 0}, {"alpha": 1}, {"splits": 0}, {"replicates": 0}, {"name": "exakt"})
+        ),
+        *({"primary": one} for one in ({"metric": "ece"}, {"tolerances": [1]}, {"tolerances": []}, "brier_ts")),
+        *({"ready_made": one} for one in ({"a": 1}, [{"checkpoint": "x"}], [{"checkpoint": "x", "dense": ""}])),
+        *({key: 1} for key in ("dtype", "device", "trust_remote_code", "sample_text")),
+    ],
+    ids=str,
+)
+def test_what_is_refused_does_not_fit_the_schema(change: dict[str, Any]) -> None:
+    assert admits(json.loads(json_schema()), MINIMAL)
+    assert not admits(json.loads(json_schema()), MINIMAL | change)
+    refusal(MINIMAL | change)

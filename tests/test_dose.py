@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
-from suite.config import Protocol, RunConfig, TaskChoice
+from suite.config import Primary, Protocol, RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.verdicts.dose import Answers, Band, Ladder, find_doses
@@ -462,6 +462,28 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert error.startswith("suite: ")
         assert said in error
         assert error.count("\n") == 1
+
+
+def test_the_primary_cell_of_a_run_is_what_the_command_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cell in cells_of({"dense": 0.0, "rtn-w2": 0.9}, n=200):
+        write_cell(tmp_path / "cells" / f"{cell.variant['name']}.parquet", cell)
+    config = replace(QUICK, primary=Primary("accuracy", (0.3, 0.15)))
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert main(["dose", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "m, rtn, a: accuracy" in printed
+    assert "Brier" not in printed
+    assert "at 0.15" in printed.splitlines()[1]
+    assert "at 0.3 " in printed.splitlines()[1]
+    assert main(["dose", str(tmp_path), "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert len({record["metric"] for record in records}) == 5
+    assert {record["tolerance"] for record in records} == {0.15, 0.3}
+    assert main(["dose", str(tmp_path), "--metric", "nll_ts", "--tolerance", "0.2", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {(record["metric"], record["tolerance"]) for record in records} == {("nll_ts", 0.2)}
 
 
 def test_nothing_to_say_is_said() -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.config import Primary
 from suite.errors import SuiteError
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.metrics.slices import holm
@@ -28,7 +29,7 @@ from suite.metrics.slices import holm
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
-TOLERANCES = (0.05, 0.10, 0.25)
+TOLERANCES = Primary().tolerances
 """Shares of the headroom that are looked at unless others are named."""
 
 CONFIDENCE = 0.95

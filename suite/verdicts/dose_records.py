@@ -95,9 +95,14 @@ MEASURES: dict[str, Measure] = {
         "lac_transfer_set_size",
     ),
 }
-"""Metrics that have doses, the primary one first. Coverage under dense's threshold never stands without its size."""
+"""Metrics that have doses, first the one that leads where a configuration names none. Coverage under dense's threshold
+never stands without its size."""
 
-PRIMARY_MEASURE = next(iter(MEASURES))
+
+def primary_measure(config: RunConfig | None) -> str:
+    """The metric that leads: the one that the configuration names, else the first of `MEASURES`."""
+    return config.primary.metric if config and config.primary else next(iter(MEASURES))
+
 
 KEPT = (*(key for measure in MEASURES.values() for key in (measure.dense, measure.key)), "lac_coverage")
 KEPT = tuple(dict.fromkeys((*KEPT, "lac_transfer_coverage")))
@@ -112,7 +117,7 @@ def find_dose_records(
     config: RunConfig | None = None,
     *,
     metrics: Sequence[str] = (),
-    tolerances: Sequence[float] = TOLERANCES,
+    tolerances: Sequence[float] = (),
     confidence: float = CONFIDENCE,
 ) -> list[dict[str, object]]:
     """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last), metric
@@ -122,14 +127,15 @@ def find_dose_records(
         cells: of one run.
         config: as run; None for the default protocol.
         metrics: keys of `MEASURES`; none for all.
-        tolerances: shares of the headroom.
+        tolerances: shares of the headroom; none for those of the configuration's `primary`, else `TOLERANCES`.
         confidence: of each side.
 
     Raises:
         SuiteError: an unknown metric, or a number out of range.
     """
     check_confidence(confidence)
-    shares = check_tolerances(tolerances)
+    primary = config.primary if config else None
+    shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
     check_metrics(metrics)
     settings = settings_of(config)
     if settings.replicates == 0:
