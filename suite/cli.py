@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite import __version__
-from suite.errors import SuiteError
+from suite.errors import CellFailure, SuiteError
 from suite.prompt_name import GRAMMAR
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _score(args: argparse.Namespace) -> int:
     _check_output(args.out)
     from suite.cell import write_cell
     from suite.models.model import resolve_model
-    from suite.score.cells import CellFailure, score
+    from suite.score.cells import score
     from suite.score.sheet import make_sheet
     from suite.tasks import get_task
 
@@ -276,7 +276,7 @@ def _score(args: argparse.Namespace) -> int:
 
     from suite.compress import check_supported
     from suite.compress.ready_made import variant_of
-    from suite.run.prepare import decide, prepare
+    from suite.run.prepare import decide, open_scorer
 
     if dense is not None:
         variant = variant_of(model, args.variant)
@@ -284,10 +284,10 @@ def _score(args: argparse.Namespace) -> int:
         check_supported(variant)
     conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
     parent, ready = (model, None) if dense is None else (dense, model)
-    checkpoint, info = prepare(parent, variant, conditions, ready=ready, kept=False)
+    scorer = open_scorer(parent, variant, conditions, ready=ready, kept=False, way=args.backend)
     with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
         try:
-            cell = score(checkpoint, info, sheet, backend=args.backend, progress=bar.update)
+            cell = score(scorer, sheet, progress=bar.update)
             cell = replace(cell, run={**cell.run, "seed": sampling.drawn_with(variant.sample_seed).seed})
         except CellFailure as failure:
             bar.close()

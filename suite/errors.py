@@ -1,4 +1,4 @@
-"""The one exception type whose message is meant for the person at the keyboard."""
+"""The exceptions whose message is meant for the person at the keyboard."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class SuiteError(Exception):
 
     The command line prints the message without a traceback and exits with status 2.
     """
+
+
+class CellFailure(Exception):
+    """A cell that could not be scored: the run records the reason and goes on."""
 
 
 class MissingData(SuiteError):

@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from suite import cell as cells_on_disk
 from suite.cell import Cell
-from suite.errors import SuiteError
+from suite.errors import CellFailure, SuiteError
 from suite.models.model import resolve_model
 from suite.variant import parse_variant
 
 if TYPE_CHECKING:
-    from suite.models.checkpoint import Checkpoint
     from suite.publish.verify import Report
     from suite.run.prepare import Conditions
+    from suite.score.scorer import Scorer
 
 StrPath = str | os.PathLike[str]
 
@@ -180,7 +180,7 @@ def score_model(
         SuiteError: anything unusable in the arguments, or a model that cannot be loaded, compressed or scored.
     """
     from suite.run.prepare import decide
-    from suite.score.cells import CellFailure, score
+    from suite.score.cells import score
     from suite.score.sheet import make_sheet
     from suite.tasks import get_task
 
@@ -212,8 +212,8 @@ def score_model(
                 for task in named
             ]
         conditions = decide(dtype, device, trust_remote_code=trust_remote_code)
-        checkpoint, info = _made(os.fspath(model), None if dense is None else os.fspath(dense), variant, conditions)
-        scored = [score(checkpoint, info, sheet) for sheet in sheets]
+        scorer = _scorer(os.fspath(model), None if dense is None else os.fspath(dense), variant, conditions)
+        scored = [score(scorer, sheet) for sheet in sheets]
         return scored if name is None else [replace(cell, model={**cell.model, "name": name}) for cell in scored]
     except CellFailure as failure:
         raise SuiteError(f"model {name or model}: {failure}") from failure
@@ -288,20 +288,18 @@ def verify_snapshot(folder: StrPath) -> Report:
     return verify(Path(folder))
 
 
-def _made(
-    model: str, dense: str | None, variant: str | None, conditions: Conditions
-) -> tuple[Checkpoint, dict[str, Any]]:
+def _scorer(model: str, dense: str | None, variant: str | None, conditions: Conditions) -> Scorer:
     """The model, a variant of it, or the checkpoint that it is of `dense`."""
     from suite.compress import check_supported
     from suite.compress.ready_made import variant_of
-    from suite.run.prepare import prepare
+    from suite.run.prepare import open_scorer
 
     found = resolve_model(model)
     if dense is not None:
-        return prepare(resolve_model(dense), variant_of(found, variant), conditions, ready=found)
+        return open_scorer(resolve_model(dense), variant_of(found, variant), conditions, ready=found)
     wanted = parse_variant(variant or "dense")
     check_supported(wanted)
-    return prepare(found, wanted, conditions)
+    return open_scorer(found, wanted, conditions)
 
 
 def _cells(given: Cell | Iterable[Cell]) -> list[Cell]:

@@ -46,11 +46,11 @@ def watched(config: RunConfig, out: Path, log: Any) -> Seen:
     seen: Seen = {}
     read = suite.run.pipeline.score
 
-    def score(checkpoint: Any, info: Any, sheet: Any, **more: Any) -> Any:
+    def score(scorer: Any, sheet: Any, **more: Any) -> Any:
         board, rows = out / "LEADERBOARD.md", out / "rows.csv"
         text = board.read_text(encoding="utf-8") if board.is_file() else ""
-        seen[info["name"], sheet.task.name] = (text, table(rows) if rows.is_file() else [])
-        return read(checkpoint, info, sheet, **more)
+        seen[scorer.variant["name"], sheet.task.name] = (text, table(rows) if rows.is_file() else [])
+        return read(scorer, sheet, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite.run.pipeline, "score", score)

@@ -22,6 +22,7 @@ from suite.score.prompt import Rendered, render
 from suite.score.sheet import make_sheet
 from suite.score.show import as_asked
 from suite.score.transformers.encode import encode
+from suite.score.transformers.network import NetworkScorer
 from suite.task import LETTER_STYLES, Question, Task
 from suite.tasks import TASKS
 
@@ -198,9 +199,10 @@ class TestRotations:
             assert f"{letter[1:]}. {option}" in lines
 
     def test_averaging_takes_the_mean_of_every_rotations_logits(self, llama: Checkpoint) -> None:
-        dense = {"name": "dense"}
-        single = [score(llama, dense, make_sheet(TASK, prompt=f"base+rot{r}" if r else "base")) for r in range(4)]
-        mean = score(llama, dense, make_sheet(TASK, prompt="base+rotations"))
+        single = [
+            score(NetworkScorer(llama), make_sheet(TASK, prompt=f"base+rot{r}" if r else "base")) for r in range(4)
+        ]
+        mean = score(NetworkScorer(llama), make_sheet(TASK, prompt="base+rotations"))
         assert mean.ids == single[0].ids
         np.testing.assert_allclose(mean.scores, np.mean([one.scores for one in single], axis=0), atol=1e-4)
         assert (mean.kind, mean.task["prompt"]) == ("logits", "base+rotations")
@@ -212,7 +214,7 @@ class TestRotations:
         letter = llama.tokenizer(" C", add_special_tokens=False).input_ids[0]
         plain = engine.option_logits
         sheet = make_sheet(TASK, prompt="base+rotations")
-        before = score(llama, {"name": "dense"}, sheet).log_probabilities()
+        before = score(NetworkScorer(llama), sheet).log_probabilities()
 
         def biased(network: Any, items: Any, **options: Any) -> Any:
             found = plain(network, items, **options)
@@ -220,8 +222,8 @@ class TestRotations:
             return [values + more for values, more in zip(found, liked, strict=True)]
 
         monkeypatch.setattr(engine, "option_logits", biased)
-        np.testing.assert_allclose(score(llama, {"name": "dense"}, sheet).log_probabilities(), before, atol=1e-4)
-        moved = score(llama, {"name": "dense"}, make_sheet(TASK, prompt="base")).log_probabilities()
+        np.testing.assert_allclose(score(NetworkScorer(llama), sheet).log_probabilities(), before, atol=1e-4)
+        moved = score(NetworkScorer(llama), make_sheet(TASK, prompt="base")).log_probabilities()
         assert np.abs(moved - before).max() > 1
 
     def test_rotated_items_carry_their_slice_and_their_group(self) -> None:
@@ -310,7 +312,7 @@ class TestChat:
     def test_a_chat_cell_says_so_and_has_bos_once(self, tiny_models: dict[str, Path], capfd: Any) -> None:
         model = load(resolve_model(str(tiny_models["gemma3"])), dtype="float32")
         model.tokenizer.chat_template = GEMMA
-        raw, chat = (score(model, {"name": "dense"}, make_sheet(TASK, prompt=p)) for p in ("base", "base+chat"))
+        raw, chat = (score(NetworkScorer(model), make_sheet(TASK, prompt=p)) for p in ("base", "base+chat"))
         assert raw.task["chat_template"] == "raw"
         assert chat.task["chat_template"].startswith("sha256:")
         assert chat.task["prompt_hash"] != raw.task["prompt_hash"]

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.errors import CellFailure
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import resolve_model
-from suite.score.cells import CellFailure, score
+from suite.score.cells import score
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers import engine
 from suite.score.transformers.budget import CPU_BUDGETS, measure_budget
 from suite.score.transformers.drift import compare, in_float32
 from suite.score.transformers.encode import Encoded
+from suite.score.transformers.network import NetworkScorer
 from suite.score.transformers.pack import plan_batches, shared_starts
 from suite.task import Question, Task
 
@@ -92,7 +94,7 @@ def test_worked_examples_are_forwarded_once_for_each_subject(
 ) -> None:
     model = checkpoint(tiny_models[shape], "float32")
     sheet = make_sheet(make_task(24), scoring=scoring, shots=3)
-    tree, plain = (score(model, {"name": "dense"}, sheet, backend=backend) for backend in ("tree", "plain"))
+    tree, plain = (score(NetworkScorer(model, way=backend), sheet) for backend in ("tree", "plain"))
     np.testing.assert_allclose(tree.scores, plain.scores, atol=2e-4)
     assert tree.run["tokens"] < 0.5 * plain.run["tokens"] / (4 if scoring == "cloze-sum" else 1)
 
@@ -126,8 +128,8 @@ def test_drift_is_the_difference_to_the_same_weights_in_float32(tiny_models: dic
     narrow = checkpoint(tiny_models["llama"], "bfloat16")
     wide = checkpoint(tiny_models["llama"], "bfloat16")
     wide.network.float()
-    cell = score(narrow, {"name": "dense"}, sheet)
-    full = score(Checkpoint(wide.network, wide.tokenizer, wide.bos, "float32", wide.info), {"name": "dense"}, sheet)
+    cell = score(NetworkScorer(narrow), sheet)
+    full = score(NetworkScorer(Checkpoint(wide.network, wide.tokenizer, wide.bos, "float32", wide.info)), sheet)
     assert full.run["drift"] is None
     everything = compare([r.astype(float) for r in rows(cell)], [r.astype(float) for r in rows(full)])
     assert cell.run["drift"]["items"] == 8
@@ -160,7 +162,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     tiny_models: dict[str, Path], sheet: Sheet, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     model = checkpoint(tiny_models["llama"], "float32")
-    whole = score(model, {"name": "dense"}, sheet)
+    whole = score(NetworkScorer(model), sheet)
     read, sizes = engine.log_likelihoods, []
 
     def limited(network: Any, items: Any, **options: Any) -> Any:
@@ -170,7 +172,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
         return read(network, items, **options)
 
     monkeypatch.setattr(engine, "log_likelihoods", limited)
-    halved = score(model, {"name": "dense"}, sheet)
+    halved = score(NetworkScorer(model), sheet)
     np.testing.assert_allclose(halved.scores, whole.scores, atol=1e-4)
     assert max(sizes) > 3
 
@@ -179,7 +181,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
 
     monkeypatch.setattr(engine, "log_likelihoods", never)
     with pytest.raises(CellFailure, match="out of memory on a single item"):
-        score(model, {"name": "dense"}, sheet)
+        score(NetworkScorer(model), sheet)
 
 
 def test_another_error_is_not_taken_for_lack_of_memory(
@@ -190,7 +192,7 @@ def test_another_error_is_not_taken_for_lack_of_memory(
 
     monkeypatch.setattr(engine, "log_likelihoods", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        score(checkpoint(tiny_models["llama"], "float32"), {"name": "dense"}, sheet)
+        score(NetworkScorer(checkpoint(tiny_models["llama"], "float32")), sheet)
 
 
 def test_the_budget_is_one_of_the_measured_sizes(tiny_models: dict[str, Path]) -> None:
@@ -203,8 +205,8 @@ def test_the_budget_is_one_of_the_measured_sizes(tiny_models: dict[str, Path]) -
 def test_an_accelerator_gives_the_processors_numbers(tiny_models: dict[str, Path], sheet: Sheet, shape: str) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     folder = str(tiny_models[shape])
-    there = score(load(resolve_model(folder), dtype="float32", device="cuda"), {"name": "dense"}, sheet)
-    here = score(checkpoint(tiny_models[shape], "float32"), {"name": "dense"}, sheet)
+    there = score(NetworkScorer(load(resolve_model(folder), dtype="float32", device="cuda")), sheet)
+    here = score(NetworkScorer(checkpoint(tiny_models[shape], "float32")), sheet)
     np.testing.assert_allclose(there.scores, here.scores, atol=1e-3)
 
 
@@ -221,6 +223,6 @@ def test_a_model_spread_over_devices_scores_as_in_one_place(
     rest = {f"model.{name}": "cpu" for name, _ in parts.network.model.named_children() if name != "layers"}
     accelerate.dispatch_model(parts.network, {**layers, **rest, "lm_head": "cpu"}, main_device="cpu", force_hooks=True)
     assert hasattr(parts.network.model.layers[1], "_hf_hook")
-    expected = score(whole, {"name": "dense"}, sheet, backend=backend, drift=False)
-    spread = score(parts, {"name": "dense"}, sheet, backend=backend, drift=False)
+    expected = score(NetworkScorer(whole, way=backend, drift=False), sheet)
+    spread = score(NetworkScorer(parts, way=backend, drift=False), sheet)
     np.testing.assert_allclose(spread.scores, expected.scores, atol=1e-5)

@@ -33,6 +33,7 @@ from suite.models.model import resolve_model, weights_hash
 from suite.score.cells import score
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers.budget import measure_budget
+from suite.score.transformers.network import NetworkScorer
 from suite.tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -176,7 +177,7 @@ def _write_task(folder: Path, case: Case) -> None:
 def run_suite(checkpoint: Checkpoint, case: Case, backend: str, budget: int) -> dict[str, Any]:
     """One timed scoring by this suite."""
     begin = time.perf_counter()
-    cell = score(checkpoint, {"name": "dense"}, case.sheet, backend=backend, token_budget=budget, drift=False)
+    cell = score(NetworkScorer(checkpoint, way=backend, token_budget=budget, drift=False), case.sheet)
     seconds = time.perf_counter() - begin
     accuracy = float(np.mean(np.nanargmax(cell.scores, axis=1) == cell.answers))
     return {"seconds": seconds, "tokens": cell.run["tokens"], "accuracy": accuracy}

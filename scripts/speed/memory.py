@@ -57,6 +57,7 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
     from suite.models.model import resolve_model
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
+    from suite.score.transformers.network import NetworkScorer
     from suite.tasks import get_task
     from suite.variant import parse_variant
 
@@ -75,7 +76,7 @@ def measure(name: str, variant: str, dtype: str, task: str, limit: int) -> dict[
         info = apply(checkpoint.network, parse_variant(variant)).as_metadata()
     sizes = [parameter.numel() * parameter.element_size() for parameter in checkpoint.network.parameters()]
     with Peak() as scoring:
-        score(checkpoint, info, sheet)
+        score(NetworkScorer(checkpoint, info), sheet)
     return {"dense": sum(sizes), "largest": max(sizes), "compression": compression.bytes, "scoring": scoring.bytes}
 
 

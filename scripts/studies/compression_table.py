@@ -19,11 +19,10 @@ from typing import Any
 from scripts.markers import check_markers, write_between
 from suite.compress import recipe_of
 from suite.config import RunConfig, read_config
-from suite.errors import SuiteError
+from suite.errors import CellFailure, SuiteError
 from suite.models.model import resolve_model
 from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
-from suite.score.cells import CellFailure
 from suite.variant import Variant, parse_variant
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -77,6 +77,7 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     from suite.run.prepare import resolve_device, resolve_dtype
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
+    from suite.score.transformers.network import NetworkScorer
     from suite.tasks import get_task
 
     path = out / "cells" / MODEL / name / f"{scoring}-base-0" / "dense.parquet"
@@ -92,7 +93,7 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     sheet = make_sheet(
         get_task(name), scoring=scoring, prompt="base", limit=limit // 2 if scoring == "letter" else limit
     )
-    cell = score(_LOADED[0], {"name": "dense"}, sheet, drift=False)
+    cell = score(NetworkScorer(_LOADED[0], drift=False), sheet)
     assert cell_path(out, cell) == path
     write_cell(path, cell)
     return cell

@@ -19,10 +19,10 @@ from suite.metrics.paired import minimum_detectable
 from suite.models.model import EMBEDDED, Model, resolve_model, tensor_sizes
 from suite.prompt_name import parse_prompt
 from suite.run.plan import check_distinct, chosen
-from suite.score.cells import CPU_TOKEN_BUDGET
 from suite.score.prompt import check_style
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers.encode import Encoded
+from suite.score.transformers.network import CPU_TOKEN_BUDGET
 from suite.score.transformers.pack import forwarded_tokens, plan_batches
 from suite.tasks import TASKS, get_task
 from suite.variant import parse_variant

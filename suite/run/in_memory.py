@@ -19,6 +19,7 @@ from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
 from suite.models.text_decoder import left_note, text_decoder
 from suite.score.cells import score
 from suite.score.sheet import make_sheet
+from suite.score.transformers.network import NetworkScorer
 from suite.variant import parse_variant
 
 
@@ -80,7 +81,7 @@ def score_network(
         if beside:
             info["notes"] = [left_note(beside, more)]
         checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
-        return score(checkpoint, measure_network(network, what).as_metadata(), sheet)
+        return score(NetworkScorer(checkpoint, measure_network(network, what).as_metadata()), sheet)
     finally:
         # parts may have been in training while others were not
         for module, flag in training.items():

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,12 +25,13 @@ from typing import Any, TextIO
 from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import ReadyMade, RunConfig, TaskChoice
-from suite.errors import SuiteError
+from suite.errors import CellFailure, SuiteError
 from suite.models.model import content_parts, resolve_model, template_parts
 from suite.run.early_tables import EarlyTables
 from suite.run.plan import PlannedCell, check_distinct, chosen
-from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
-from suite.score.cells import CellFailure, score
+from suite.run.prepare import Conditions, open_scorer, resolve_device, resolve_dtype, sample_recipes
+from suite.score.cells import score
+from suite.score.scorer import DEFAULT, Scorer, key_parts
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.store import ShardStore, content_key
 from suite.variant import parse_variant
@@ -141,6 +143,7 @@ def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: s
                         "dtype": dtype,
                         "device": device.partition(":")[0],
                         **sheet.key_parts(),
+                        **key_parts(DEFAULT),
                     }
                 )
                 style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
@@ -259,22 +262,26 @@ def _score_all(
             if number == 0 and first.model.path.is_file():
                 log(f"loading {first.model.id} (a GGUF file is converted once, which takes half a minute or more)")
             try:
-                checkpoint, info = prepare(
-                    first.model, first.variant, conditions, ready=first.ready, making=_failing_alone
+                scorer = open_scorer(
+                    first.model,
+                    first.variant,
+                    conditions,
+                    ready=first.ready,
+                    making=_failing_alone,
+                    remembered=partial(_remembered, environment, out),
                 )
             except CellFailure as failure:
                 failures.extend(_fail(cell, str(failure), out, log) for cell in group)
                 continue
-            budget = _token_budget(checkpoint, out, environment)
             for cell in group:
                 bar.set_description(f"{cell.label} (cell {_position(todo, cell)} of {len(todo)})")
                 try:
-                    _score_one(cell, checkpoint, info, out, budget, bar.update)
+                    _score_one(cell, scorer, out, bar.update)
                 except CellFailure as failure:
                     failures.append(_fail(cell, str(failure), out, log))
                 if cell is not todo[-1]:
                     tables.after_cell(cell)
-            del checkpoint
+            del scorer
             gc.collect()
             if group[-1] is not todo[-1]:
                 tables.after_variant()
@@ -292,11 +299,9 @@ def _failing_alone() -> Iterator[None]:
         raise CellFailure(str(error)) from error
 
 
-def _score_one(
-    cell: PlannedCell, checkpoint: Any, info: dict[str, Any], out: Path, budget: int, update: Callable[[int], Any]
-) -> None:
+def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[int], Any]) -> None:
     shards = ShardStore(out / ".partial" / cell.key[:32])
-    scored = score(checkpoint, info, cell.sheet, shards=shards, token_budget=budget, progress=update)
+    scored = score(scorer, cell.sheet, shards=shards, progress=update)
     _put(replace(scored, run={**scored.run, "key": cell.key}), cell.path, out)
     shards.clear()
 
@@ -353,14 +358,11 @@ def _reuse(cell: PlannedCell, known: dict[str, list[Path]], out: Path) -> bool:
     return True
 
 
-def _token_budget(checkpoint: Any, out: Path, environment: dict[str, Any]) -> int:
+def _remembered(environment: dict[str, Any], out: Path, name: str, measure: Callable[[], int]) -> int:
     """Batch size for a model, measured once for a run directory: a resumed run forms the same batches."""
-    from suite.score.transformers.budget import measure_budget
-
     budgets: dict[str, int] = environment.setdefault("token_budgets", {})
-    name = checkpoint.info["weights_hash"]
     if name not in budgets:
-        budgets[name] = measure_budget(checkpoint.network)
+        budgets[name] = measure()
         _keep_environment(environment, out)
     return budgets[name]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from suite import sample_text
 from suite.errors import SuiteError
 from suite.models.model import Model, content_parts
 from suite.sample_text import SampleTokens, Sampling
+from suite.score.scorer import DEFAULT, Scorer, backend
 from suite.score.store import content_key
+from suite.score.subject import Subject
 from suite.variant import Variant
 
 if TYPE_CHECKING:
@@ -27,12 +30,14 @@ class Conditions:
         dtype, device: decided ones, not ``auto`` (see `decide`).
         trust_remote_code: whether code inside a model repository is run.
         sampling: the sample text that data-driven methods read.
+        scorer: what runs the model, one of `suite.score.scorer.BACKENDS`.
     """
 
     dtype: str
     device: str
     trust_remote_code: bool = False
     sampling: Sampling = field(default_factory=Sampling)
+    scorer: str = DEFAULT
 
     def load(self, model: Model) -> Checkpoint:
         """The model in memory."""
@@ -45,10 +50,40 @@ class Conditions:
         return sample_tokens(checkpoint, self.sampling, variant)
 
 
-def decide(dtype: str, device: str, *, trust_remote_code: bool = False, sampling: Sampling | None = None) -> Conditions:
+def decide(
+    dtype: str,
+    device: str,
+    *,
+    trust_remote_code: bool = False,
+    sampling: Sampling | None = None,
+    scorer: str = DEFAULT,
+) -> Conditions:
     """Conditions with ``auto`` decided by this machine."""
+    backend(scorer)
     device = resolve_device(device)
-    return Conditions(resolve_dtype(dtype, device)[0], device, trust_remote_code, sampling or Sampling())
+    return Conditions(resolve_dtype(dtype, device)[0], device, trust_remote_code, sampling or Sampling(), scorer)
+
+
+def open_scorer(
+    model: Model,
+    variant: Variant,
+    conditions: Conditions,
+    *,
+    ready: Model | None = None,
+    kept: bool = True,
+    making: Callable[[], AbstractContextManager[object]] = nullcontext,
+    way: str = "auto",
+    remembered: Callable[[str, Callable[[], int]], int] | None = None,
+) -> Scorer:
+    """The variant of a model before a scorer, ready to be asked; arguments as for `prepare` and `Subject`.
+
+    Raises:
+        CellFailure: the scorer does not run this variant.
+        SuiteError: as for `prepare`.
+    """
+    made = partial(prepare, model, variant, conditions, ready=ready, kept=kept, making=making)
+    subject = Subject(model, variant, conditions.dtype, conditions.device, made, way, remembered)
+    return backend(conditions.scorer).of(subject)
 
 
 def prepare(

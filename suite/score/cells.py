@@ -1,64 +1,36 @@
-"""Scoring one cell: a loaded, compressed model on one task."""
+"""Scoring one cell: a sheet of texts before a scorer, and its scores with all that is known of them."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from importlib.metadata import version
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell, make_cell
-from suite.models.checkpoint import Checkpoint
+from suite.errors import CellFailure
 from suite.score.chat import RAW, in_chat, template_hash
 from suite.score.prompt import prompt_hash
+from suite.score.scorer import Scorer, ran_by
 from suite.score.sheet import Sheet
 from suite.score.store import ShardStore
-from suite.score.transformers import engine
-from suite.score.transformers.drift import Drift, compare, in_float32
-from suite.score.transformers.encode import Encoded, encode
-from suite.score.transformers.fused_norms import fused_norms
-from suite.score.transformers.pack import Batch, forwarded_tokens, plan_batches
-from suite.score.transformers.path import Path, path_of, sharing_refused
-
-CPU_TOKEN_BUDGET = 2048
-ACCELERATOR_TOKEN_BUDGET = 16384
-DRIFT_ITEMS = 8
-_SHARD_BATCHES = 4
-
-
-class CellFailure(Exception):
-    """A cell that could not be scored; the run records the reason and goes on."""
 
 
 def score(
-    checkpoint: Checkpoint,
-    variant: Mapping[str, Any],
+    scorer: Scorer,
     sheet: Sheet,
     *,
     shards: ShardStore | None = None,
-    backend: str = "auto",
-    token_budget: int | None = None,
-    drift: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> Cell:
     """Score every item of a sheet.
 
     Args:
-        checkpoint: the model, already compressed.
-        variant: the `variant` section of the cell's metadata.
+        scorer: a variant of a model, ready to be asked (see `suite.score.scorer`).
         shards: where finished parts are kept, None to keep nothing.
-        backend: ``tree``, ``plain``, ``single``, or ``auto`` for what the network takes (see `transformers.path`).
-        token_budget: padded tokens in one batch, None for the device's default.
-        drift: compare a handful of items with float32 when the run is in 16 bits.
         progress: called with the number of texts just finished.
 
     Returns:
@@ -66,41 +38,17 @@ def score(
 
     Raises:
         CellFailure: scores that are not finite, or memory that ran out.
-        SuiteError: a tokenizer that cannot take this scoring, or a full disk.
+        SuiteError: a model that cannot take this scoring or prompt, or a full disk.
     """
     begin = time.perf_counter()
-    network = checkpoint.network
-    path = _path(network) if backend == "auto" else Path(backend)
-    letter = sheet.scoring == "letter"
-    chat = sheet.name.chat
-    rendered = in_chat(checkpoint.tokenizer, sheet.rendered) if chat else sheet.rendered
-    encoded = encode(
-        checkpoint.tokenizer,
-        rendered,
-        bos=None if chat else checkpoint.bos,
-        max_length=min(
-            int(getattr(network.config.get_text_config(), "max_position_embeddings", 1 << 30)),
-            sheet.task.window or 1 << 30,
-        ),
-        single_token=letter,
-    )
-    for index, item in zip(sheet.asked, encoded, strict=True):
-        fed = chain(item.prefix, *(branch[:-1] for branch in item.branches))
-        checkpoint.check_tokens(fed, f"item {sheet.questions[index].id}", predicted=chain(*item.branches))
-    on_cpu = checkpoint.device.type == "cpu"
-    budget = token_budget or (CPU_TOKEN_BUDGET if on_cpu else ACCELERATOR_TOKEN_BUDGET)
-    plan = partial(plan_batches, encoded, backend=path.backend, budget=budget, limit=path.limit)
-    planned = plan()
-    if backend == "auto" and any(batch.shared for batch in planned) and (refused := sharing_refused(network)):
-        planned = plan(sharing=False)
-        path = replace(path, remarks=(*path.remarks, f"the start that contexts share is not kept: {refused}"))
-    reader = _Reader(network, path.backend, engine.option_logits if letter else engine.log_likelihoods)
-    if shards:
-        shards = shards.within(_plan_hash(encoded, planned))
-    with fused_norms(network):
-        scores = _read_all(reader, encoded, planned, shards, progress)
-        _check_finite(sheet, scores)
-        moved = _drift(reader, sheet, encoded, planned, scores) if drift and checkpoint.dtype != "float32" else None
+    seen: dict[str, Any] = {"chat_template": RAW, "prompt_hash": sheet.prompt_hash}
+    asked = sheet
+    if sheet.name.chat:
+        asked = replace(sheet, rendered=tuple(in_chat(scorer.tokenizer, sheet.rendered)))
+        seen = {"chat_template": template_hash(scorer.tokenizer), "prompt_hash": prompt_hash(asked.rendered)}
+    found = scorer.scores(asked, shards=shards, progress=progress)
+    scores = found.values
+    _check_finite(sheet, scores)
     if sheet.owners:
         scores = _means(scores, sheet.owners)
     if sheet.scoring == "cloze-norm":
@@ -109,52 +57,8 @@ def score(
             values / np.array([len(choice) for choice in item.choices])
             for values, item in zip(scores, sheet.questions, strict=True)
         ]
-    forwarded = forwarded_tokens(encoded, planned, backend=path.backend)
-    run = _run_info(checkpoint, path, encoded, forwarded, budget, seconds=time.perf_counter() - begin)
-    run["notes"] = _remarks(checkpoint, path, planned)
-    run["drift"] = moved.as_metadata() if moved else None
-    seen = {
-        "chat_template": template_hash(checkpoint.tokenizer) if chat else RAW,
-        "prompt_hash": prompt_hash(rendered) if chat else sheet.prompt_hash,
-    }
-    return _cell(checkpoint, variant, sheet, scores, run, seen)
-
-
-def _path(network: Any) -> Path:
-    try:
-        return path_of(network)
-    except (MemoryError, RuntimeError) as error:
-        if not engine.out_of_memory(error):
-            raise
-        raise CellFailure("out of memory on two small items; the model needs more memory than there is") from error
-
-
-def _read_all(
-    reader: _Reader,
-    encoded: Sequence[Encoded],
-    planned: Sequence[Batch],
-    shards: ShardStore | None,
-    progress: Callable[[int], object] | None,
-) -> list[NDArray[np.float64]]:
-    """Scores of every text, in order; finished parts are taken from the store and new ones put there."""
-    scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
-    for number, first in enumerate(range(0, len(planned), _SHARD_BATCHES)):
-        members = planned[first : first + _SHARD_BATCHES]
-        indices = [index for batch in members for index in batch.items]
-        done = shards.read(number, [len(encoded[index].branches) for index in indices]) if shards else None
-        if done is None:
-            done = []
-            for batch in members:
-                done.extend(reader.read([encoded[index] for index in batch.items], batch.shared, alone=batch.alone))
-                if progress:
-                    progress(len(batch.items))
-            if shards:
-                shards.write(number, done)
-        elif progress:
-            progress(len(indices))
-        for index, values in zip(indices, done, strict=True):
-            scores[index] = values
-    return scores
+    run = {**found.run, **ran_by(scorer), "seconds": round(time.perf_counter() - begin, 3)}
+    return _cell(scorer, sheet, scores, run, seen)
 
 
 def _means(scores: Sequence[NDArray[np.float64]], owners: Sequence[int]) -> list[NDArray[np.float64]]:
@@ -169,66 +73,7 @@ def _means(scores: Sequence[NDArray[np.float64]], owners: Sequence[int]) -> list
     return [np.mean(grouped[owner], axis=0) for owner in sorted(grouped)]
 
 
-def _plan_hash(encoded: Sequence[Encoded], planned: Sequence[Batch]) -> str:
-    """Which tokens are in which shard: finished parts of another plan are of no use."""
-    digest = hashlib.sha256()
-    for batch in planned:
-        digest.update(repr([(index, encoded[index]) for index in batch.items]).encode())
-    return digest.hexdigest()[:16]
-
-
-class _Reader:
-    """Forward passes with the last shared start kept; a batch that memory does not hold is halved."""
-
-    def __init__(self, network: Any, backend: str, function: Callable[..., list[NDArray[np.float64]]]) -> None:
-        self.network, self.backend, self.function = network, backend, function
-        self.shared: engine.SharedPrefix | None = None
-
-    def read(self, items: list[Encoded], shared: tuple[int, ...], *, alone: bool = False) -> list[NDArray[np.float64]]:
-        import torch
-
-        try:
-            if self.shared is not None and self.shared.tokens != shared:
-                self.shared = None
-            if shared and self.shared is None:
-                self.shared = engine.encode_prefix(self.network, shared)
-            backend = "single" if alone else self.backend
-            return self.function(self.network, items, backend=backend, shared=self.shared)
-        except (MemoryError, RuntimeError) as error:
-            if not engine.out_of_memory(error):
-                raise
-            if len(items) == 1:
-                raise CellFailure(
-                    "out of memory on a single item; the model needs more memory than there is"
-                ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = len(items) // 2
-        return [*self.read(items[:half], shared), *self.read(items[half:], shared)]
-
-
-def _drift(
-    reader: _Reader,
-    sheet: Sheet,
-    encoded: Sequence[Encoded],
-    planned: Sequence[Batch],
-    scores: Sequence[NDArray[np.float64]],
-) -> Drift:
-    """The cell's own scores against float32 on a fixed handful of its items: those whose hashed id is smallest."""
-    ids = [sheet.questions[owner].id for owner in sheet.asked]
-    ranked = sorted(range(len(encoded)), key=lambda i: hashlib.sha256(ids[i].encode()).digest())
-    apart = {index for batch in planned if batch.alone for index in batch.items}
-    handful = sorted(ranked[:DRIFT_ITEMS], key=lambda index: index in apart)
-    together = [encoded[index] for index in handful if index not in apart]
-    alone = [encoded[index] for index in handful if index in apart]
-    reader.shared = None
-    with in_float32(reader.network):
-        reference = reader.read(together, ()) if together else []
-        reference += reader.read(alone, (), alone=True) if alone else []
-    return compare([scores[index] for index in handful], reference)
-
-
-def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:
+def _check_finite(sheet: Sheet, scores: Sequence[NDArray[np.float64]]) -> None:
     broken = [
         sheet.questions[owner].id
         for owner, values in zip(sheet.asked, scores, strict=True)
@@ -239,10 +84,9 @@ def _check_finite(sheet: Sheet, scores: list[NDArray[np.float64]]) -> None:
 
 
 def _cell(
-    checkpoint: Checkpoint,
-    variant: Mapping[str, Any],
+    scorer: Scorer,
     sheet: Sheet,
-    scores: list[NDArray[np.float64]],
+    scores: Sequence[NDArray[np.float64]],
     run: dict[str, Any],
     seen: Mapping[str, Any],
 ) -> Cell:
@@ -256,8 +100,8 @@ def _cell(
         answers=[item.answer for item in questions],
         scores=[values.tolist() for values in scores],
         kind="logits" if sheet.scoring == "letter" else "loglik",
-        model=checkpoint.info,
-        variant=variant,
+        model=scorer.model,
+        variant=scorer.variant,
         task={
             "name": task.name,
             "revision": task.revision,
@@ -274,43 +118,3 @@ def _cell(
         slices=[item.slices for item in questions] if any(item.slices for item in questions) else None,
         groups=[item.group for item in questions] if any(item.group for item in questions) else None,
     )
-
-
-def _remarks(checkpoint: Checkpoint, path: Path, planned: Sequence[Batch]) -> list[str]:
-    """What a reader of the cell must know of the way it was scored."""
-    remarks = list(path.remarks)
-    network = checkpoint.network
-    if network.config.get_text_config()._attn_implementation == "eager":
-        name = type(network).__name__
-        remarks.append(f"attention is computed step by step (eager): {name} has no other form that is right")
-    if long := sum(batch.alone for batch in planned):
-        remarks.append(
-            f"{long} items longer than {path.limit} tokens are scored one sequence at a time: beyond that length this "
-            "architecture's numbers depend on what else is in a row or a batch"
-        )
-    if assumed := checkpoint.info.get("pre_tokenizer_assumed"):
-        remarks.append(f"the GGUF file names no pre-tokenizer (tokenizer.ggml.pre): {assumed} is taken")
-    return remarks
-
-
-def _run_info(
-    checkpoint: Checkpoint, path: Path, encoded: Sequence[Encoded], forwarded: int, budget: int, *, seconds: float
-) -> dict[str, Any]:
-    import torch
-
-    device = checkpoint.device
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-    return {
-        "dtype": checkpoint.dtype,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "backend": path.backend,
-        "attention": checkpoint.network.config.get_text_config()._attn_implementation,
-        "token_budget": budget,
-        "tokens": forwarded,
-        "truncated_items": sum(item.truncated > 0 for item in encoded),
-        "seconds": round(seconds, 3),
-        "peak_memory_mb": round(peak, 1),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
-    }

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from suite.errors import SuiteError
 from suite.prompt_name import PromptName, parse_prompt
 from suite.score.noise import perturb
 from suite.score.prompt import Rendered, check_style, prompt_hash, render, rotations
 from suite.task import Question, Task, select
-
-ENGINE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,11 @@ class Sheet:
 
     def key_parts(self) -> dict[str, Any]:
         """What a cell's numbers depend on, as far as the task goes."""
-        parts = {
+        parts: dict[str, Any] = {
             "task_revision": self.task.revision,
             "prompt_hash": self.prompt_hash,
             "ids": self.ids_hash,
             "scoring": self.scoring,
-            "engine": ENGINE_VERSION,
         }
         # what a text without these has always been keyed by stays as it is
         if self.name.chat:
@@ -69,6 +69,21 @@ class Sheet:
         if self.owners:
             parts["owners"] = hashlib.sha256(repr(self.owners).encode()).hexdigest()
         return parts
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a scorer answers to a sheet.
+
+    Attributes:
+        values: for each text an array [options], in order: log-likelihoods in nats summed over the option's tokens
+            (cloze), or logits of its letter (letter). Higher is more likely.
+        run: what they were computed with, for the `run` section of the cell: at least ``dtype`` and ``device``; further
+            ``backend`` and ``attention`` (the kernels), ``tokens``, ``versions``, ``notes`` (what a reader must know).
+    """
+
+    values: Sequence[NDArray[np.float64]]
+    run: dict[str, Any] = field(default_factory=dict)
 
 
 def make_sheet(

@@ -21,6 +21,7 @@ from suite.score.cells import score
 from suite.score.sheet import make_sheet
 from suite.score.transformers import engine
 from suite.score.transformers.encode import encode
+from suite.score.transformers.network import NetworkScorer
 from suite.tasks import get_task
 
 pytestmark = pytest.mark.slow
@@ -87,7 +88,7 @@ def test_log_likelihoods_equal_the_one_by_one_reference(smollm: Checkpoint, task
 
 def test_letter_logits_are_the_models_own(smollm: Checkpoint) -> None:
     sheet = make_sheet(get_task("arc-easy"), scoring="letter", limit=4)
-    cell = score(smollm, {"name": "dense"}, sheet)
+    cell = score(NetworkScorer(smollm), sheet)
     for text, values in zip(sheet.rendered, cell.scores, strict=True):
         ids = smollm.tokenizer(text.context, add_special_tokens=False).input_ids
         with torch.no_grad():

@@ -13,6 +13,7 @@ from suite.models.model import Model
 from suite.score.cells import score
 from suite.score.sheet import Sheet
 from suite.score.transformers.drift import Drift, compare, in_float32
+from suite.score.transformers.network import NetworkScorer
 
 SMALL_BUDGET, LARGE_BUDGET = 256, 4096
 
@@ -64,7 +65,7 @@ def check_drift(model: Model, sheet: Sheet, *, dtype: str = "bfloat16", device: 
 
 
 def _score(checkpoint: Checkpoint, sheet: Sheet, budget: int) -> Cell:
-    return score(checkpoint, {"name": "dense"}, sheet, token_budget=budget)
+    return score(NetworkScorer(checkpoint, token_budget=budget), sheet)
 
 
 def _rows(cell: Cell) -> Sequence[np.ndarray[tuple[int], np.dtype[np.float64]]]:
