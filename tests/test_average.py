@@ -19,7 +19,7 @@ from suite.cell import Cell
 from suite.config import read_config
 from suite.metrics.average import Average, Setting, combined, independent
 from suite.publish.macro import macro_averages
-from suite.publish.page_data import FIELDS, page_data
+from suite.publish.pages.board import FIELDS, board_data
 from suite.publish.snapshot import Computed, compute, snapshot_texts
 
 MODELS = {"small-100m": 0.1, "large-400m": 0.4}
@@ -126,7 +126,7 @@ def test_one_number_in_summary_groups_page_verdicts_and_sizes(tmp_path: Path, na
         if line["task"] == "average"
     }
     assert ranked == pytest.approx(right, rel=1e-5)
-    page = page_data(made.rows, [], made.standings)
+    page = board_data(made.rows, [], made.standings)
     shown = {}
     for values in page["rows"]:
         line = dict(zip(FIELDS, values, strict=True))
@@ -191,7 +191,7 @@ def test_a_model_at_chance_on_a_task_is_averaged_without_it_and_in_no_group_besi
         if (line["task"], line["metric"]) == ("average", "accuracy"):
             who = (str(line["model"]), str(line["variant"]))
             assert line["value"] == pytest.approx(by_hand(made.rows, who, "accuracy", [*PLAIN, hard]), rel=1e-5)
-    page = page_data(made.rows, [], made.standings)
+    page = board_data(made.rows, [], made.standings)
     lines = [dict(zip(FIELDS, values, strict=True)) for values in page["rows"]]
     grouped = {page["models"][line["model"]]: line["accuracy_group"] for line in lines if line["view"] == 0}
     assert grouped["small-100m"] is None
@@ -208,7 +208,7 @@ def test_a_prompt_at_chance_counts_as_another_average_too(tmp_path: Path) -> Non
             guess[np.arange(len(cell)), cell.answers] -= 1.0
             other[place] = replace(cell, scores=guess)
     made = computed(tmp_path, [*cells, *other])
-    page = page_data(made.rows, [], made.standings)
+    page = board_data(made.rows, [], made.standings)
     lines = [dict(zip(FIELDS, values, strict=True)) for values in page["rows"]]
     grouped = {page["models"][line["model"]]: line["set_size_group"] for line in lines if line["view"] == 0}
     assert grouped["small-100m"] is None

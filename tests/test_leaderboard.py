@@ -16,7 +16,7 @@ from support.synthetic_cells import TWO_METHODS, synthetic_cells, synthetic_rows
 from support.written_tables import write_tables
 
 from suite.cell import Cell
-from suite.publish.markdown import table
+from suite.publish.pages.markdown import table
 
 Rows = list[dict[str, Any]]
 Table = list[dict[str, str]]

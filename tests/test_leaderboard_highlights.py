@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.synthetic_cells import synthetic_cells, synthetic_rows
 
-from suite.publish.highlights import highlights
+from suite.publish.sections.highlights import highlights
 
 Rows = list[dict[str, Any]]
 

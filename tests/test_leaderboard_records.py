@@ -16,7 +16,7 @@ from support.synthetic_cells import synthetic_cells, synthetic_rows
 from support.written_tables import write_tables
 
 from suite.metrics.figures import ROW_KEYS
-from suite.publish.highlights import highlights
+from suite.publish.sections.highlights import highlights
 
 Rows = list[dict[str, Any]]
 

@@ -24,7 +24,7 @@ from suite.metrics.sample import Settings
 from suite.metrics.slices import compute_slices
 from suite.models.checkpoint import load
 from suite.models.model import resolve_model
-from suite.publish.highlights import highlights
+from suite.publish.sections.highlights import highlights
 from suite.publish.verify import verify
 from suite.run.pipeline import execute, plan
 from suite.run.prepare import sample_recipes, sample_tokens

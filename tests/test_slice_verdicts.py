@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.read_pages import markdown
 from support.synthetic_snapshot import publish, sign, write_run
 
 from suite.cell import Cell
@@ -19,7 +20,7 @@ from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.metrics.slices import holm, slice_cells, subset
-from suite.publish.verdict_sections import verdict_sections
+from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
 from suite.verdicts.assess import FILES, assess
 from suite.verdicts.collapse import RULE
@@ -212,10 +213,10 @@ def test_without_slices_there_is_no_file_and_a_smuggled_one_is_named(tmp_path: P
 
 def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapshot: Path) -> None:
     files = {name: json.loads((snapshot / name).read_text(encoding="utf-8")) for name in FILES.values()}
-    assert "## Parts" not in "\n".join(verdict_sections(files))
+    assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
     (whole,) = [one for one in files[FILES["verdicts"]] if one["metric"] == "set_size"]
     whole |= {"verdict": "gradual", "level": "magnitude-s20"}
-    text = "\n".join(verdict_sections(files))
+    text = "\n".join(markdown(verdict_sections(files)))
     section = text.split("## Parts that break otherwise than their task")[1].split("\n## ")[0]
     assert "Of 2 curves of parts (slices, subjects, the edge): 1 none, 1 threshold." in section
     lines = [line for line in section.splitlines() if line.startswith("| synthetic")]
@@ -229,7 +230,7 @@ def test_nothing_is_said_of_parts_that_break_like_their_task() -> None:
     cells = planted({"a": "step", "b": "step"}, n=300)
     files = assess(measure_cells(cells, FAST, keep=KEPT), FAST).files()
     assert {record["verdict"] for record in files[FILES["slices"]]} == {"threshold"}
-    assert "## Parts" not in "\n".join(verdict_sections(files))
+    assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
 
 
 def test_collapse_prints_them_on_request(run: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from support.pictures import collisions
+from support.read_pages import markdown
 
 from suite.metrics.rows import measure_cells
 from suite.metrics.sample import Settings
 from suite.publish.canvas import house_style
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
+from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
-from suite.publish.verdict_sections import verdict_sections
 from suite.verdicts.assess import FILES, Assessment, assess
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import KEPT
@@ -39,7 +40,7 @@ def assessed() -> tuple[list[dict[str, object]], Assessment]:
 def test_sections_say_where_it_breaks_and_escape_names(
     assessed: tuple[list[dict[str, object]], Assessment],
 ) -> None:
-    text = "\n\n".join(verdict_sections(assessed[1].files()))
+    text = "\n\n".join(markdown(verdict_sections(assessed[1].files())))
     assert "## Where it breaks" in text
     assert "**threshold** | `magnitude-s30`" in text
     assert "## What accuracy alone would have passed" in text
@@ -57,7 +58,9 @@ def test_curves_of_one_method_are_told_apart_and_those_without_levels_take_no_ro
     saturated = empty | {"verdict": "saturated", "task": "u"}
     few = [empty | {"method": "awq", "family": "quantization", "task": task} for task in ("t", "macro")]
     verdicts = [record, record | {"family": "N:M"}, saturated, saturated | {"family": "N:M"}, *few]
-    text = "\n\n".join(verdict_sections({FILES["verdicts"]: verdicts, FILES["couplings"]: [], FILES["scale"]: []}))
+    text = "\n\n".join(
+        markdown(verdict_sections({FILES["verdicts"]: verdicts, FILES["couplings"]: [], FILES["scale"]: []}))
+    )
     rows = [line.split(" | ")[:4] for line in text.splitlines() if line.startswith("| m ")]
     assert rows == [["| m", "wanda N:M", "t", "gradual"], ["| m", "wanda", "t", "gradual"]]
     assert text.endswith("and why:\n\n- m: *saturated* on u. awq (2 levels, 4 are needed)")
@@ -67,7 +70,9 @@ def test_sections_list_silent_losses() -> None:
     record: dict[str, object] = {"model": "m", "variant": "rtn-w3", "task": "t", "verdict": "silent uncertainty loss"}
     for key, value in (("accuracy_change", -0.004), ("set_size_change", 0.31), ("excess", 0.3)):
         record |= {key: value, f"{key}_low": value - 0.01, f"{key}_high": value + 0.01}
-    text = "\n".join(verdict_sections({FILES["verdicts"]: [], FILES["couplings"]: [record], FILES["scale"]: []}))
+    text = "\n".join(
+        markdown(verdict_sections({FILES["verdicts"]: [], FILES["couplings"]: [record], FILES["scale"]: []}))
+    )
     assert "| m | `rtn-w3` | t | −0.004 [−0.014, +0.006] | +0.31 [+0.30, +0.32] | +0.30 [+0.29, +0.31] |" in text
 
 
@@ -263,7 +268,7 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
     assessment = assess(measured, settings)
     assert list(dict.fromkeys(verdict.place.model for verdict in assessment.verdicts)) == wanted
     assert list(dict.fromkeys(record["model"] for record in assessment.couplings)) == wanted
-    broken = "\n".join(verdict_sections(assessment.files())).split("## Where it breaks")[1].split("## ")[0]
+    broken = "\n".join(markdown(verdict_sections(assessment.files()))).split("## Where it breaks")[1].split("## ")[0]
     # so few items get no row
     found = [line.removeprefix("- ").split(":")[0] for line in broken.splitlines() if line.startswith("- ")]
     assert found == wanted

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from scripts.markers import check_markers, write_between
 from scripts.readme_results import VARIANTS
 from suite.publish.macro import Macro, macro_averages
-from suite.publish.markdown import code, escape, table
 from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval
 from suite.publish.order import grouped, without_repeats
+from suite.publish.pages.markdown import code, escape, table
 from suite.variant import Variant, curve_title, is_repeat, parse_variant
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
 

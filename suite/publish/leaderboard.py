@@ -1,4 +1,4 @@
-"""The published tables of a run: rows.csv, LEADERBOARD.md, and the CSV files of standings.
+"""The published tables of a run as text: rows.csv, the CSV files of standings, LEADERBOARD.md.
 
 The same rows give the same bytes, in whatever order they come: one sort (`suite.publish.order`), one rounding
 (`suite.publish.numerals`), no date and no machine in the text.
@@ -8,46 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from suite.publish.figures import Picture
-from suite.publish.markdown_page import leaderboard_page
+from suite.publish.pages.markdown import markdown_page
 from suite.publish.records import csv_bytes
+from suite.publish.sections.section import Page
 from suite.publish.standings import PAIR_KEYS, RANKING_KEYS, Standings
 
 
 def leaderboard_texts(
-    rows: Sequence[Mapping[str, object]],
-    pictures: Sequence[Picture],
-    *,
-    failures: Sequence[Mapping[str, object]] = (),
-    standings: Standings | None = None,
-    assessed: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
-    seeds: Sequence[Mapping[str, object]] = (),
-    unfinished: str = "",
+    rows: Sequence[Mapping[str, object]], page: Page, standings: Standings | None = None
 ) -> dict[str, bytes]:
     """The text files of a leaderboard by name: LEADERBOARD.md, rows.csv and, where there are standings, their CSVs.
 
     Args:
         rows: rounded and sorted.
-        pictures: named in the page; their contents do not matter here.
-        failures: cells that could not be scored.
+        page: from `suite.publish.sections.page.leaderboard_page`.
         standings: groups and pairs of equal size, from the computation of the rows.
-        assessed: contents of the verdict files by name.
-        seeds: spread over seeds of the sample text.
-        unfinished: what is said where cells of the configuration are missing.
     """
     texts = {"rows.csv": csv_bytes(rows)}
     if standings is not None:
-        texts |= standings_texts(standings)
-    page = leaderboard_page(
-        rows, pictures, failures, standings=standings, assessed=assessed, seeds=seeds, unfinished=unfinished
-    )
-    return texts | {"LEADERBOARD.md": page.encode("utf-8", errors="replace")}
-
-
-def standings_texts(standings: Standings) -> dict[str, bytes]:
-    """The CSV files of standings by name."""
-    tables = {
-        "ranking.csv": (standings.ranking, RANKING_KEYS),
-        "equal-megabytes.csv": (standings.pairs, PAIR_KEYS),
-    }
-    return {name: csv_bytes(lines) or (",".join(keys) + "\n").encode() for name, (lines, keys) in tables.items()}
+        for name, lines, keys in (
+            ("ranking.csv", standings.ranking, RANKING_KEYS),
+            ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
+        ):
+            texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
+    return texts | {"LEADERBOARD.md": markdown_page(page).encode("utf-8", errors="replace")}

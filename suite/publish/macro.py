@@ -34,13 +34,17 @@ class Macro:
         """The average of a metric over tasks (`suite.metrics.average`); none where a setting is absent."""
         if not self.rows or self.absent:
             return Average(None)
-        ends = ("", "_low", "_high")
-        return combined({setting_of(row): Average(*(number(row, f"{key}{end}") for end in ends)) for row in self.rows})
+        return combined({setting_of(row): average_of(row, key) for row in self.rows})
 
     def constant(self, key: str) -> float | None:
         """A property that no task changes, such as the bits; None where rows disagree or none knows it."""
         values = {number(row, key) for row in self.every} - {None}
         return values.pop() if len(values) == 1 else None
+
+
+def average_of(row: Row, key: str) -> Average:
+    """A metric of a row and its interval, as the average that it is of itself."""
+    return Average(*(number(row, f"{key}{end}") for end in ("", "_low", "_high")))
 
 
 def settings_averaged(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:

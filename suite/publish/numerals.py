@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from suite.metrics.average import Average
 from suite.publish.fields import Row, number
 
 MISSING = "–"
@@ -68,6 +69,16 @@ def estimate(row: Row, key: str, *, signed: bool = False) -> str:
     if value is None:
         return MISSING
     return with_interval(value, number(row, f"{key}_low"), number(row, f"{key}_high"), places(key), signed=signed)
+
+
+def average_words(average: Average, key: str) -> str:
+    """An average of a metric with its interval, where it has one; changes with their sign.
+
+    >>> average_words(Average(0.25, 0.2, 0.3), "set_size_change"), average_words(Average(None), "nll")
+    ('+0.25 [+0.20, +0.30]', '–')
+    """
+    signed = key.endswith("_change")
+    return with_interval(average.value, average.low, average.high, places(key), signed=signed)
 
 
 def parameters(billions: float | None) -> str:

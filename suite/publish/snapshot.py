@@ -25,14 +25,15 @@ from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.files import write_file
 from suite.publish.formulas import numbers
-from suite.publish.highlights import published_highlights
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import bytes_digest, code_origin, describe, file_digest, manifest_bytes, read_manifest
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
-from suite.publish.page import leaderboard_html
+from suite.publish.pages.html import html_page
 from suite.publish.records import parquet_bytes
+from suite.publish.sections.highlights import published_highlights
+from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Comparable, Standings, collect, standings
 from suite.publish.unfinished import unfinished
 from suite.verdicts.assess import FILES, Assessment, judge_cells
@@ -107,24 +108,17 @@ def snapshot_texts(
         assessed: contents of the verdict files; a verifier passes those of the snapshot.
     """
     said = computed.assessed if assessed is None else assessed
-    seeds = seed_spread(rows, computed.cells)
-    texts = leaderboard_texts(
+    page = leaderboard_page(
         rows,
         pictures,
-        failures=computed.failures,
+        computed.failures,
         standings=computed.standings,
         assessed=said,
-        seeds=seeds,
+        spread=seed_spread(rows, computed.cells),
         unfinished=computed.unfinished,
     )
-    texts["index.html"] = leaderboard_html(
-        rows,
-        computed.cells,
-        computed.standings,
-        said[FILES["verdicts"]],
-        seeds=seeds,
-        unfinished=computed.unfinished,
-    )
+    texts = leaderboard_texts(rows, page, computed.standings)
+    texts["index.html"] = html_page(page, rows, computed.cells, computed.standings)
     return texts | {name: json_bytes(content) for name, content in said.items()}
 
 

@@ -11,6 +11,7 @@ from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.records import parquet_bytes
+from suite.publish.sections.page import leaderboard_page
 
 
 def write_tables(
@@ -24,7 +25,7 @@ def write_tables(
     """Write what a snapshot makes of these rows, in any order; pictures if `draw`. Returns LEADERBOARD.md."""
     ordered = in_order([rounded(row) for row in rows])
     pictures = draw_figures(ordered, cells) if draw else []
-    made = leaderboard_texts(ordered, pictures, failures=failures)
+    made = leaderboard_texts(ordered, leaderboard_page(ordered, pictures, failures))
     made["rows.parquet"] = parquet_bytes(ordered)
     made |= {f"{FOLDER}/{picture.name}": picture.content for picture in pictures}
     for name, content in made.items():

@@ -1,21 +1,24 @@
-"""What the page shows, as plain data: one line a row and view, with every number also as the text that is shown.
+"""The table of the page that sorts and filters, as plain data: one line a row and view, numbers also as text.
 
-The page rounds nothing itself, so that it shows the digits of LEADERBOARD.md.
+The page rounds nothing itself, so that it shows the digits of the sections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from suite.cell import Cell
-from suite.metrics.average import Setting
+from suite.metrics.average import Average, Setting
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
-from suite.publish.macro import Macro, macro_averages
-from suite.publish.numerals import MISSING, estimate, fixed, interval, parameters, places, significant
+from suite.publish.macro import average_of, macro_averages
+from suite.publish.numerals import MISSING, average_words, fixed, parameters, places, significant
 from suite.publish.order import curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
+from suite.publish.sections.reading import COLUMNS as MEANINGS
+from suite.publish.sections.tables import SIZES, marks
 from suite.publish.standings import AVERAGE, METRICS, Standings
 
 FIGURES = ("accuracy", "accuracy_change", "set_size", "set_size_change", "coverage", "transfer", "ece", "nll")
@@ -54,8 +57,61 @@ FACTS = (
 SERIES = ("raw", "after temperature scaling")
 
 
-def page_data(rows: Sequence[Row], cells: Sequence[Cell], standings: Standings) -> dict[str, Any]:
-    """The JSON object behind the page.
+class BoardColumn(NamedTuple):
+    """A column of the table: what a click brings to the top, classes that give its width (page.css), what it means."""
+
+    key: str
+    heading: str
+    first: Literal["lower", "higher"]
+    look: str
+    note: str
+
+
+_GROUP = "1 holds the best and all not shown to be worse"
+COLUMNS = (
+    BoardColumn("model", "model", "lower", "left wide model", "the language model"),
+    BoardColumn("variant", "variant and flags", "lower", "left wide variant", "opens curves and reliability"),
+    BoardColumn("params", "parameters", "lower", "number size", MEANINGS["parameters"]),
+    BoardColumn("bits", "bits", "lower", "number short", MEANINGS["bits"]),
+    BoardColumn("megabytes", "MB", "lower", "number short", MEANINGS["MB"]),
+    BoardColumn("accuracy", "accuracy", "higher", "number", MEANINGS["accuracy"]),
+    BoardColumn("accuracy_group", "acc. group", "lower", "number short", _GROUP),
+    BoardColumn("accuracy_change", "acc. change", "lower", "number long", "against dense, on the same items"),
+    BoardColumn("set_size", "set size", "lower", "number", MEANINGS["set size"]),
+    BoardColumn("set_size_group", "set group", "lower", "number short", _GROUP),
+    BoardColumn("set_size_change", "set change", "higher", "number long", "against dense, on the same items"),
+    BoardColumn("coverage", "coverage", "lower", "number", MEANINGS["coverage (LAC)"]),
+    BoardColumn("transfer", "dense threshold", "lower", "number", MEANINGS["dense threshold reused"]),
+    BoardColumn("ece", "ECE", "lower", "number short", f"{MEANINGS['ECE']} After temperature for cloze scores."),
+    BoardColumn("nll", "NLL", "lower", "number", f"{MEANINGS['NLL']} After temperature for cloze scores."),
+)
+
+
+def controls(rows: Sequence[Row], data: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """What the filters above the table offer, each a list of values and words.
+
+    Args:
+        rows: as for `board_data`.
+        data: what it gave.
+    """
+    sizes = sorted({size for row in rows if (size := number(row, "params_b")) is not None})
+    methods = sorted({one_line(text(row, "method")) for row in rows} - {"dense", ""})
+    ways = [("", "size and severity")]
+    for column in COLUMNS:
+        words = {"down": "high first", "up": "low first"}
+        down, up = ((f"{column.key} {way}", f"{column.heading}, {said}") for way, said in words.items())
+        ways += (down, up) if column.first == "higher" else (up, down)
+    return {
+        "views": [(str(index), name) for index, name in enumerate(data["views"])],
+        "models": [("", "all models"), *((str(index), name) for index, name in enumerate(data["models"]))],
+        "methods": [("", "all methods"), *((name, name) for name in methods)],
+        "sizes": [("", "any size"), *((repr(size), parameters(size)) for size in sizes)],
+        "ways": ways,
+    }
+
+
+def board_data(rows: Sequence[Row], cells: Sequence[Cell], standings: Standings) -> dict[str, Any]:
+    """The JSON object behind the table.
 
     Args:
         rows: rounded and sorted.
@@ -76,14 +132,32 @@ def page_data(rows: Sequence[Row], cells: Sequence[Cell], standings: Standings) 
     bins: dict[str, Any] = {}
     stored = {(*cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
     for macro in macros if averaged else ():
-        lines.append(_average_line(macro, models, groups, standings, after=after))
+        who = (macro.scope.model, AVERAGE, "", "", 0, macro.variant)
+        # a model that is averaged over other settings than the groups are has no place among them here
+        same = {setting_of(row) for row in macro.rows} == set(standings.settings)
+        sizes = {key: macro.constant(key) for key in (*SIZES, "sparsity", "share_touched")}
+        lines.append(
+            _line(
+                {**_names({**macro.every[0], **sizes}, 0, models), "flags": marks(macro)},
+                macro.average,
+                {name: groups.get((*who, name)) if same else None for name in METRICS},
+                after=after,
+            )
+        )
     for row in rows:
         setting = setting_of(row)
         key = (text(row, "model"), *_parts(setting), text(row, "variant"))
         cell = stored.get(key)
         if cell is not None:
             bins[str(len(lines))] = _bins(row, cell)
-        lines.append(_row_line(row, place[setting], models, {name: groups.get((*key, name)) for name in METRICS}))
+        lines.append(
+            _line(
+                {**_names(row, place[setting], models), **_of_one_row(row)},
+                partial(average_of, row),
+                {name: groups.get((*key, name)) for name in METRICS},
+                after=is_cloze(row),
+            )
+        )
     return {
         "fields": FIELDS,
         "facts": FACTS,
@@ -108,59 +182,38 @@ def _source(name: str, *, after: bool) -> str:
     return keys.get(name, name)
 
 
-def _row_line(row: Row, view: int, models: Sequence[str], groups: Mapping[str, int | None]) -> list[Any]:
-    after = is_cloze(row)
-    found: dict[str, Any] = _names(row, view, models)
+def _line(
+    found: dict[str, Any], average: Callable[[str], Average], groups: Mapping[str, int | None], *, after: bool
+) -> list[Any]:
+    """One line of the table: what is known of it already, its figures, and its groups."""
     for name in FIGURES:
         key = _source(name, after=after)
-        found[name] = number(row, key)
+        value = average(key)
         # the interval of a calibration error belongs to its debiased estimate and need not hold it
-        signed = name.endswith("_change")
-        found[f"{name}_shown"] = fixed(found[name], places(key)) if name == "ece" else estimate(row, key, signed=signed)
-    for name in METRICS:
-        found |= {f"{name}{end}": number(row, f"{name}{end}") for end in ("_low", "_high")}
-        found[f"{name}_group"] = groups[name]
-    found |= {"accuracy_chance": number(row, "chance_accuracy"), "set_size_chance": number(row, "set_size_chance")}
+        shown = Average(value.value) if name == "ece" else value
+        found[name] = _published(value.value)
+        found[f"{name}_shown"] = average_words(shown, key)
+        if name in METRICS:
+            found |= {f"{name}_low": _published(value.low), f"{name}_high": _published(value.high)}
+            found[f"{name}_group"] = groups[name]
+    return [found.get(name) for name in FIELDS]
+
+
+def _published(value: float | None) -> float | None:
+    return None if value is None else significant(value)
+
+
+def _of_one_row(row: Row) -> dict[str, Any]:
     changed = number(row, "drift_changed_answers")
-    found |= {
+    return {
+        "accuracy_chance": number(row, "chance_accuracy"),
+        "set_size_chance": number(row, "set_size_chance"),
         "items": number(row, "n"),
         "raw_ece": _known(fixed(number(row, "ece"), 3)),
         "ties": number(row, "tie_rate"),
         "drift": None if changed is None else f"{changed:g} of those scored again",
         "flags": [[flag, one_line(flag)] for flag in flags(row)],
     }
-    return [found.get(name) for name in FIELDS]
-
-
-def _average_line(
-    macro: Macro, models: Sequence[str], groups: Mapping[Any, int], standings: Standings, *, after: bool
-) -> list[Any]:
-    first = macro.every[0]
-    constants = {
-        key: macro.constant(key) for key in ("params_b", "bits_per_weight", "megabytes", "sparsity", "share_touched")
-    }
-    found: dict[str, Any] = _names({**first, **constants}, 0, models)
-    same_settings = {setting_of(row) for row in macro.rows} == set(standings.settings)
-    for name in FIGURES:
-        key = _source(name, after=after)
-        average = macro.average(key)
-        signed = name.endswith("_change")
-        # calibration errors have no interval, see `suite.publish.definitions.ROUNDING`
-        ends = "" if name == "ece" else interval(average.low, average.high, places(key), signed=signed)
-        found[name] = None if average.value is None else significant(average.value)
-        found[f"{name}_shown"] = f"{fixed(average.value, places(key), signed=signed)} {ends}".strip()
-        if name in METRICS:
-            for end, value in (("_low", average.low), ("_high", average.high)):
-                found[f"{name}{end}"] = None if value is None else significant(value)
-            group = groups.get((macro.scope.model, AVERAGE, "", "", 0, macro.variant, name))
-            # a model that is averaged over other settings than the groups are has no place among them here
-            found[f"{name}_group"] = group if same_settings else None
-    found["flags"] = [
-        [flag, one_line(flag) + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else "")]
-        for flag, count in macro.flags.items()
-    ]
-    found["flags"] += [["lacks", f"lacks {one_line(task)}"] for task in macro.absent]
-    return [found.get(name) for name in FIELDS]
 
 
 def _names(row: Row, view: int, models: Sequence[str]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.metrics.average import Setting
-from suite.publish.fields import Row, flags, number, one_line, text
+from suite.publish.fields import Row, flags, number, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import estimate, fixed, rounded, with_interval
 from suite.publish.order import OTHER, curve_of, in_order, setting_names, setting_of, without_repeats
+from suite.publish.sections.section import Items, Section, Words, figure, joined, plain, say
 
 NAMED = 3
 """How many curves one sentence names; the others are counted."""
@@ -28,21 +29,31 @@ def highlights(rows: Sequence[Row]) -> list[str]:
         rows: from `suite.metrics.rows.compute_rows`, in any order; the order changes nothing.
 
     Returns:
-        Plain text, safe to print; the caller escapes it for Markdown.
+        Plain text, safe to print.
     """
     return published_highlights(in_order([rounded(row) for row in rows]))
 
 
 def published_highlights(rows: Sequence[Row]) -> list[str]:
     """The same for rows that are rounded and sorted already, as those of a snapshot are."""
+    return [plain(sentence) for sentence in _sentences(rows)]
+
+
+def first_look(rows: Sequence[Row]) -> Section | None:
+    """The section; None where there are no rows."""
+    sentences = _sentences(rows)
+    return Section("What to look at first", (Items(sentences, numbered=True),)) if sentences else None
+
+
+def _sentences(rows: Sequence[Row]) -> tuple[Words, ...]:
     rows = without_repeats(rows)
     if not rows:
-        return []
+        return ()
     names = setting_names(rows)
-    return [_silent_loss(rows), _transferred_coverage(rows, names), _calibration(rows, names)]
+    return (_silent_loss(rows), _transferred_coverage(rows, names), _calibration(rows, names))
 
 
-def _silent_loss(rows: Sequence[Row]) -> str:
+def _silent_loss(rows: Sequence[Row]) -> Words:
     """First level of each curve whose set size grew (interval above zero) with the accuracy change covering zero."""
     curves: dict[tuple[str, str, str], list[Macro]] = {}
     many = len({text(row, "model") for row in rows}) > 1
@@ -53,24 +64,27 @@ def _silent_loss(rows: Sequence[Row]) -> str:
     judged = {key: [macro for macro in macros if _decidable(macro)] for key, macros in curves.items()}
     judged = {key: macros for key, macros in judged.items() if macros}
     if not judged:
-        return (
-            "Accuracy against uncertainty: no variant can be compared with its dense model on every task above chance, "
-            "so a silent growth of set size can be neither found nor excluded."
+        return say(
+            "**Accuracy against uncertainty:** no variant can be compared with its dense model on every task above "
+            "chance, so a silent growth of set size can be neither found nor excluded."
         )
     found = [next((macro for macro in macros if _silent(macro)), None) for macros in judged.values()]
     hits = [macro for macro in found if macro is not None]
     if not hits:
-        return (
-            f"Accuracy against uncertainty: on none of {_count(len(judged), 'compression curve')} does set size grow "
-            "while accuracy shows no change: wherever the interval of the set size change lies above zero, that of the "
-            "accuracy change excludes zero too (averages over tasks, 95 % intervals)."
+        return say(
+            "**Accuracy against uncertainty:** on none of {curves} does set size grow while accuracy shows no change: "
+            "wherever the interval of the set size change lies above zero, that of the accuracy change excludes zero "
+            "too (averages over tasks, 95 % intervals).",
+            curves=_count(len(judged), "compression curve"),
         )
-    shown = "; ".join(_silent_words(macro, many=many) for macro in hits[:NAMED])
-    more = f"; and {len(hits) - NAMED} more" if len(hits) > NAMED else ""
-    return (
-        f"Accuracy against uncertainty: set size grows where accuracy shows no change on {len(hits)} of "
-        f"{_count(len(judged), 'compression curve')}, {shown}{more}. These are averages over tasks with 95 % intervals "
-        "not adjusted for the number of comparisons; an interval that covers zero does not prove that nothing changed."
+    return say(
+        "**Accuracy against uncertainty:** set size grows where accuracy shows no change on {hits} of {curves}, "
+        "{shown}{more}. These are averages over tasks with 95 % intervals not adjusted for the number of comparisons; "
+        "an interval that covers zero does not prove that nothing changed.",
+        hits=str(len(hits)),
+        curves=_count(len(judged), "compression curve"),
+        shown=joined((_silent_words(macro, many=many) for macro in hits[:NAMED]), "; "),
+        more=f"; and {len(hits) - NAMED} more" if len(hits) > NAMED else "",
     )
 
 
@@ -85,36 +99,49 @@ def _silent(macro: Macro) -> bool:
     return size.low > 0 and accuracy.low <= 0 <= accuracy.high
 
 
-def _silent_words(macro: Macro, *, many: bool) -> str:
+def _silent_words(macro: Macro, *, many: bool) -> Words:
     size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
     grown = with_interval(size.value, size.low, size.high, 3, signed=True)
     changed = with_interval(accuracy.value, accuracy.low, accuracy.high, 3, signed=True)
-    return f"first at {_who(macro.scope.model, macro.variant, many=many)} (set size {grown}, accuracy {changed})"
+    return say(
+        "first at {who} (set size {grown}, accuracy {changed})",
+        who=_who(macro.scope.model, macro.variant, many=many),
+        grown=figure(grown),
+        changed=figure(changed),
+    )
 
 
-def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> str:
+def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> Words:
     """The variant that loses most coverage under the dense model's threshold, against the promised 1 - alpha."""
     lost = [(short, row) for row in rows if (short := _shortfall(row)) is not None and "no-op" not in flags(row)]
     if not lost:
-        return (
-            "Coverage without recalibration: no variant has a dense model to take a threshold from, "
-            "so nothing can be said."
+        return say(
+            "**Coverage without recalibration:** no variant has a dense model to take a threshold from, so nothing can "
+            "be said."
         )
     worst, row = max(lost, key=lambda pair: pair[0])
     value, target = number(row, "lac_transfer_coverage"), 1 - (number(row, "alpha") or 0.0)
     where = _where(row, rows, names)
     if worst <= 0:
-        return (
-            "Coverage without recalibration: with the dense model's threshold reused, no variant covers less than the "
-            f"target of {fixed(target, 2)}; the lowest is {fixed(value, 3)} ({where})."
+        return say(
+            "**Coverage without recalibration:** with the dense model's threshold reused, no variant covers less than "
+            "the target of {target}; the lowest is {value} ({where}).",
+            target=fixed(target, 2),
+            value=fixed(value, 3),
+            where=where,
         )
     below = sum(_surely_below(each) for _, each in lost)
     doubt = "" if _surely_below(row) else ", which its interval cannot tell from the target"
-    return (
-        f"Coverage without recalibration: it falls furthest for {where}, where the dense model's threshold covers "
-        f"{estimate(row, 'lac_transfer_coverage')} of the right answers, "
-        f"target {fixed(target, 2)}{doubt}. "
-        f"The whole interval lies below the target in {below} of {_count(len(lost), 'compressed cell')}."
+    return say(
+        "**Coverage without recalibration:** it falls furthest for {where}, where the dense model's threshold covers "
+        "{covered} of the right answers, target {target}{doubt}. The whole interval lies below the target in {below} "
+        "of {cells}.",
+        where=where,
+        covered=figure(estimate(row, "lac_transfer_coverage")),
+        target=fixed(target, 2),
+        doubt=doubt,
+        below=str(below),
+        cells=_count(len(lost), "compressed cell"),
     )
 
 
@@ -128,51 +155,59 @@ def _surely_below(row: Row) -> bool:
     return high is not None and alpha is not None and high < 1 - alpha
 
 
-def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> str:
+def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> Words:
     """What temperature repairs: how often it lowers the error, and where most is left above the dense model's."""
     compressed = [row for row in rows if text(row, "variant") != "dense" and "no-op" not in flags(row)]
     known = [(number(row, "ece"), number(row, "ece_ts")) for row in compressed]
     pairs = [(raw, after) for raw, after in known if raw is not None and after is not None]
     if not pairs:
-        return (
-            "Calibration: no compressed cell has a calibration error both raw and after temperature scaling, "
-            "so whether temperature repairs it stays open."
+        return say(
+            "**Calibration:** no compressed cell has a calibration error both raw and after temperature scaling, so "
+            "whether temperature repairs it stays open."
         )
     repaired = sum(after < raw for raw, after in pairs)
-    start = f"Calibration: temperature scaling lowers ECE in {repaired} of {_count(len(pairs), 'compressed cell')}; "
+    start = say(
+        "**Calibration:** temperature scaling lowers ECE in {repaired} of {cells}; ",
+        repaired=str(repaired),
+        cells=_count(len(pairs), "compressed cell"),
+    )
     left = [(rise, row) for row in compressed if (rise := number(row, "ece_ts_change")) is not None]
     if not left:
-        return start + "no cell has a dense model to compare what is left with."
+        return (*start, "no cell has a dense model to compare what is left with.")
     worst, row = max(left, key=lambda pair: pair[0])
     surely = sum((number(each, "ece_ts_change_low") or 0.0) > 0 for _, each in left)
     where = _where(row, rows, names)
     if worst <= 0:
-        found = "what is left exceeds the dense model's in none."
+        found = say("what is left exceeds the dense model's in none.")
     else:
-        by = estimate(row, "ece_ts_change", signed=True)
-        found = (
-            f"what is left exceeds the dense model's most for {where}, by {by}, and with the whole interval above zero "
-            f"in {surely} of {len(left)}."
+        found = say(
+            "what is left exceeds the dense model's most for {where}, by {by}, and with the whole interval above zero "
+            "in {surely} of {cells}.",
+            where=where,
+            by=figure(estimate(row, "ece_ts_change", signed=True)),
+            surely=str(surely),
+            cells=str(len(left)),
         )
     losses = [(rise, each) for each in compressed if (rise := number(each, "nll_ts_change")) is not None]
     if not losses:
         return start + found
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
     _, lost = max(losses, key=lambda pair: pair[0])
-    by = estimate(lost, "nll_ts_change", signed=True)
-    return (
-        f"{start}{found} A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for "
-        f"{_where(lost, rows, names)}."
+    rest = say(
+        " A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for {where}.",
+        by=figure(estimate(lost, "nll_ts_change", signed=True)),
+        where=_where(lost, rows, names),
     )
+    return start + found + rest
 
 
 def _where(row: Row, rows: Sequence[Row], names: dict[Setting, str]) -> str:
     many = len({text(each, "model") for each in rows}) > 1
-    return f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {one_line(names[setting_of(row)])}"
+    return f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {names[setting_of(row)]}"
 
 
 def _who(model: str, variant: str, *, many: bool) -> str:
-    return f"{one_line(variant)} of {one_line(model)}" if many else one_line(variant)
+    return f"{variant} of {model}" if many else variant
 
 
 def _count(number_of: int, noun: str) -> str:

@@ -1,0 +1,1 @@
+"""The same sections as Markdown and as HTML. Nothing here decides what is shown."""

@@ -1,0 +1,66 @@
+"""The leaderboard as one page of sections, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from suite.publish.fields import Row
+from suite.publish.figures import Picture
+from suite.publish.order import setting_names
+from suite.publish.sections.highlights import first_look
+from suite.publish.sections.reading import HOW_TO_READ, columns, protocol
+from suite.publish.sections.section import Page, Span, Words
+from suite.publish.sections.seeds import seeds
+from suite.publish.sections.standings import equal_megabytes, groups
+from suite.publish.sections.tables import failed, missing, summary, tasks
+from suite.publish.sections.verdicts import every_verdict, verdict_sections
+from suite.publish.standings import Standings
+from suite.verdicts.assess import FILES
+
+
+def leaderboard_page(
+    rows: Sequence[Row],
+    pictures: Sequence[Picture] = (),
+    failures: Sequence[Row] = (),
+    *,
+    standings: Standings | None = None,
+    assessed: Mapping[str, Sequence[Row]] | None = None,
+    spread: Sequence[Row] = (),
+    unfinished: str = "",
+) -> Page:
+    """Everything that LEADERBOARD.md and index.html show.
+
+    Args:
+        rows: rounded, and sorted by `suite.publish.order.in_order`.
+        pictures: named above the tables of their model.
+        failures: cells that could not be scored.
+        standings: groups and pairs of equal size; left out where there are none.
+        assessed: contents of the verdict files by name; left out where there are none.
+        spread: over seeds of the sample text; left out where there is none.
+        unfinished: what is said where cells of the configuration are missing.
+    """
+    remarks: list[Words] = []
+    if unfinished:
+        topic, colon, rest = unfinished.partition(":")
+        remarks.append((Span(topic + colon, "strong"), rest))
+    if not rows:
+        remarks.append("No cell has been scored.")
+    ranked = standings or Standings()
+    found = (
+        first_look(rows),
+        *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
+        *(verdict_sections(assessed) if assessed else ()),
+        seeds(spread, setting_names(rows)),
+        *tasks(rows, pictures),
+        failed(failures),
+        missing(rows),
+        columns(rows),
+    )
+    return Page(
+        title="Leaderboard: does a compressed model still know when it may be wrong?",
+        how_to_read=HOW_TO_READ,
+        protocol=protocol(rows),
+        remarks=tuple(remarks),
+        sections=tuple(section for section in found if section is not None),
+        every_verdict=every_verdict(assessed[FILES["verdicts"]]) if assessed else None,
+    )

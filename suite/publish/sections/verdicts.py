@@ -1,0 +1,304 @@
+"""What follows from the rows: where uncertainty breaks, what accuracy hides, what size does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from suite.publish.fields import Row, number, text
+from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
+from suite.publish.sections.section import (
+    Block,
+    Items,
+    Section,
+    Span,
+    Words,
+    code,
+    figure,
+    figures,
+    joined,
+    say,
+    words,
+)
+from suite.verdicts.assess import FILES
+from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
+
+NAMED = 12
+"""So many parts of tasks are named; the rest is counted."""
+
+MEANINGS = {
+    "none": "no level is worse than dense by the practical minimum",
+    "gradual": "worse, but not by one jump",
+    "threshold": "one jump between neighbouring levels carries most of the loss, and no smooth curve explains it",
+    "saturated": "dense has nothing left to lose",
+    "undetermined": "too few items or levels to say",
+}
+
+
+def verdict_sections(assessed: Mapping[str, Sequence[Row]]) -> list[Section]:
+    """The sections on what follows from the rows; none where there is no curve.
+
+    Args:
+        assessed: contents of the verdict files by name; those on parts of tasks may be absent.
+    """
+    verdicts = assessed[FILES["verdicts"]]
+    found = (
+        collapse(verdicts),
+        parts(assessed.get(FILES["slices"], ()), verdicts),
+        decoupling(assessed[FILES["couplings"]]),
+        size(assessed[FILES["scale"]]),
+    )
+    return [section for section in found if section is not None]
+
+
+def collapse(records: Sequence[Row]) -> Section | None:
+    """Where set size breaks along rising compression; None where there is no curve.
+
+    Args:
+        records: of verdicts.json, models by size.
+    """
+    verdicts = [one for one in records if one["metric"] == PRIMARY]
+    if not verdicts:
+        return None
+    order = {model: place for place, model in enumerate(dict.fromkeys(text(one, "model") for one in verdicts))}
+    verdicts.sort(
+        key=lambda one: (
+            order[text(one, "model")],
+            text(one, "method"),
+            text(one, "family"),
+            text(one, "task") != MACRO,
+        )
+    )
+    seen = {text(one, "verdict") for one in verdicts}
+    meanings = joined(
+        ((Span(name, "emphasis"), f": {meaning}") for name, meaning in MEANINGS.items() if name in seen), "; "
+    )
+    unjudged = _unjudged([one for one in verdicts if number(one, "jump") is None])
+    return Section(
+        "Where it breaks",
+        (
+            say(
+                "Set size along rising compression. {meanings}. p is corrected over all curves of the model (Holm). "
+                "The reasons for every verdict, and those of the other metrics, are in [verdicts.json]; "
+                "docs/collapse.md has the rule and docs/detector.md its error rates.",
+                meanings=meanings,
+            ),
+        ),
+        (
+            *words("model", "method", "task", "verdict", "first broken level"),
+            *figures("largest jump of set size", "of headroom", "p of a threshold", "detectable jump"),
+        ),
+        tuple(
+            (
+                *_curve_words(one),
+                Span("threshold", "strong") if text(one, "verdict") == "threshold" else text(one, "verdict"),
+                _level(one),
+                _estimate(one, "jump", 2),
+                figure(_percent(number(one, "jump_of_headroom"))),
+                _p(one),
+                figure(fixed(number(one, "minimum_detectable"), 2)),
+            )
+            for one in verdicts
+            if number(one, "jump") is not None
+        ),
+        ("Curves without a row, and why:", Items(unjudged)) if unjudged else (),
+    )
+
+
+def every_verdict(records: Sequence[Row]) -> Section | None:
+    """One line a curve and metric; None where there is no curve."""
+    if not records:
+        return None
+    return Section(
+        "Verdicts on every metric",
+        (
+            "One line a curve and metric: whether it falls off at a threshold, gradually, or not at all. p is "
+            "corrected over all curves of the model (Holm).",
+        ),
+        (*words("model", "method", "task", "metric", "verdict", "level"), *figures("jump", "p")),
+        tuple(
+            (
+                *_curve_words(one),
+                *(text(one, key) for key in ("metric", "verdict")),
+                code(text(one, "level")) if text(one, "level") else MISSING,
+                _estimate(one, "jump", places(text(one, "metric"))),
+                _p(one),
+            )
+            for one in records
+        ),
+        folded=True,
+    )
+
+
+def _curve_words(one: Row) -> tuple[Words, ...]:
+    return (text(one, "model"), record_title(one), task_title(text(one, "task")))
+
+
+def _unjudged(verdicts: Sequence[Row]) -> tuple[Words, ...]:
+    """In one line a model: the curves that have no row, since there is nothing to measure along them."""
+    lines: list[Words] = []
+    for model in dict.fromkeys(text(one, "model") for one in verdicts):
+        mine = [one for one in verdicts if text(one, "model") == model]
+        spent = dict.fromkeys(task_title(text(one, "task")) for one in mine if text(one, "verdict") == "saturated")
+        said: list[Words] = [say("*saturated* on {tasks}", tasks=", ".join(spent))] if spent else []
+        reasons: dict[str, dict[str, None]] = {}
+        for one in mine:
+            if text(one, "verdict") != "saturated":
+                reasons.setdefault(_reason(one), {})[record_title(one)] = None
+        said += [f"{'; '.join(titles)} ({reason})" for reason, titles in reasons.items()]
+        lines.append(say("{model}: {said}", model=model, said=joined(said, ". ")))
+    return tuple(lines)
+
+
+def _reason(one: Row) -> str:
+    notes = one.get("notes")
+    return str(notes[0]) if isinstance(notes, list | tuple) and notes else "verdicts.json says why"
+
+
+def parts(records: Sequence[Row], verdicts: Sequence[Row]) -> Section | None:
+    """Parts that get worse otherwise than their task; None where there is none.
+
+    Args:
+        records: of slice_verdicts.json.
+        verdicts: of verdicts.json.
+    """
+    whole = {_curve(one): one for one in verdicts if one["metric"] == PRIMARY}
+    worse = []
+    for one in records:
+        task = whole.get(_curve(one))
+        said = ("", "") if task is None else (text(task, "verdict"), text(task, "level"))
+        if text(one, "verdict") in ("threshold", "gradual") and (text(one, "verdict"), text(one, "level")) != said:
+            worse.append((one, said))
+    if not worse:
+        return None
+    worse.sort(key=lambda pair: (text(pair[0], "verdict") != "threshold", *_curve(pair[0]), text(pair[0], "slice")))
+    more = f" {len(worse) - NAMED} more are in the file." if len(worse) > NAMED else ""
+    return Section(
+        "Parts that break otherwise than their task",
+        (
+            say(
+                "Of {count} curves of parts (slices, subjects, the edge): {counts}. Listed are those that get worse "
+                "and whose verdict or level is not that of the whole task. Conformal thresholds are the part's own, p "
+                "is corrected over all parts of the model (Holm, a family of its own). Two different verdicts are no "
+                "test that the two differ. [slice_verdicts.json] has all of them.{more}",
+                count=str(len(records)),
+                counts=_counts(records),
+                more=(more,),
+            ),
+        ),
+        (
+            *words("model", "method", "task", "part", "part's verdict", "task's verdict"),
+            *figures("largest jump", "p"),
+        ),
+        tuple(
+            (
+                *(text(one, "model"), record_title(one), text(one, "task"), text(one, "slice")),
+                say("{verdict} {level}", verdict=text(one, "verdict"), level=_level(one)),
+                say("{verdict} {level}", verdict=said[0], level=code(said[1])) if said[1] else said[0],
+                _estimate(one, "jump", 2),
+                _p(one),
+            )
+            for one, said in worse[:NAMED]
+        ),
+    )
+
+
+def _curve(one: Row) -> tuple[str, ...]:
+    return tuple(text(one, key) for key in ("model", "family", "method", "task"))
+
+
+def _counts(records: Sequence[Row]) -> str:
+    return ", ".join(
+        f"{count} {name}" for name, count in sorted(Counter(text(one, "verdict") for one in records).items())
+    )
+
+
+def _level(one: Row) -> Words:
+    level, low, high = (text(one, key) for key in ("level", "level_low", "level_high"))
+    if not level:
+        return MISSING
+    if (low, high) == (level, level):
+        return code(level)
+    return say("{level} ({low} to {high})", level=code(level), low=code(low), high=code(high))
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{fixed(100 * value, 0)} %"
+
+
+def _p(one: Row) -> Span:
+    value = number(one, "p_value")
+    return figure("< 0.001" if value is not None and value < 0.001 else fixed(value, 3))
+
+
+def decoupling(records: Sequence[Row]) -> Section | None:
+    """Variants whose accuracy is kept and whose uncertainty is not; None where nothing was compared.
+
+    Args:
+        records: of decoupling.json.
+    """
+    if not records:
+        return None
+    silent = [one for one in records if text(one, "verdict") == "silent uncertainty loss"]
+    prose: tuple[Block, ...] = (
+        "Variants whose accuracy is equivalent to dense (within 0.02) and whose prediction sets grew by more than that "
+        f"explains (docs/decoupling.md). Of {len(records)} variants on single tasks: {_counts(records)}.",
+    )
+    return Section(
+        "What accuracy alone would have passed",
+        prose if silent else (*prose, "None is shown."),
+        (
+            *words("model", "variant", "task"),
+            *figures("accuracy change", "set size change", "more than accuracy explains"),
+        ),
+        tuple(
+            (
+                *(text(one, "model"), code(text(one, "variant")), text(one, "task")),
+                *(_estimate(one, key, places(key)) for key in ("accuracy_change", "set_size_change")),
+                _estimate(one, "excess", 2),
+            )
+            for one in silent
+        ),
+    )
+
+
+def _estimate(one: Row, key: str, decimals: int) -> Span:
+    value, low, high = (number(one, f"{key}{end}") for end in ("", "_low", "_high"))
+    return figure(with_interval(value, low, high, decimals, signed=True))
+
+
+def size(records: Sequence[Row]) -> Section | None:
+    """Set size and its inflation by parameters; None where no sizes were compared.
+
+    Args:
+        records: of scale.json.
+    """
+    averaged = [one for one in records if text(one, "task") == MACRO] or list(records)
+    if not averaged:
+        return None
+    return Section(
+        "Does size protect?",
+        (
+            "Set size of dense models, and of each variant the inflation: change of set size as a fraction of the way "
+            "from dense to chance. The slope is for a tenfold of parameters, with an interval over models and items; "
+            "it needs three sizes (docs/scale.md). Comparisons across families are confounded with training data and "
+            "recipe.",
+        ),
+        (*words("family", "variant", "task", "by parameters"), *figures("slope")),
+        tuple(
+            (
+                text(one, "group") + (" (confounded)" if one["confounded"] else ""),
+                code(text(one, "variant")),
+                task_title(text(one, "task")),
+                figure(_by_parameters(one)),
+                _estimate(one, "slope", 3),
+            )
+            for one in averaged
+        ),
+    )
+
+
+def _by_parameters(one: Row) -> str:
+    models = one["models"]
+    assert isinstance(models, list)
+    return ", ".join(f"{parameters(number(m, 'params_b'))}: {fixed(number(m, 'value'), 2)}" for m in models)
