@@ -456,8 +456,7 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{args.snapshot}: remark: {remark}", file=sys.stderr)
     if report.problems:
         return NO
-    said = "everything is what the cells give" if not report.held else "what can be made again is what the cells give"
-    print(f"{args.snapshot}: {report.cells} cells, {report.files} files: {said}")
+    print(f"{args.snapshot}: {report.conclusion}")
     return DONE
 
 

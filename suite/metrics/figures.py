@@ -3,8 +3,7 @@
 A formula number says which computation a published value comes from. It stands in the manifest of a snapshot, so that
 `suite verify` knows which values it can make again and which it must hold to their checksum. Raise a figure's number in
 the change that makes some cell give another value, or another reason under ``notes``; raise `interval` alone where the
-ends move and the value stays. 1 is what was there before numbers were kept, so a new figure starts at 2: no snapshot
-without it lacks anything. See docs/leaderboard.md, "Formula numbers".
+ends move and the value stays. A new figure starts at 1. See docs/leaderboard.md, "Formula numbers".
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The numbers of rows stand in `suite.metrics.figures`, those of files here; a snapshot's manifest keeps both. Where a
 number differs from today's, `suite verify` does not recompute: it holds the value to the file's checksum and says so.
-A number that a manifest lacks is 1.
+What a snapshot has is what is compared: a figure or file that its manifest does not number and that it lacks is newer
+than the snapshot. One that it has all the same has the number 1. Pages and pictures have none: `suite.publish.verify`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.metrics.figures import FIGURES, ROW_KEYS, columns_of, interval_columns
+from suite.metrics.figures import FIGURES, columns_of, interval_columns
 from suite.publish.figures import FOLDER
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import KEPT, PRIMARY
@@ -40,8 +41,11 @@ ANALYSES = {
 }
 """Files of numbers beside the rows."""
 
-PAGES = {"LEADERBOARD.md": 2, "index.html": 4, FOLDER: 1}
-"""What is drawn from rows and analyses, and shows all of them; raise a number when the same figures look different."""
+PAGES = ("LEADERBOARD.md", "index.html")
+"""Texts that show rows and analyses. Older manifests number them; nothing asks for it."""
+
+IDENTITY = ("model", "variant", "task", "scoring", "prompt", "shots")
+"""Columns that say which cell a row is of; no snapshot lacks one."""
 
 UNNUMBERED = 1
 """The number of whatever a manifest does not number."""
@@ -52,7 +56,7 @@ def numbers() -> dict[str, dict[str, int]]:
     return {
         "figures": {key: figure.formula for key, figure in FIGURES.items()},
         "intervals": {key: figure.interval for key, figure in FIGURES.items() if figure.interval is not None},
-        "files": {name: analysis.formula for name, analysis in ANALYSES.items()} | PAGES,
+        "files": {name: analysis.formula for name, analysis in ANALYSES.items()},
     }
 
 
@@ -75,15 +79,17 @@ class Held:
 
     Attributes:
         columns: of the rows, with both numbers.
-        files: analyses and pages, with both numbers; None where the numbers of what they are made of differ alone.
+        files: analyses, with both numbers; None where the numbers of what they are made of differ alone.
         absent: columns computed today that the snapshot was written without.
         lacking: columns it should have and has not.
+        newer: analyses of today that the snapshot was written without.
     """
 
     columns: Mapping[str, Pair] = field(default_factory=dict)
     files: Mapping[str, Pair | None] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
 
     def remarks(self, present: Collection[str]) -> list[str]:
         """What a reader of the verification should know, one line a kind.
@@ -98,7 +104,7 @@ class Held:
                 groups.setdefault(pair, []).append(name)
         shown = []
         for name, both in self.files.items():
-            if name not in present and name != FOLDER:
+            if name not in present:
                 continue
             if both is None:
                 shown.append(name)
@@ -139,22 +145,24 @@ def find_held(manifest: Mapping[str, Any], columns: Collection[str]) -> Held:
         elif key in now["intervals"] and (pair := differing("intervals", key)):
             other |= dict.fromkeys(interval_columns(key), pair)
     listed = {*then["figures"], *(end for key in then["intervals"] for end in interval_columns(key))}
-    lost = [column for column in dict.fromkeys((*ROW_KEYS, *sorted(listed))) if column not in columns]
-    absent = tuple(column for column in lost if column in other and column not in listed)
+    today = [column for key in FIGURES for column in columns_of(key)]
+    lost = [column for column in dict.fromkeys((*today, *sorted(listed))) if column not in columns]
+    lacking = tuple(column for column in lost if column in listed or column in IDENTITY)
     held = {column: pair for column, pair in other.items() if column in columns}
-    retired = [key for key in then["figures"] if key not in FIGURES]
-    held |= {
-        column: (then["figures"][key], None)
-        for key in retired
-        for column in (key, *interval_columns(key))
-        if column in columns
-    }
+    for column in columns:
+        if column not in today and (column in listed or not stored):
+            held[column] = (then["figures"].get(column, UNNUMBERED), None)
     files: dict[str, Pair | None] = {}
+    newer = []
     for name, analysis in ANALYSES.items():
-        if (pair := differing("files", name)) or not held.keys().isdisjoint(analysis.rests_on):
+        if name not in manifest["files"] and name not in then["files"]:
+            newer.append(name)
+        elif (pair := differing("files", name)) or not held.keys().isdisjoint(analysis.rests_on):
             files[name] = pair
-    drawn = bool(held or files)
-    for name in PAGES:
-        if (pair := differing("files", name)) or drawn:
-            files[name] = pair
-    return Held(held, files, absent, tuple(column for column in lost if column not in absent))
+    files |= {
+        name: (number, None)
+        for name, number in then["files"].items()
+        if name not in (*ANALYSES, *PAGES, FOLDER) and name in manifest["files"]
+    }
+    absent = tuple(column for column in lost if column not in lacking)
+    return Held(held, files, absent, lacking, tuple(newer))

@@ -26,9 +26,14 @@ def leaderboard_texts(
     """
     texts = {"rows.csv": csv_bytes(rows)}
     if standings is not None:
-        for name, lines, keys in (
-            ("ranking.csv", standings.ranking, RANKING_KEYS),
-            ("equal-megabytes.csv", standings.pairs, PAIR_KEYS),
-        ):
-            texts[name] = csv_bytes(lines) or (",".join(keys) + "\n").encode()
+        texts |= standings_texts(standings)
     return texts | {"LEADERBOARD.md": markdown_page(page).encode("utf-8", errors="replace")}
+
+
+def standings_texts(standings: Standings) -> dict[str, bytes]:
+    """The CSV files of standings by name."""
+    tables = {
+        "ranking.csv": (standings.ranking, RANKING_KEYS),
+        "equal-megabytes.csv": (standings.pairs, PAIR_KEYS),
+    }
+    return {name: csv_bytes(lines) or (",".join(keys) + "\n").encode() for name, (lines, keys) in tables.items()}

@@ -41,14 +41,14 @@ def describe(
     return {
         "configuration": None if config is None else config.hash,
         "protocol": asdict(protocol),
-        "models": _distinct({key: cell.model.get(key) for key in _MODEL_KEYS} for cell in cells),
-        "tasks": _distinct(
+        "models": distinct({key: cell.model.get(key) for key in _MODEL_KEYS} for cell in cells),
+        "tasks": distinct(
             {key: cell.task.get(key) for key in _TASK_KEYS} | {"items": len(cell), "items_hash": items_hash(cell)}
             for cell in cells
         ),
-        "variants": _distinct(_variant(cell) for cell in cells),
+        "variants": distinct(_variant(cell) for cell in cells),
         "library_versions": {
-            "cells": _distinct(cell.run.get("versions") or {} for cell in cells),
+            "cells": distinct(cell.run.get("versions") or {} for cell in cells),
             "tables": environment.get("versions"),
         },
         "hardware": {
@@ -71,6 +71,12 @@ def items_hash(cell: Cell) -> str:
     """SHA-256 over ids, right answers, option counts and groups, in the order of the ids."""
     lines = sorted(zip(cell.ids, cell.answers.tolist(), cell.n_options.tolist(), cell.units, strict=True))
     return "sha256:" + hashlib.sha256(json.dumps(lines).encode("utf-8")).hexdigest()
+
+
+def distinct(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each record once, in a fixed order."""
+    found = {json.dumps(dict(record), sort_keys=True, default=str): dict(record) for record in records}
+    return [json.loads(text) for text in sorted(found)]
 
 
 def manifest_bytes(
@@ -142,17 +148,32 @@ def bytes_digest(content: bytes) -> str:
 
 
 def code_origin() -> dict[str, Any]:
-    """Version and git commit of the code that makes the tables; `changed` where its files differ from that commit.
+    """Version, hash and git commit of the code that makes the tables; `changed` where it differs from that commit.
 
     The commit is null where the code does not come from a clone of its own.
     """
     root = Path(suite.__file__).resolve().parent.parent
-    origin: dict[str, Any] = {"version": suite.__version__, "git_commit": None, "changed": None}
+    origin: dict[str, Any] = {
+        "version": suite.__version__,
+        "code": code_hash(),
+        "git_commit": None,
+        "changed": None,
+    }
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != root:
         return origin
     status = _git(root, "status", "--porcelain", "--", "suite", "tasks")
     return origin | {"git_commit": _git(root, "rev-parse", "HEAD"), "changed": bool(status)}
+
+
+def code_hash() -> str:
+    """SHA-256 over the files of this package and their names: equal code, installed or in a clone, has one hash."""
+    package, digest = Path(suite.__file__).resolve().parent, hashlib.sha256()
+    for file in sorted(package.rglob("*")):
+        name = file.relative_to(package)
+        if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
+            digest.update(f"{name.as_posix()}\0{file_digest(file)}\n".encode())
+    return "sha256:" + digest.hexdigest()
 
 
 def _git(root: Path, *words: str) -> str | None:
@@ -176,12 +197,6 @@ def _seed(cell: Cell) -> int | None:
     drawn = recorded(_recipe(cell))
     said = cell.run.get("seed") if drawn is None else drawn.seed
     return said if isinstance(said, int) else None
-
-
-def _distinct(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each record once, in a fixed order."""
-    found = {json.dumps(dict(record), sort_keys=True, default=str): dict(record) for record in records}
-    return [json.loads(text) for text in sorted(found)]
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

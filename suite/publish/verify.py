@@ -1,4 +1,9 @@
-"""Is a snapshot what its cells give? Every table is made again and compared, every file is held against the manifest.
+"""Is a snapshot what its cells give? Every fact is made again and compared, every file is held against the manifest.
+
+Facts are rows, standings, verdicts and what the manifest says of the cells, compared on the columns and keys that the
+snapshot has: what today's code has beside them, or no longer makes, is a remark. Pages and pictures show facts; they
+are held to their checksums, and pages are made again where the code that runs is, byte for byte, the code that
+published. So no change of words, style or columns makes an older snapshot wrong.
 
 Two processors can differ in the last of the six published digits, because floating-point sums are formed in another
 order. Such a digit is a remark, not a fault, as long as the file is the one whose checksum the manifest holds; a file
@@ -9,10 +14,7 @@ What another formula made than today's (`suite.publish.formulas`) cannot be made
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +27,22 @@ from suite.config import Protocol, RunConfig, read_config
 from suite.errors import SuiteError
 from suite.metrics.figures import ROW_KEYS
 from suite.metrics.sample import Settings
+from suite.publish.agreement import (
+    LAST,
+    Difference,
+    columns,
+    compare_records,
+    compare_tables,
+    first_difference,
+    parsed,
+    paths,
+)
 from suite.publish.figures import FOLDER
-from suite.publish.formulas import ANALYSES, PAGES, Held, damaged, find_held
+from suite.publish.formulas import IDENTITY, PAGES, Held, damaged, find_held
+from suite.publish.leaderboard import standings_texts
 from suite.publish.manifest import NAME as MANIFEST
-from suite.publish.manifest import describe, file_digest, read_manifest
-from suite.publish.records import csv_bytes, fields_bytes, parquet_bytes
+from suite.publish.manifest import code_hash, describe, distinct, file_digest, read_manifest
+from suite.publish.records import csv_bytes, parquet_bytes
 from suite.publish.snapshot import (
     TAKEN,
     Computed,
@@ -41,9 +54,6 @@ from suite.publish.snapshot import (
     taken_files,
 )
 from suite.verdicts.assess import FILES
-
-LAST_DIGIT = 2e-5
-"""Relative difference that two processors may have: two units in the last published digit, and as much again."""
 
 NAMED = 20
 """So many differing values of one file are named; the rest is counted."""
@@ -59,7 +69,8 @@ class Report:
         problems: one line each; none when the snapshot is what its cells give.
         remarks: what a reader should know and what is no fault.
         cells, files: how many were checked.
-        held: whether some of it could not be made again and was held to the checksums of the manifest.
+        held: whether some facts could not be made again and were held to the checksums of the manifest.
+        drawn: whether pages were made again and compared, because the code that runs is the code that published.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -67,6 +78,14 @@ class Report:
     cells: int = 0
     files: int = 0
     held: bool = False
+    drawn: bool = False
+
+    @property
+    def conclusion(self) -> str:
+        """What holds where there is no problem."""
+        found = "what can be made again" if self.held else "everything" if self.drawn else "every table and verdict"
+        pages = "" if self.drawn else ", pages and pictures are as published"
+        return f"{self.cells} cells, {self.files} files: {found} is what the cells give{pages}"
 
 
 def verify(folder: str | Path) -> Report:
@@ -86,7 +105,9 @@ def verify(folder: str | Path) -> Report:
     if damaged(manifest):
         report.problems.append(f"{MANIFEST}: its formula numbers are damaged")
         return report
-    held = find_held(manifest, _header(folder / "rows.csv"))
+    held = find_held(manifest, columns(_read(folder / "rows.csv") or b"") or ROW_KEYS)
+    origin = manifest.get("suite")
+    report.drawn = isinstance(origin, dict) and origin.get("code") == code_hash()
     try:
         config = read_config(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
         protocol = config.protocol if config else _stored_protocol(manifest)
@@ -96,7 +117,7 @@ def verify(folder: str | Path) -> Report:
         return report
     report.cells = len(computed.cells)
     _description(folder, manifest, computed, config, protocol, held, report)
-    _tables(folder, changed, computed, held, report)
+    _facts(folder, changed, computed, held, report)
     report.remarks += held.remarks(manifest["files"])
     report.held = bool(held.columns or held.files)
     named = {problem.partition(":")[0] for problem in report.problems}
@@ -149,200 +170,138 @@ def _description(
         report.problems.append(str(error).replace(f"{folder}/", ""))
         return
     wanted = describe(computed.cells, protocol=protocol, config=config, environment=environment)
-    for key, value in wanted.items():
-        if manifest.get(key) != value:
+    for key in _compared_keys(manifest, wanted, report):
+        stored, now = manifest.get(key), wanted[key]
+        if not report.drawn and key != "library_versions":
+            stored, now = _on_common_keys(stored, now)
+        if stored != now:
             report.problems.append(f"{MANIFEST}: {key!r} is not what cells, configuration and environment say")
-    expected = set(taken_files(folder)) | {"rows.csv", "rows.parquet", "ranking.csv", "equal-megabytes.csv"}
-    expected |= {*computed.assessed, *PAGES} - {FOLDER} - set(held.files)
-    if FOLDER not in held.files:
+    made = {*standings_texts(computed.standings), *computed.assessed}
+    expected = {*taken_files(folder), "rows.csv", "rows.parquet", *PAGES, *made} - {*held.files, *held.newer}
+    if report.drawn:
         expected |= {f"{FOLDER}/{picture.name}" for picture in computed.pictures(computed.rows, draw=False)}
     for name in sorted(expected - set(manifest["files"]) - set(present_files(folder))):
         report.problems.append(f"{name}: missing, and not in the manifest either")
+    report.remarks += [f"written without {name}" for name in held.newer if name in made]
 
 
-def _verdicts(
-    folder: Path, name: str, content: list[Any], changed: Sequence[str], report: Report
-) -> tuple[list[Any], list[Any]]:
-    """A verdict file as it should be stored, and as the pages of this snapshot show it.
-
-    Of records, the keys that the file has: it may be older than the others. Where the file differs from the cells' by
-    rounding alone, its published contents.
-    """
-    raw = _read(folder / name)
-    if raw is None:
-        return content, content
-    try:
-        stored = json.loads(raw)
-    except ValueError:
-        return content, content
-    known = {key for one in stored if isinstance(one, dict) for key in one} if isinstance(stored, list) else set()
-    absent = sorted({key for one in content for key in one} - known) if known else []
-    wanted = [{key: one[key] for key in one if key not in absent} for one in content]
-    if absent:
-        report.remarks.append(f"{name}: written without {', '.join(absent)}")
-    if name in changed or raw == json_bytes(wanted) or not _alike(stored, wanted):
-        return wanted, content
-    report.remarks.append(f"{name}: differs in the last digit from what this processor computes")
-    return stored, [whole | part for whole, part in zip(content, stored, strict=True)]
+def _compared_keys(manifest: Mapping[str, Any], wanted: Mapping[str, Any], report: Report) -> list[str]:
+    """What a manifest says of the cells and can be asked for: all of it where the same code wrote it."""
+    if report.drawn:
+        return list(wanted)
+    apart = [key for key in wanted if key not in manifest]
+    if "sample_texts" in apart and "seeds" in manifest:
+        apart.append("seeds")  # without sample texts these were other seeds
+    newer = paths(wanted) - paths({key: manifest[key] for key in wanted if key in manifest})
+    newer -= {path for path in newer if path.startswith("library_versions.")}
+    if newer:
+        report.remarks.append(f"{MANIFEST}: written without {', '.join(sorted(newer))}")
+    return [key for key in wanted if key not in apart]
 
 
-def _alike(stored: Any, wanted: Any) -> bool:
-    """Equal but for the last digit of numbers."""
-    if isinstance(stored, float) and isinstance(wanted, float):
-        return math.isclose(stored, wanted, rel_tol=LAST_DIGIT, abs_tol=1e-9)
-    if isinstance(stored, list) and isinstance(wanted, list):
-        return len(stored) == len(wanted) and all(map(_alike, stored, wanted))
+def _on_common_keys(stored: Any, wanted: Any) -> tuple[Any, Any]:
+    """Two records, or two lists of distinct records, reduced to the keys that both sides know."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        return stored.keys() == wanted.keys() and all(_alike(stored[key], wanted[key]) for key in stored)
-    return bool(stored == wanted) and type(stored) is type(wanted)
+        both = {key: _on_common_keys(stored[key], wanted[key]) for key in stored.keys() & wanted.keys()}
+        return {key: one for key, (one, _) in both.items()}, {key: other for key, (_, other) in both.items()}
+    if not (isinstance(stored, list) and isinstance(wanted, list) and paths(stored) and paths(wanted)):
+        return stored, wanted
+    common = paths(stored) & paths(wanted)
+    ours, theirs = (
+        distinct({key: one[key] for key in one if key in common} if isinstance(one, dict) else {} for one in side)
+        for side in (stored, wanted)
+    )
+    return ours, theirs
 
 
-def _tables(folder: Path, changed: Sequence[str], computed: Computed, held: Held, report: Report) -> None:
+def _facts(folder: Path, changed: Sequence[str], computed: Computed, held: Held, report: Report) -> None:
+    """Rows, analyses, and where the same code made them, pages."""
     stored = _read(folder / "rows.csv")
     rows = [dict(row) for row in computed.rows]
     if stored is not None:
         report.problems += [f"rows.csv: lacks the column {column}" for column in held.lacking]
-        differences = _csv_differences(stored, csv_bytes(rows), exact="rows.csv" in changed, held=held.columns)
-        _tell("rows.csv", differences, report)
+        rows = rows if report.drawn else _in_stored_order(parsed(stored), rows, report)
         # what follows is made from the digits that were published, as far as they are right
-        for found in differences:
-            if found.near and found.column:
+        for found in _table("rows.csv", stored, csv_bytes(rows), changed, report, held=held.columns):
+            if found.excuse == LAST:
                 rows[found.line][found.column] = float(found.stored)
-    _parquet(folder, "rows.parquet" in changed, rows, stored, held, report)
-    assessed: dict[str, list[Any]] = {}
-    for name, content in computed.assessed.items():
-        if name in held.files:
-            continue
-        wanted, assessed[name] = _verdicts(folder, name, content, changed, report)
-        _text(folder, name, json_bytes(wanted), report)
-    for name in sorted(set(FILES.values()) - set(computed.assessed) - set(held.files)):
+    _parquet(folder, changed, rows, stored, held, report)
+    tables, shown = standings_texts(computed.standings), dict(computed.assessed)
+    for name in sorted({*tables, *shown} - {*held.files, *held.newer}):
+        if (stored := _read(folder / name)) is not None:
+            if name in shown:
+                shown[name] = _records(name, stored, shown[name], changed, report)
+            else:
+                _table(name, stored, tables[name], changed, report)
+    for name in sorted(set(FILES.values()) - {*computed.assessed, *held.files}):
         if (folder / name).is_file():
             report.problems.append(f"{name}: nothing of the kind follows from the cells")
-    names = set(PAGES) | set(ANALYSES) - set(FILES.values())
-    if names <= set(held.files):
-        return
-    texts = snapshot_texts(
-        computed, rows, computed.pictures(rows, draw=False), assessed={**computed.assessed, **assessed}
-    )
-    for name in sorted(names & set(texts) - set(held.files)):
-        if name not in _CSV:
-            _text(folder, name, texts[name], report)
-        elif (stored := _read(folder / name)) is not None:
-            absent = [column for column in _columns(texts[name]) if column not in _columns(stored)]
-            if absent:
-                report.remarks.append(f"{name}: written without {', '.join(absent)}")
-            _tell(name, _csv_differences(stored, texts[name], exact=name in changed), report)
+    if report.drawn:
+        texts = snapshot_texts(computed, rows, computed.pictures(rows, draw=False), assessed=shown)
+        for name in PAGES:
+            if (stored := _read(folder / name)) is not None:
+                _text(name, stored, texts[name], report)
 
 
-def _text(folder: Path, name: str, wanted: bytes, report: Report) -> None:
-    stored = _read(folder / name)
-    if stored is not None and stored != wanted:
-        report.problems.append(f"{name}: {_first_difference(stored, wanted)}")
+def _in_stored_order(
+    stored: Sequence[Sequence[str]], rows: list[dict[str, object]], report: Report
+) -> list[dict[str, object]]:
+    """The rows in the order of a table, where both hold the same cells."""
+    header = stored[0] if stored else []
+    if not set(IDENTITY) <= set(header):
+        return rows
+    places = [header.index(key) for key in IDENTITY]
+    order = [[line[place] for place in places if place < len(line)] for line in stored[1:]]
+    now = parsed(csv_bytes([{key: row.get(key) for key in IDENTITY} for row in rows]))[1:]
+    if order == now or sorted(order) != sorted(now) or len({*map(tuple, now)}) < len(now):
+        return rows
+    report.remarks.append("rows.csv: in another order than today's")
+    return [rows[now.index(cell)] for cell in order]
+
+
+def _records(name: str, stored: bytes, content: list[Any], changed: Sequence[str], report: Report) -> list[Any]:
+    """Compare a file of records; returns them as pages of this snapshot show them."""
+    try:
+        found = json.loads(stored)
+    except (ValueError, RecursionError):
+        found = None
+    wanted, remarks = compare_records(found, content, near=name not in changed, strict=report.drawn)
+    report.remarks += [f"{name}: {remark}" for remark in remarks]
+    _text(name, stored, json_bytes(wanted), report)
+    return wanted
+
+
+def _table(
+    name: str,
+    stored: bytes,
+    wanted: bytes,
+    changed: Sequence[str],
+    report: Report,
+    *,
+    held: Collection[str] | None = None,
+) -> list[Difference]:
+    """Compare a table; returns the values that differ."""
+    found, remarks = compare_tables(stored, wanted, near=name not in changed, strict=report.drawn, held=held)
+    wrong = [f"{name}: {one}" for one in found if not one.excuse]
+    report.problems += wrong[:NAMED]
+    if len(wrong) > NAMED:
+        report.problems.append(f"{name}: and {len(wrong) - NAMED} more values")
+    report.remarks += [f"{name}: {remark}" for remark in remarks]
+    return found
+
+
+def _text(name: str, stored: bytes, wanted: bytes, report: Report) -> None:
+    if stored != wanted:
+        report.problems.append(f"{name}: {first_difference(stored, wanted)}")
 
 
 def _read(file: Path) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
-@dataclass(frozen=True)
-class _Difference:
-    """One value that differs, or a whole table where `column` is empty."""
-
-    line: int
-    column: str
-    stored: str
-    wanted: str
-    who: str = ""
-    near: bool = False
-
-    def __str__(self) -> str:
-        if not self.column:
-            return self.wanted
-        where = f"line {self.line + 2}" + (f" ({self.who})" if self.who else "")
-        return f"{where}, {self.column}: {self.stored or 'nothing'} stored, {self.wanted or 'nothing'} from the cells"
-
-
-def _parsed(content: bytes) -> list[list[str]]:
-    """The lines of a CSV file; none where it is not readable."""
-    try:
-        return list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-    except (UnicodeDecodeError, csv.Error):
-        return []
-
-
-def _columns(content: bytes) -> list[str]:
-    return next(iter(_parsed(content)), [])
-
-
-def _header(file: Path) -> list[str]:
-    return _columns(_read(file) or b"")
-
-
-def _csv_differences(stored: bytes, wanted: bytes, *, exact: bool, held: Collection[str] = ()) -> list[_Difference]:
-    """Every value of a CSV file that is not what it should be; `near` is never set where `exact`.
-
-    Compared on the columns that the file has, but for those that are held.
-    """
-    if stored == wanted:
-        return []
-    ours, theirs = _parsed(stored), _parsed(wanted)
-    if not ours:
-        return [_Difference(0, "", "", "not readable as CSV")]
-    if len(ours) != len(theirs):
-        return [_Difference(0, "", "", f"{len(ours)} lines stored, {len(theirs)} from the cells")]
-    header = ours[0]
-    places = {column: place for place, column in enumerate(theirs[0])}
-    known = [places[column] for column in header if column in places]
-    if known != sorted(set(known)) or any(column not in places and column not in held for column in header):
-        return [_Difference(0, "", "", "other columns than the cells give")]
-    named = [places[key] for key in ("model", "task", "variant") if key in places]
-    apart = {column for column in ROW_KEYS if column in held or column not in header}
-    found = []
-    for line, (mine, right) in enumerate(zip(ours[1:], theirs[1:], strict=True)):
-        if len(mine) != len(header):
-            found.append(_Difference(line, "", "", f"line {line + 2} has {len(mine)} fields, not {len(header)}"))
-            continue
-        for column, stands in zip(header, mine, strict=True):
-            if column in held or stands == (value := right[places[column]]):
-                continue
-            if column == "notes" and _but(stands, apart) == _but(value, apart):
-                continue
-            who = "/".join(right[index] for index in named)
-            found.append(_Difference(line, column, stands, value, who, near=not exact and _near(stands, value)))
-    if not found and fields_bytes(ours) != stored:
-        return [_Difference(0, "", "", "written in another way (quotes, blanks or line ends)")]
-    return found
-
-
-def _but(notes: str, apart: Collection[str]) -> object:
-    """Notes without those of the columns that are not compared."""
-    try:
-        content = json.loads(notes)
-    except ValueError:
-        return notes
-    return {key: content[key] for key in content if key not in apart} if isinstance(content, dict) else notes
-
-
-def _near(held: str, value: str) -> bool:
-    try:
-        return math.isclose(float(held), float(value), rel_tol=LAST_DIGIT, abs_tol=1e-9)
-    except ValueError:
-        return False
-
-
-def _tell(name: str, differences: Sequence[_Difference], report: Report) -> None:
-    far = [found for found in differences if not found.near]
-    report.problems += [f"{name}: {found}" for found in far[:NAMED]]
-    if len(far) > NAMED:
-        report.problems.append(f"{name}: and {len(far) - NAMED} more values")
-    near = len(differences) - len(far)
-    if near:
-        report.remarks.append(f"{name}: {near} values differ in the last digit from what this processor computes")
-
-
 def _parquet(
     folder: Path,
-    changed: bool,
+    changed: Sequence[str],
     rows: Sequence[Mapping[str, object]],
     stored_rows: bytes | None,
     held: Held,
@@ -363,21 +322,18 @@ def _parquet(
     if (
         not set(compared) <= set(right.column_names)
         or not table.select(compared).schema.equals(right.select(compared).schema)
-        or (stored_rows is not None and table.column_names != _columns(stored_rows))
+        or (stored_rows is not None and table.column_names != columns(stored_rows))
     ):
         report.problems.append("rows.parquet: other columns or types than the cells give")
         return
-    wanted = csv_bytes(right.to_pylist())
-    if stored != wanted:
-        differences = _csv_differences(stored, wanted, exact=changed, held=held.columns)
-        _tell("rows.parquet", differences, report)
+    _table("rows.parquet", stored, csv_bytes(right.to_pylist()), changed, report, held=held.columns)
     if stored_rows is not None and held.columns:
         _same_values(stored, stored_rows, held, report)
 
 
 def _same_values(parquet: bytes, table: bytes, held: Held, report: Report) -> None:
     """Columns that cannot be made again must at least be the same in both files."""
-    ours, theirs = _parsed(parquet), _parsed(table)
+    ours, theirs = parsed(parquet), parsed(table)
     for number, (mine, right) in enumerate(zip(ours[1:], theirs[1:], strict=False), 2):
         for column, held_here, held_there in zip(theirs[0], mine, right, strict=False):
             if column in held.columns and not _equal(held_here, held_there):
@@ -392,15 +348,3 @@ def _equal(one: str, other: str) -> bool:
         return one == other or float(one) == float(other)
     except ValueError:
         return False
-
-
-def _first_difference(held: bytes, wanted: bytes) -> str:
-    ours, theirs = (content.decode("utf-8", errors="replace").splitlines() for content in (held, wanted))
-    for number, (mine, right) in enumerate(zip(ours, theirs, strict=False), 1):
-        if mine != right:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(mine, right, strict=False)) if a != b), min(len(mine), len(right))
-            )
-            start = max(0, at - 30)
-            return f"line {number}: {mine[start : at + 30]!r} stored, {right[start : at + 30]!r} from the cells"
-    return f"{len(ours)} lines stored, {len(theirs)} from the cells, or other line ends"
