@@ -300,9 +300,10 @@ def test_auto_round(tiny_models: dict[str, Path], tmp_path: Path, packing: str |
     assert variant_of(resolve_model(str(folder))).name == name
 
 
+@pytest.mark.parametrize("packing", [None, "auto_round:marlin", "auto_round:auto_gptq:marlin"])
 @pytest.mark.parametrize("stored", [7, 8])
 def test_a_symmetric_grid_says_itself_how_zero_points_are_stored(
-    tiny_models: dict[str, Path], tmp_path: Path, stored: int
+    tiny_models: dict[str, Path], tmp_path: Path, stored: int, packing: str | None
 ) -> None:
     def pack(module: str, shape: tuple[int, int]) -> Packed:
         tensors, _ = gptq(module, shape)
@@ -311,8 +312,28 @@ def test_a_symmetric_grid_says_itself_how_zero_points_are_stored(
         scales = tensors["scales"].numpy().astype(np.float64)
         return tensors, ((levels - 8) * scales[np.arange(shape[1]) // 32]).T
 
-    about = {"quant_method": "intel/auto-round", "bits": 4, "group_size": 32, "sym": True}
+    about: dict[str, Any] = {"quant_method": "intel/auto-round", "bits": 4, "group_size": 32, "sym": True}
+    if packing is not None:
+        about["packing_format"] = packing
     check(*repack(tiny_models["llama"], tmp_path / "made", pack, quantization_config=about))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_packing_that_does_not_say_how_zero_points_are_stored(
+    tiny_models: dict[str, Path], tmp_path: Path, symmetric: bool
+) -> None:
+    about = {"quant_method": "auto-round", "bits": 4, "group_size": 32, "packing_format": "auto_round:marlin"}
+    folder, _ = repack(
+        tiny_models["llama"], tmp_path / "made", gptq, quantization_config={**about, "sym": symmetric}
+    )
+    assert "packing 'auto_round:marlin' does not say how zero points are stored" in refusal(folder)
+
+
+def test_numbers_that_are_written_as_text(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    about = {"quant_method": "gptq", "bits": "4", "group_size": "32"}
+    folder, dense = repack(tiny_models["llama"], tmp_path / "made", gptq, quantization_config=about)
+    check(folder, dense)
+    assert variant_of(resolve_model(str(folder))).name == "gptq-w4-g32"
 
 
 @pytest.mark.parametrize("storage", ["uint8", "bfloat16", "float16", "float32"])

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import zoo
 from support.packing import down
+from support.tiny_models import build_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from suite.cell import read_cell
@@ -59,6 +61,26 @@ def score(tmp_path: Path, quiz: Path, text: Path, *args: object) -> Any:
     fixed = ["--task", quiz, "--dtype", "float32", "--device", "cpu", "--sample-text", text, "--samples", 4]
     assert main([str(part) for part in ["score", *args, *fixed, "--sample-length", 32, "--out", out]]) == 0
     return read_cell(out)
+
+
+def test_what_is_saved_beside_weights_and_is_none_takes_no_bits(tmp_path: Path, quiz: Path, text: Path) -> None:
+    """MiniMax saves the decays of its linear attention, which its configuration makes."""
+    parent, child = tmp_path / "minimax", tmp_path / "pruned"
+    network = zoo.build("minimax", num_local_experts=4, num_experts_per_tok=2)
+    network.save_pretrained(parent)
+    build_tokenizer().save_pretrained(parent)
+    shutil.copytree(parent, child)
+    weights = {name for name, _ in network.named_parameters()}
+    tensors = load_file(child / "model.safetensors")
+    assert any(name.endswith("decay") and name not in weights for name in tensors)
+    pruned = {name: tensor * (tensor.abs() > tensor.abs().median()) for name, tensor in tensors.items()}
+    save_file(
+        {name: pruned[name] if "_proj" in name or ".w" in name else tensor for name, tensor in tensors.items()},
+        child / "model.safetensors",
+        {"format": "pt"},
+    )
+    cell = score(tmp_path, quiz, text, "--model", child, "--dense", parent, "--variant", "magnitude-s50")
+    assert cell.variant["bits_per_weight"] == pytest.approx(16)
 
 
 def test_a_gptq_checkpoint_is_unpacked_to_the_weights_it_stands_for(gptq: tuple[Path, dict[str, Any]]) -> None:

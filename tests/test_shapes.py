@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support import zoo
 from support.tiny_models import build_tokenizer
 from support.zoo import longrope
 
 from suite.cell import Cell, read_cell
 from suite.cli import main
+from suite.errors import SuiteError
 from suite.metrics.rows import compute_rows
 from suite.run.in_memory import score_network
+from suite.score.transformers.path import path_of
 
 CONTEXTS = ("The moon moves around the earth once a month, and what", "Which of these", "Iron is a metal, light")
 CHOICES = (("plants need to grow", "water", "a roof"), ("is iron", "old tiles, one by one"), ("is not", "is", "was"))
@@ -63,6 +66,43 @@ def test_attention_sinks_are_scored_by_eager_attention_and_the_row_says_so(tmp_p
     assert cell.run["attention"] == "eager"
     row = compute_rows([cell], splits=2, replicates=0)[0]
     assert "GptOssForCausalLM" in row["notes"]["run"]  # type: ignore[index]
+
+
+def saved(model: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_decoder_that_takes_eager_attention_does_so_inside_a_model_that_sees(tmp_path: Path, task: Path) -> None:
+    model = zoo.build_seeing("llava", "gpt_oss", {})
+    assert model.config.text_config._attn_implementation == "eager"
+    cell = scored(saved(model, tmp_path / "seeing"), task)
+    assert_scores(cell, wanted(model))
+    assert cell.run["attention"] == "eager"
+    assert any("eager" in note for note in cell.run["notes"])
+    assert any("scored on text alone" in note for note in cell.model["notes"])
+
+
+def test_attention_that_sees_tokens_to_come_is_not_taken(tmp_path: Path, task: Path) -> None:
+    # Doge makes its own mask out of one that the library leaves away under sdpa
+    model = zoo.build("doge")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("self_attn.A"):
+                parameter.add_(0.3)
+    folder = saved(model, tmp_path / "doge")
+    right = wanted(model)
+    model.set_attn_implementation("eager")
+    assert np.abs(np.concatenate(right) - np.concatenate(wanted(model))).max() > 0.1
+    cell = scored(folder, task)
+    assert_scores(cell, wanted(model))
+    assert cell.run["attention"] == "eager"
+    assert any("eager" in note for note in cell.run["notes"])
+    # more tokens than it keeps are read one sequence at a time, without the masks of a tree
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(SuiteError, match=r"architecture 'doge': what it says of a token changes with the tokens behind"):
+        path_of(model)
 
 
 def test_a_library_s_sentence_is_given_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

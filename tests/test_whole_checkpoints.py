@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from suite.cell import make_cell
+from suite.cli import main
 from suite.errors import SuiteError
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
@@ -243,6 +244,36 @@ def test_the_only_file_may_have_any_name(tiny_models: dict[str, Path], tmp_path:
     folder = copied(tiny_models["llama"], tmp_path / "made")
     (folder / "model.safetensors").rename(folder / "gptq_model-4bit-128g.safetensors")
     read = loaded(folder).network.state_dict()
+    for key, value in loaded(tiny_models["llama"]).network.state_dict().items():
+        assert torch.equal(read[key], value)
+
+
+def test_a_file_of_any_name_is_compressed_and_read_again(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["llama"], tmp_path / "made")
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    out = tmp_path / "out"
+    assert main(["compress", "--model", str(folder), "--variant", "rtn-w4-g32", "--out", str(out)]) == 0
+    assert "model.layers.0.self_attn.q_proj.weight" in loaded(out).network.state_dict()
+
+
+def test_an_index_needs_no_metadata(sharded: Path, tiny_models: dict[str, Path]) -> None:
+    file = sharded / "model.safetensors.index.json"
+    places = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+    wanted = loaded(tiny_models["llama"]).network.state_dict()
+    for more in ({}, {"metadata": None}):
+        file.write_text(json.dumps({"weight_map": places, **more}), encoding="utf-8")
+        read = loaded(sharded).network.state_dict()
+        assert all(torch.equal(read[key], value) for key, value in wanted.items())
+
+
+def test_an_index_may_name_the_usual_file_among_others(sharded: Path, tiny_models: dict[str, Path]) -> None:
+    file = sharded / "model.safetensors.index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    first = min(index["weight_map"].values())
+    (sharded / first).rename(sharded / "model.safetensors")
+    places = {key: "model.safetensors" if name == first else name for key, name in index["weight_map"].items()}
+    file.write_text(json.dumps({**index, "weight_map": places}), encoding="utf-8")
+    read = loaded(sharded).network.state_dict()
     for key, value in loaded(tiny_models["llama"]).network.state_dict().items():
         assert torch.equal(read[key], value)
 

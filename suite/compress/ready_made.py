@@ -15,7 +15,7 @@ from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.compress.touched import Touched, fingerprint, touched
 from suite.errors import SuiteError
-from suite.models.checkpoint import NOTE, Checkpoint
+from suite.models.checkpoint import GRID_PARAMETERS, NOTE, Checkpoint
 from suite.models.model import Model, tensor_bits
 from suite.models.quantization import float_kinds, grid_of, packed_bits, quantization_of
 from suite.sample_text import SampleTokens
@@ -326,7 +326,9 @@ def _measured(
     from suite.compress import describe
 
     quantization = quantization_of(model.path)
-    bits = float(tensor_bits(model.path, without=child.unread))
+    # what a network keeps beside its parameters, such as decays that its configuration makes, is no weight
+    buffers = {name for name, _ in child.network.named_buffers() if not name.endswith(GRID_PARAMETERS)}
+    bits = float(tensor_bits(model.path, without=child.unread | buffers))
     return describe(
         child.network,
         variant,

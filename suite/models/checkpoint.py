@@ -25,9 +25,9 @@ from suite.models.model import Model, config_hash, weights_hash
 from suite.models.packed import READERS
 from suite.models.quantization import LOADED, quantization_of
 from suite.progress_bars import no_bars
-from suite.models.text_decoder import attention_of, left_note, loader_of, text_decoder
+from suite.models.text_decoder import attention_of, in_causal_form, left_note, loader_of, text_decoder
 from suite.models.unpack import unpack, unpack_mixture
-from suite.models.weight_files import SINGLE, is_zero, read_tensor, tensor_entries, weight_files
+from suite.models.weight_files import INDEX, SINGLE, is_zero, read_tensor, tensor_entries, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +123,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     if method in LOADED and not unpacked:
         packing = compressed.dense_on_loading(model, wanted)
     remedy = f"remove {folder} and try again" if made else ""
-    with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings:
+    with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings, _shards(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loader = _of(model, loader_of, config)
         _without_padding(config)
@@ -144,12 +144,14 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
             ignore_mismatched_sizes=True,
             **settings,
         )
+        # where these weights were read from says nothing of where they are saved
+        vars(network.config).pop("transformers_weights", None)
         if settings:
             compressed.settle(network, wanted)
         unread, notes = _check_whole(model, folder, network, report, found)
         if inputs := note.get("inputs"):
             compressed.round_inputs(network, inputs)
-        network, beside, more = _of(model, text_decoder, network.eval())
+        network, beside, more = _of(model, text_decoder, in_causal_form(network.eval()))
         if beside:
             inside = re.compile(rf"(^|\.)({'|'.join(re.escape(name.rpartition('.')[2]) for name in beside)})\.")
             unread |= {entry.name for entry in tensor_entries(folder) if inside.search(entry.name)}
@@ -199,8 +201,30 @@ def _read_only(config: Any, folder: Path) -> None:
             f"model {folder}: config.json names {stated} as its weights, and {only[0].name} is there too; remove "
             "'transformers_weights' from config.json, or the files that are not meant"
         )
-    if len(only) == 1 and only[0].name != SINGLE:
-        config.transformers_weights = only[0].name
+    if [file.name for file in only] != [SINGLE]:
+        config.transformers_weights = only[0].name if len(only) == 1 else INDEX
+
+
+@contextlib.contextmanager
+def _shards(folder: Path) -> Iterator[None]:
+    """Inside, transformers takes the parts of a checkpoint from `weight_files`; by itself it asks an index for metadata."""
+    from transformers import modeling_utils
+
+    library: Any = modeling_utils
+    given = library.get_checkpoint_shard_files
+
+    def parts(place: Any, *more: Any, **named: Any) -> Any:
+        if Path(place) != folder:
+            return given(place, *more, **named)
+        return [str(file) for file in weight_files(folder)], {
+            "weight_map": {entry.name: entry.file.name for entry in tensor_entries(folder)}
+        }
+
+    library.get_checkpoint_shard_files = parts
+    try:
+        yield
+    finally:
+        library.get_checkpoint_shard_files = given
 
 
 def _without_padding(config: Any) -> bool:

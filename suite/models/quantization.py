@@ -239,7 +239,12 @@ def _by_shapes(path: Path) -> str | None:
 
 
 def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {_SYNONYMS.get(key, key): value for key, value in settings.items()}
+    """Settings under one spelling, whole numbers that are written as text as numbers."""
+    found = {_SYNONYMS.get(key, key): value for key, value in settings.items()}
+    for key in ("bits", "group_size"):
+        if isinstance(found.get(key), str) and re.fullmatch(r"-?\d+", found[key]):
+            found[key] = int(found[key])
+    return found
 
 
 def _comparable(key: str, value: object) -> object:

@@ -53,12 +53,35 @@ def loader_of(config: Any) -> Any:
 
 
 def attention_of(config: Any, loader: Any) -> str:
-    """``eager`` for architectures that torch's fused attention does not serve, such as those with attention sinks."""
+    """``eager`` for architectures that torch's fused attention does not serve, such as those with attention sinks.
+
+    A model that also sees is asked for all its parts: transformers builds none of them with attention it does not have.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    text = config.get_text_config()
     # sdpa leaves out Gemma-2's soft cap on attention logits without a word
-    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+    if getattr(text, "attn_logit_softcapping", None):
         return "eager"
-    kind = loader._model_mapping.get(type(config), None)
-    return "sdpa" if kind is None or kind._supports_sdpa else "eager"
+    parts = [text, *(getattr(config, name, None) for name in config.sub_configs)]
+    causal, any_of = _mappings(AutoModelForCausalLM, AutoModel)
+    asked = [(loader._model_mapping, config), (causal, text), *((any_of, part) for part in parts)]
+    kinds = [mapping[type(one)] for mapping, one in asked if type(one) in mapping]
+    return "sdpa" if all(kind._supports_sdpa for kind in kinds) else "eager"
+
+
+def in_causal_form(network: Any) -> Any:
+    """The network, computing attention step by step where torch's fused attention lets it see tokens to come.
+
+    Some architectures make masks of their own out of the library's, which leaves them away where it can.
+    """
+    config = network.config
+    if config.get_text_config()._attn_implementation == "sdpa" and not _causal(network):
+        config._attn_implementation = "eager"
+        if not _causal(network):
+            # no causal language model, as trying its ways of scoring will show
+            config._attn_implementation = "sdpa"
+    return network
 
 
 def text_decoder(network: Any, *, own: bool = True) -> tuple[Any, list[str], int]:
@@ -169,15 +192,25 @@ def _alone(decoder: Any, head: Any) -> Any:
     return network.eval()
 
 
-def _logits(network: Any) -> Any:
-    """What a network says behind a few tokens from the middle of its vocabulary, float32."""
+def _logits(network: Any, *, last: int = 0) -> Any:
+    """What a network says behind a few tokens from the middle of its vocabulary, float32.
+
+    Args:
+        last: added to the last of those tokens.
+    """
     import torch
 
     weight = network.get_input_embeddings().weight
     first = weight.shape[0] // 4
     tokens = torch.arange(first, first + _PROBED, device=weight.device)[None]
+    tokens[0, -1] += last
     with torch.inference_mode():
         return network(input_ids=tokens, use_cache=False).logits[0].float()
+
+
+def _causal(network: Any) -> bool:
+    """Whether another last token leaves what is said behind the ones before it."""
+    return _same(_logits(network, last=1)[:-1], _logits(network)[:-1])
 
 
 def _same(found: Any, wanted: Any) -> bool:

@@ -205,20 +205,27 @@ def network(shape: str) -> Any:
 
 def build(shape: str, **changes: Any) -> Any:
     """A new model of that shape, with other values in its configuration."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
     if shape in SEEING:
-        text, special, rest = SEEING[shape]
-        inner = {"model_type": text, **_options(text, special)}
-        config = AutoConfig.for_model(shape, text_config=inner, **copy.deepcopy(rest))
-        return AutoModelForImageTextToText.from_config(config).eval()
+        return build_seeing(shape, *SEEING[shape][:2])
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(shape, **_options(shape, changes))).eval()
+
+
+def build_seeing(shape: str, text: str, special: Mapping[str, Any]) -> Any:
+    """A new model that sees, around a text decoder of a shape, with changes to that one's configuration."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    inner = {"model_type": text, **_options(text, special)}
+    config = AutoConfig.for_model(shape, text_config=inner, **copy.deepcopy(SEEING[shape][2]))
+    return AutoModelForImageTextToText.from_config(config).eval()
 
 
 def _options(shape: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     # configurations change what they are given
-    options = copy.deepcopy({**COMMON, **SHAPES[shape], **changes})
+    options = copy.deepcopy({**COMMON, **SHAPES.get(shape, {}), **changes})
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -76,19 +76,32 @@ def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str,
 def read_auto_round(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The same of a layer that AutoRound has packed like GPTQ's.
 
-    Its ``auto_round:auto_gptq`` stores zero points less one, ``auto_round`` and ``auto_round:gptqmodel`` as they are. A
-    symmetric grid has its zero point in the middle, which tells the two apart where the configuration does not.
+    By its exporter, a packing with ``gptq`` in its name stores zero points less one, and ``auto_round`` and
+    ``auto_round:gptqmodel`` as they are. A symmetric grid has its zero point in the middle, which tells the two apart
+    where the configuration does not.
+
+    Raises:
+        SuiteError: a packing of another name on a grid that does not tell.
     """
     if "qweight" not in tensors or "awq" in str(grid.get("packing_format")):
         return {}
     packing = str(grid.get("packing_format") or grid.get("backend") or "auto_round:auto_gptq")
-    as_they_are = "gptqmodel" in packing or not ("gptq" in packing or packing.endswith("_zp") or packing == "auto")
+    as_they_are: bool | None = None
+    if packing == "auto" or "gptq" in packing:
+        as_they_are = "gptqmodel" in packing
+    elif packing == "auto_round":
+        as_they_are = True
     if grid.get("sym") is True and "bits" in grid:
         bits = int(grid["bits"])
         zeros = unpack_bits(tensors["qzeros"].T.contiguous(), bits)[: tensors["scales"].shape[1]]
-        stored = sorted(set(zeros.flatten().tolist()))
-        middle = 1 << (bits - 1)
-        as_they_are = stored == [middle] or (as_they_are and stored != [middle - 1])
+        stored, middle = set(zeros.flatten().tolist()), 1 << (bits - 1)
+        if stored in ({middle}, {middle - 1}):
+            as_they_are = stored == {middle}
+    if as_they_are is None:
+        raise SuiteError(
+            f"AutoRound's packing {packing!r} does not say how zero points are stored; 'auto_round', "
+            "'auto_round:auto_gptq', 'auto_round:gptqmodel' and 'auto_round:auto_awq' do"
+        )
     return {"weight": _dense(tensors, grid, zeros_as_they_are=as_they_are)}
 
 

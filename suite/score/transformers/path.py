@@ -119,7 +119,8 @@ def _found(network: Any, form: str) -> tuple[Path, bool]:
         return Path("plain", in_batch, ("scores of two short items are not finite",)), False
     picking = _picking(config)
     refused = picking or first.off("tree")
-    if not refused:
+    # where longer items are scored without the tree's masks, the library's own must be right too
+    if not refused and not (in_row and first.off("single")):
         return Path("tree", in_row), first.lively
     # slower and surer from here on: sequences that are really alone
     trial = _first_trial(network, form, _alone)
