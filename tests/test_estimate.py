@@ -11,6 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from support import zoo
 from support.six_options import FILES as FIVE_FILES
 from support.six_options import record
 from support.six_options import write as write_five
@@ -122,6 +123,23 @@ def test_embedding_is_a_lookup_and_the_head_counts_where_a_token_is_read(
         assert cloze.tokens is not None
         assert cloze.flops == 2 * (body * cloze.tokens + table * 40)
         assert cloze.tokens == sum(math.ceil(len(f"Question: What is {i}?\nAnswer:") / 4) for i in range(20))
+
+
+@pytest.mark.parametrize("shape", ["mamba", "qwen3_next", "lfm2"])
+def test_layers_that_are_no_attention_take_the_context_once_an_option(shape: str, tmp_path: Path, quiz: str) -> None:
+    asked = (TaskChoice(quiz, scoring="letter"), TaskChoice(quiz, scoring="cloze-sum"))
+    known, unknown = (
+        estimate(RunConfig((name,), asked, ("dense",))) for name in (str(zoo.folder(shape, tmp_path / "m")), "org/a-1b")
+    )
+    for ours, theirs, times in zip(known.cells, unknown.cells, (1, 2), strict=True):
+        assert ours.tokens == times * (theirs.tokens or 0)
+    assert any("its own copy of the context" in remark for remark in known.remarks)
+    assert not any("of the context, which is found by trying" in line for line in known.summary(100.0))
+    # letters are read behind one context, the two options behind two
+    letters, cloze = (cell.tokens or 0 for cell in unknown.cells)
+    times = (letters + 2 * cloze) / (letters + cloze)
+    said = "\n".join(unknown.summary(None))
+    assert f"up to {times:.2g} times these tokens and hours where an architecture gives every option" in said
 
 
 def write_gguf(path: Path, shapes: dict[str, tuple[int, int]]) -> Path:

@@ -323,9 +323,7 @@ def test_a_packing_that_does_not_say_how_zero_points_are_stored(
     tiny_models: dict[str, Path], tmp_path: Path, symmetric: bool
 ) -> None:
     about = {"quant_method": "auto-round", "bits": 4, "group_size": 32, "packing_format": "auto_round:marlin"}
-    folder, _ = repack(
-        tiny_models["llama"], tmp_path / "made", gptq, quantization_config={**about, "sym": symmetric}
-    )
+    folder, _ = repack(tiny_models["llama"], tmp_path / "made", gptq, quantization_config={**about, "sym": symmetric})
     assert "packing 'auto_round:marlin' does not say how zero points are stored" in refusal(folder)
 
 

@@ -12,6 +12,7 @@ import torch
 from support import zoo
 from support.tiny_models import build_tokenizer
 from support.zoo import longrope
+from transformers import Lfm2ForCausalLM
 
 from suite.cell import Cell, read_cell
 from suite.cli import main
@@ -101,8 +102,26 @@ def test_attention_that_sees_tokens_to_come_is_not_taken(tmp_path: Path, task: P
     assert any("eager" in note for note in cell.run["notes"])
     # more tokens than it keeps are read one sequence at a time, without the masks of a tree
     model.set_attn_implementation("sdpa")
-    with pytest.raises(SuiteError, match=r"architecture 'doge': what it says of a token changes with the tokens behind"):
+    with pytest.raises(SuiteError, match="architecture 'doge': what it says of a token changes with"):
         path_of(model)
+
+
+def test_tokens_of_letters_are_those_that_went_through(
+    tmp_path: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen = zoo.folder("lfm2", tmp_path / "letters"), []
+    given = Lfm2ForCausalLM.forward
+
+    def counted(self: Any, *, attention_mask: Any = None, **options: Any) -> Any:
+        if attention_mask is not None:
+            seen.append(int(attention_mask.sum()))
+        return given(self, attention_mask=attention_mask, **options)
+
+    scored(folder, task, "--scoring", "letter")  # finds the way
+    monkeypatch.setattr(Lfm2ForCausalLM, "forward", counted)
+    cell = scored(folder, task, "--scoring", "letter")
+    assert cell.run["backend"] == "plain"
+    assert cell.run["tokens"] == sum(seen) > 0
 
 
 def test_a_library_s_sentence_is_given_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,8 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
+# settings of recurrent layers
+_ALONG = r"\b(state_size|ssm_state_size|mamba_d_state|mamba_d_ssm|linear_num_key_heads|lru_width|conv_L_cache)\b"
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.jinja", "tokenizer*", "merges.txt")
 
 
@@ -225,6 +227,16 @@ def has_experts(model: Model) -> bool:
     parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
     found = [part.get(key) for part in parts for key in counts]
     return any(isinstance(count, int) and count > 1 for count in found)
+
+
+def runs_along(model: Model) -> bool:
+    """Whether a checkpoint's configuration says of some layers that they are no attention, such as states and
+    convolutions that run along the row. Where it is silent a network has to be tried (docs/scoring.md)."""
+    config = _config(model)
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    kinds = {str(kind) for part in parts for kind in part.get("layer_types") or ()}
+    stated = any(part.get("alibi") or re.search(_ALONG, " ".join(part)) for part in parts)
+    return stated or any(not kind.endswith(("full_attention", "sliding_attention")) for kind in kinds)
 
 
 def _config(model: Model) -> dict[str, Any]:

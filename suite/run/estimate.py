@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.cell import cell_file, cell_folder
@@ -16,7 +16,7 @@ from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.errors import MissingData
 from suite.hub import is_here
 from suite.metrics.paired import minimum_detectable
-from suite.models.model import EMBEDDED, Model, resolve_model, tensor_sizes
+from suite.models.model import EMBEDDED, Model, resolve_model, runs_along, tensor_sizes
 from suite.prompt_name import parse_prompt
 from suite.run.plan import check_distinct, chosen
 from suite.score.prompt import check_style
@@ -80,12 +80,15 @@ class Estimate:
         remarks: what could not be known.
         detectable: task, items, and the smallest changes of accuracy and set size that these show.
         to_fetch: gigabytes of each checkpoint that is not here, None where its size is unknown.
+        apart: how many times the tokens are forwarded where every option gets its own copy of the context, over the
+            cells of models of which only trying can say so; None where there are none.
     """
 
     cells: tuple[CellEstimate, ...]
     remarks: tuple[str, ...]
     detectable: tuple[tuple[str, int, float, float], ...]
     to_fetch: Mapping[str, float | None]
+    apart: float | None = None
 
     def lines(self) -> list[str]:
         """One line a cell."""
@@ -124,6 +127,11 @@ class Estimate:
             lines.append(
                 f"about {hours:.2g} hours of scoring here{self._of(flops)}: 2 x parameters x tokens / ({gflops:.0f} "
                 f"GFLOP/s measured x {EFFICIENCY:g}); loading and compressing come on top"
+            )
+        if self.apart and self.apart > 1:
+            lines.append(
+                f"up to {self.apart:.2g} times these tokens and hours where an architecture gives every option its own copy of the "
+                "context, which is found by trying when a model is loaded (docs/scoring.md)"
             )
         if self.to_fetch:
             known = [size for size in self.to_fetch.values() if size is not None]
@@ -169,17 +177,27 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     cells: list[CellEstimate] = []
     places: list[tuple[str, Path]] = []
     fetched: dict[str, tuple[float | None, set[str]]] = {}
+    untried: list[tuple[str, _Work]] = []
     for name in config.models:
         label, size = _model(name, remarks)
+        local = _local(name)
+        alone = local is not None and runs_along(local)
+        if alone:
+            remarks.append(
+                f"model {name}: layers that are no attention, so every option gets its own copy of the context"
+            )
         gigabytes = None if size is None else size.total * width * HEADROOM / 1e9
         for entry in config.variants_of(name):
             # a ready-made checkpoint has its parent's shape, and memory holds one of them at a time
             variant = entry if isinstance(entry, str) else _ready_made(entry, remarks)
             for one in asked:
-                flops = None if size is None or one.work is None else _flops(size, one.work)
-                tokens = None if one.work is None else one.work.tokens
+                work = one.work and (replace(one.work, tokens=one.work.apart) if alone else one.work)
+                flops = None if size is None or work is None else _flops(size, work)
+                tokens = None if work is None else work.tokens
                 cell = CellEstimate(f"{label}/{one.name}/{variant}", one.scoring, one.items, tokens, gigabytes, flops)
                 cells.append(cell)
+                if work is not None and not alone:
+                    untried.append((cell.label, work))
                 places.append((cell.label, cell_folder("", label, one.name, one.style) / cell_file(variant)))
             for source in (name, *([entry.checkpoint] if isinstance(entry, ReadyMade) else [])):
                 if _is_elsewhere(source):
@@ -190,7 +208,9 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     taken = chosen(cells, only)
     labels = {cell.label for cell in taken}
     to_fetch = {source: size for source, (size, of) in fetched.items() if of & labels}
-    return Estimate(tuple(taken), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)), to_fetch)
+    works = [work for label, work in untried if label in labels]
+    apart = sum(work.apart for work in works) / sum(work.tokens for work in works) if works else None
+    return Estimate(tuple(taken), tuple(dict.fromkeys(remarks)), tuple(_detectable(asked)), to_fetch, apart)
 
 
 def smallest_changes(n: int, options: float) -> tuple[float, float]:
@@ -231,10 +251,14 @@ class _Size:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a task puts through a model: tokens, and positions whose next token is read."""
+    """What a task puts through a model: tokens, and positions whose next token is read.
+
+    `apart` are tokens where every option gets its own copy of the context.
+    """
 
     tokens: int
     read: int
+    apart: int
 
 
 def _flops(size: _Size, work: _Work) -> float:
@@ -345,9 +369,12 @@ def _work(sheet: Sheet) -> _Work:
         branches = tuple((0,) if letter else tokens(option) for option in text.continuations)
         room = (sheet.task.window or 1 << 30) - max(map(len, branches))
         items.append(Encoded((tokens(text.context) or (0,))[-room:], branches, (0,) * len(branches)))
-    planned = plan_batches(items, backend="tree", budget=CPU_TOKEN_BUDGET)
+    tree, apart = (
+        forwarded_tokens(items, plan_batches(items, backend=way, budget=CPU_TOKEN_BUDGET), backend=way, letters=letter)
+        for way in ("tree", "plain")
+    )
     read = len(items) if letter else sum(len(branch) for item in items for branch in item.branches)
-    return _Work(forwarded_tokens(items, planned, backend="tree"), read)
+    return _Work(tree, read, apart)
 
 
 def measured_gflops(dtype: str, speeds: Mapping[str, float]) -> float | None:

@@ -122,7 +122,7 @@ class NetworkScorer:
             # scores that are not finite fail the cell
             if self.drift and checkpoint.dtype != "float32" and all(np.isfinite(values).all() for values in scores):
                 moved = _drift(reader, sheet, encoded, planned, scores)
-        forwarded = forwarded_tokens(encoded, planned, backend=path.backend)
+        forwarded = forwarded_tokens(encoded, planned, backend=path.backend, letters=letter)
         run = _run_info(checkpoint, path, encoded, forwarded, self.batch_tokens)
         run["notes"] = _remarks(checkpoint, path, planned)
         run["drift"] = moved.as_metadata() if moved else None

@@ -126,15 +126,19 @@ def _tokens_in_row(item: Encoded, backend: str) -> int:
     return len(item.prefix) + max(len(branch) for branch in item.branches) - 1
 
 
-def forwarded_tokens(items: Sequence[Encoded], planned: Sequence[Batch], *, backend: str) -> int:
-    """Tokens that go through the model in these batches, padding aside."""
+def forwarded_tokens(items: Sequence[Encoded], planned: Sequence[Batch], *, backend: str, letters: bool = False) -> int:
+    """Tokens that go through the model in these batches, padding aside.
+
+    Args:
+        letters: options are read behind one and the same context, which then goes through once.
+    """
     apart = [batch for batch in planned if backend != "tree" or batch.alone]
     rest = [batch for batch in planned if backend == "tree" and not batch.alone]
     copied = sum(
         len(items[index].prefix) + len(branch) - 1
         for batch in apart
         for index in batch.items
-        for branch in items[index].branches
+        for branch in items[index].branches[: 1 if letters else None]
     )
     own = sum(items[index].forwarded - len(batch.shared) for batch in rest for index in batch.items)
     return copied + own + sum(len(shared) for shared in {batch.shared for batch in rest})
