@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from support.task_files import QUESTIONS, listing, spoil, write_task
 from support.tiny_models import build_tokenizer
 
@@ -27,10 +29,11 @@ import suite.models.checkpoint
 import suite.models.dtype
 import suite.publish.snapshot
 import suite.run.pipeline
-from suite.cell import Cell, load_cells, read_cell
+from suite.cell import Cell, load_cells, read_cell, write_cell
 from suite.cli import main
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
+from suite.models import load_report
 from suite.publish.failures import read_failures
 from suite.run.pipeline import RunResult, execute, publish
 from suite.score.store import ShardStore
@@ -717,3 +720,31 @@ def test_a_cell_says_which_model_and_variant_it_is(finished: tuple[Path, RunResu
     assert cells["rtn-w3"].variant["bits_per_weight"] < 16
     assert cells["magnitude-s50"].variant["sparsity"] == pytest.approx(0.5, abs=1e-3)
     assert len({cell.model["weights_hash"] for cell in cells.values()}) == 1
+
+
+def test_cells_of_an_earlier_version_count_while_their_checkpoint_is_read_today(
+    models: dict[str, Path], task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left out what its network does not take, under the same key."""
+    whole, half = models["alpha"], tmp_path / "half"
+    shutil.copytree(whole, half)
+    tensors = load_file(half / "model.safetensors")
+    for layer in range(3):
+        tensors[f"model.layers.{layer}.self_attn.o_proj.bias"] = torch.ones(64)
+    save_file(tensors, half / "model.safetensors", {"format": "pt"})
+    about = {"tasks": [str(task)], "variants": ["dense", "rtn-w3"], "dtype": "float32", "device": "cpu"}
+    config = parse_config({"models": [str(whole), str(half)], **about}, "test")
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_report, "check", lambda *_: (frozenset(), []))
+        again(config, out)
+    result, _ = again(config, out)
+    assert (result.scored, result.reused, result.failures) == (0, 4, [])
+    for cell in load_cells([out]):
+        write_cell(cell.path, replace(cell, run={k: v for k, v in cell.run.items() if k != "attention"}))
+    result, lines = again(config, out)
+    assert (result.scored, result.reused, len(result.failures)) == (0, 2, 2)
+    assert all("o_proj.bias" in failure["reason"] for failure in result.failures)
+    assert sum("earlier version" in line for line in lines) == 2
+    assert {cell.model["name"] for cell in load_cells([out])} == {"alpha"}
+    assert {failure["model"] for failure in read_failures(out)} == {"half"}

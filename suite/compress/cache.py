@@ -61,9 +61,11 @@ def find(key: str, model: Model, *, dtype: str, device: str) -> tuple[Checkpoint
     try:
         note = json.loads(file.read_text(encoding="utf-8"))
         variant, dense = note["variant"], note["dense"]
+        if "share_touched" not in variant:
+            raise KeyError("made by a version that did not ask whether its parent was read whole")
         loaded = load(Model(model.name, model.id, "directory", folder, model.revision), dtype=dtype, device=device)
     except (SuiteError, OSError, ValueError, KeyError):
-        # a damaged one is made again
+        # one that is damaged, or too old, is made again
         shutil.rmtree(folder, ignore_errors=True)
         return None
     with suppress(OSError):

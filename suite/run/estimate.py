@@ -130,8 +130,8 @@ class Estimate:
             )
         if self.apart and self.apart > 1:
             lines.append(
-                f"up to {self.apart:.2g} times these tokens and hours where an architecture gives every option its own copy of the "
-                "context, which is found by trying when a model is loaded (docs/scoring.md)"
+                f"up to {self.apart:.2g} times these tokens and hours where an architecture gives every option its own "
+                "copy of the context, which is found by trying when a model is loaded (docs/scoring.md)"
             )
         if self.to_fetch:
             known = [size for size in self.to_fetch.values() if size is not None]

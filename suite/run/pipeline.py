@@ -26,7 +26,7 @@ from suite import __version__
 from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
 from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.errors import CellFailure, SuiteError
-from suite.models.model import content_parts, resolve_model, template_parts
+from suite.models.model import Model, content_parts, resolve_model, template_parts
 from suite.run.early_tables import EarlyTables
 from suite.run.plan import PlannedCell, check_distinct, chosen
 from suite.run.prepare import Conditions, open_scorer, resolve_device, resolve_dtype, sample_recipes
@@ -244,15 +244,17 @@ def _score_all(
     from tqdm import tqdm
 
     known = _known_keys(out, log)
-    todo = [cell for cell in planned if not _reuse(cell, known, out)]
-    reused = len(planned) - len(todo)
+    conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
+    refused = _refused_today([cell for cell in planned if cell.key in known], known, conditions, log)
+    failures = [_fail(cell, refused[cell.key], out, log) for cell in planned if cell.key in refused]
+    kept = [cell for cell in planned if cell.key not in refused]
+    todo = [cell for cell in kept if not _reuse(cell, known, out)]
+    reused = len(kept) - len(todo)
     log(f"{len(planned)} cells: {reused} are there already, {len(todo)} to score")
-    failures: list[dict[str, Any]] = []
     if not todo:
         return 0, reused, failures
     items = sum(len(cell.sheet.rendered) for cell in todo)
     tables = EarlyTables(out, config, log)
-    conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
     with tqdm(total=items, unit="item", file=sys.stderr, smoothing=0.05, dynamic_ncols=True) as bar:
         for number, group in enumerate(_by_variant(todo)):
             first = group[0]
@@ -285,7 +287,27 @@ def _score_all(
             gc.collect()
             if group[-1] is not todo[-1]:
                 tables.after_variant()
-    return len(todo) - len(failures), reused, failures
+    return len(planned) - reused - len(failures), reused, failures
+
+
+def _refused_today(
+    there: Sequence[PlannedCell], known: dict[str, list[Path]], conditions: Conditions, log: Callable[[str], None]
+) -> dict[str, str]:
+    """Why cells, by key, that an earlier version scored do not count: their checkpoint is refused today.
+
+    That version passed over tensors that its network does not take, and its cells' keys are those of the same files.
+    """
+    early = [cell for cell in there if "attention" not in read_cell(known[cell.key][-1]).run]
+    reasons: dict[Model | None, str] = {}
+    for model in dict.fromkeys(model for cell in early for model in (cell.model, cell.ready) if model):
+        if model.source == "embedded":
+            continue
+        log(f"{model.id}: its cells are of an earlier version; is it read whole today?")
+        try:
+            conditions.load(model)
+        except SuiteError as error:
+            reasons[model] = str(error)
+    return {cell.key: reasons[model] for cell in early for model in (cell.model, cell.ready) if model in reasons}
 
 
 @contextmanager
