@@ -153,6 +153,27 @@ def test_a_linear_factor_is_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(load_path(file).network.model.rotary_emb.inv_freq.numpy(), frequencies() / 4, rtol=1e-6)
 
 
+def test_numbers_from_before_a_factor_was_applied_are_not_taken_for_todays(tmp_path: Path) -> None:
+    from gguf import GGUFWriter
+
+    found = {}
+    for scaling in (None, "none", "linear"):
+        file = tmp_path / f"{scaling}.gguf"
+        writer = GGUFWriter(file, "llama")
+        if scaling is not None:
+            writer.add_string("llama.rope.scaling.type", scaling)
+        writer.add_string("tokenizer.ggml.model", "llama")
+        writer.add_bool("tokenizer.ggml.add_bos_token", True)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        found[scaling] = {
+            key: value for key, value in content_parts(resolve_model(str(file))).items() if key != "weights"
+        }
+    assert found[None] == found["none"] == {"config": None, "tokenizer": None}
+    assert found["linear"] != found[None]
+
+
 def test_a_file_without_the_sizes_of_a_network(tmp_path: Path) -> None:
     """Such as an adapter, or a second part under another name and without its metadata."""
     from gguf import GGUFWriter

@@ -198,12 +198,21 @@ def content_parts(model: Model) -> dict[str, str | None]:
         for name in _TOKENIZER_FILES:
             file = model.path / name
             tokenizer.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))
-    return {
+    parts = {
         "weights": weights_hash(model.path),
         "config": config_hash(model.path),
         "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else tokenizer_identity(model.path),
         **reading_parts(model.path),
     }
+    if model.path.is_file() and parts["tokenizer"] is None and _scales_rotations(model):
+        # which once was not applied; files with a `tokenizer_identity` have other keys since then anyway
+        parts["reading"] = "2"
+    return parts
+
+
+def _scales_rotations(model: Model) -> bool:
+    key = f"{architecture(model)}.rope.scaling.type"
+    return header_fields(model.path, (key,)).get(key, "none") != "none"
 
 
 def architecture(model: Model) -> str:
