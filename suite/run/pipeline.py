@@ -297,7 +297,7 @@ def _refused_today(
 
     That version passed over tensors that its network does not take, and its cells' keys are those of the same files.
     """
-    early = [cell for cell in there if "attention" not in read_cell(known[cell.key][-1]).run]
+    early = [cell for cell in there if not read_cell(known[cell.key][-1]).run.keys() & {"attention", "scorer"}]
     reasons: dict[Model | None, str] = {}
     for model in dict.fromkeys(model for cell in early for model in (cell.model, cell.ready) if model):
         if model.source == "embedded":
