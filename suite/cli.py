@@ -7,10 +7,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from suite import __version__
 from suite.errors import CellFailure, SuiteError
@@ -341,6 +341,7 @@ def _metrics(args: argparse.Namespace) -> int:
     if not 0 < args.alpha < 1:
         raise SuiteError(f"alpha {args.alpha} out of range: use a number between 0 and 1, such as 0.1")
     cells = load_cells(args.paths)
+    rows: Sequence[Mapping[str, object]]
     names: tuple[str, ...] = _METRIC_COLUMNS
     if args.slices:
         from suite.metrics.slices import compute_slices
@@ -388,7 +389,7 @@ _SEED_COLUMNS = (
 )
 
 
-def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
     """A short plain table of the main figures; ``--json`` has them all."""
     lines = [list(names)]
     for row in rows:

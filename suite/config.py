@@ -39,6 +39,8 @@ from suite.sample_text import Sampling
 from suite.task import Scoring
 from suite.variant import parse_variant
 
+ProtocolName = Literal["exact", "ye2024"]
+
 _KEYS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _T = TypeVar("_T")
 
@@ -90,7 +92,7 @@ class TaskChoice:
 class Protocol:
     """How cells become numbers."""
 
-    name: Literal["exact", "ye2024"] = "exact"
+    name: ProtocolName = "exact"
     """How items are split and quantiles taken (docs/metrics.md)."""
     alpha: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
     """Allowed miscoverage of prediction sets, 0 to 1."""
@@ -213,6 +215,11 @@ class RunConfig:
             del content["primary"]
         text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         return text
+
+
+def protocol_of(config: RunConfig | None) -> Protocol:
+    """What the rows of a run are computed under; the defaults where there is no configuration."""
+    return config.protocol if config else Protocol()
 
 
 def read_config(path: str | Path) -> RunConfig:

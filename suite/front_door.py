@@ -22,6 +22,7 @@ from suite.models.model import resolve_model
 from suite.variant import parse_variant
 
 if TYPE_CHECKING:
+    from suite.config import ProtocolName
     from suite.publish.verify import Report
     from suite.run.prepare import Conditions
     from suite.score.scorer import Scorer
@@ -109,7 +110,7 @@ def load_cells(*paths: StrPath) -> list[Cell]:
 def measure(
     cells: Cell | Iterable[Cell],
     *,
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     alpha: float = 0.1,
     splits: int = 100,
     replicates: int = 1000,
@@ -131,9 +132,8 @@ def measure(
     """
     from suite.metrics.rows import compute_rows
 
-    return Rows(
-        compute_rows(_cells(cells), protocol=protocol, alpha=alpha, splits=splits, replicates=replicates, seed=seed)
-    )
+    found = compute_rows(_cells(cells), protocol=protocol, alpha=alpha, splits=splits, replicates=replicates, seed=seed)
+    return Rows(dict(row) for row in found)
 
 
 def judge(cells: Cell | Iterable[Cell]) -> Rows:

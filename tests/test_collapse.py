@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.verdicts.collapse import Curve, Finding, correct_family, judge
 from suite.verdicts.curves import KEPT, METRICS
 from suite.verdicts.shapes import Whitened, reject_rivals, smooth_families, step_family
 from suite.verdicts.synthetic import SHAPES, Population, draw_cells, plan_curve, set_size_by_noise
 from suite.verdicts.verdict import VERDICT_KEYS, Verdict, find_verdicts
 
-FAST = Settings(splits=10, replicates=200)
+FAST = Protocol(splits=10, replicates=200)
 POPULATION = Population()
 
 
@@ -33,7 +33,7 @@ def planted(
     return draw_cells(population, plan, n=n, seed=seed)
 
 
-def primary(cells: list[Cell], settings: Settings = FAST) -> Verdict:
+def primary(cells: list[Cell], settings: Protocol = FAST) -> Verdict:
     verdicts = find_verdicts(measure_cells(cells, settings, keep=KEPT), settings)
     (found,) = [verdict for verdict in verdicts if verdict.metric == "set_size"]
     return found

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics.rows import measure_cells, score_cell
-from suite.metrics.sample import Settings
 from suite.verdicts.curves import KEPT
 from suite.verdicts.decoupling import COUPLINGS, Estimate, NoiseCurve, couple, find_couplings, noise_curve
 from suite.verdicts.synthetic import Plan, Population, draw_cells
 
-FAST = Settings(splits=10, replicates=200)
+FAST = Protocol(splits=10, replicates=200)
 
 
 def cells_with(noise: float, *, n: int = 1500, seed: int = 0) -> list[Cell]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from typing import get_type_hints
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from suite.cell import make_cell
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.calibration import fit_temperature, rescale
 from suite.metrics.conformal import coverage_band
 from suite.metrics.details import compute_details
-from suite.metrics.figures import INTERVAL_KEYS, ROW_KEYS
+from suite.metrics.figures import CELL, FIGURES, INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
 from suite.metrics.proper import brier_score
+from suite.metrics.row import Row
 from suite.metrics.rows import FLAGS, compute_rows, score_cell
-from suite.metrics.sample import Settings
 
 FAST = {"splits": 4, "replicates": 40}
 
@@ -73,6 +76,17 @@ def test_rows_are_json_and_have_every_key_in_order(rows):
     for row in rows:
         assert tuple(row) == ROW_KEYS
     json.dumps(rows, allow_nan=False)
+
+
+def test_rows_hold_what_their_type_says(curve):
+    typed = {key for key, figure in FIGURES.items() if figure.source == CELL} | {"chance_accuracy", "set_size_chance"}
+    assert set(Row.__annotations__) == typed
+    checked = {key: TypeAdapter(hint) for key, hint in get_type_hints(Row).items()}
+    odd = cell([[0.5, 0.5]] * 20, [0] * 20, variant="by hand")
+    for row in compute_rows([*curve, odd], **FAST):
+        for key, hint in checked.items():
+            hint.validate_python(row[key], strict=True)
+        assert all(row[key] is None or type(row[key]) is float for key in set(ROW_KEYS) - typed)
 
 
 def test_documented_keys_are_there(rows):
@@ -164,7 +178,7 @@ def test_temperature_is_fitted_on_its_fold_and_judged_outside_it(curve, rows):
 
 
 def test_temperature_replicates_equal_refitting_on_repeated_items(curve):
-    scored = score_cell(curve[2], Settings("exact", 0.1, 2, 12, 0))
+    scored = score_cell(curve[2], Protocol("exact", 0.1, 2, 12, 0))
     sample, found = scored.sample, scored.figures.replicates
     for r in range(12):
         values, temperatures = [], []
@@ -592,12 +606,13 @@ def test_detectable_change_is_stated_from_the_spread_of_replicates(rows):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "exat"}, "did you mean exact"),
-        ({"alpha": 0.0}, "alpha 0.0"),
-        ({"alpha": 1.2}, "alpha 1.2"),
-        ({"splits": 0}, "splits 0"),
-        ({"replicates": -3}, "replicates -3"),
-        ({"seed": -1}, "seed -1"),
+        ({"protocol": "exat"}, "protocol name 'exat' is not valid: did you mean 'exact'"),
+        ({"alpha": 0.0}, "protocol alpha 0.0 is not between 0 and 1"),
+        ({"alpha": 1.2}, "protocol alpha 1.2 is not between 0 and 1"),
+        ({"splits": 0}, "protocol splits must be a whole number of 1 or more, not 0"),
+        ({"replicates": -3}, "protocol replicates must be a whole number of 0 or more, not -3"),
+        ({"replicates": 1}, "replicates 1: out of range, use 0 for no intervals, or 1000"),
+        ({"seed": -1}, "protocol seed must be a whole number of 0 or more, not -1"),
     ],
 )
 def test_bad_parameters_are_one_line(curve, options, message):

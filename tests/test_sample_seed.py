@@ -17,10 +17,9 @@ from suite.cell import Cell, cell_path, load_cells, read_cell, write_cell
 from suite.cli import main
 from suite.compress import apply, check_supported, recipe_of
 from suite.compress.ready_made import variant_of
-from suite.config import RunConfig, TaskChoice, parse_config
+from suite.config import Protocol, RunConfig, TaskChoice, parse_config
 from suite.errors import SuiteError
 from suite.metrics.rows import compute_rows, measure_cells
-from suite.metrics.sample import Settings
 from suite.metrics.slices import compute_slices
 from suite.models.checkpoint import load
 from suite.models.model import resolve_model
@@ -244,7 +243,7 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     without = [cell for cell in cells if cell.variant["name"] not in REPEATS]
     both = [compute_rows(chosen, splits=4, replicates=30) for chosen in (cells, without)]
     assert highlights(both[0]) == highlights(both[1])
-    settings = Settings("exact", 0.1, splits=4, replicates=30)
+    settings = Protocol("exact", 0.1, splits=4, replicates=30)
     found = [assess(measure_cells(chosen, settings, keep=KEPT), settings).files() for chosen in (cells, without)]
     assert found[0] == found[1]
 

@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.verdicts.curves import KEPT
 from suite.verdicts.scale import Sized, find_scale, model_family, slope_on_size
 from suite.verdicts.synthetic import Plan, Population, draw_cells
 
-FAST = Settings(splits=5, replicates=150)
+FAST = Protocol(splits=5, replicates=150)
 
 
 def test_slope_is_least_squares_on_log_parameters() -> None:

@@ -15,8 +15,9 @@ from sklearn.model_selection import train_test_split
 from support.six_options import FILES, record, write
 
 from suite.cli import main
+from suite.config import Protocol
 from suite.errors import SuiteError
-from suite.metrics.sample import Sample, Settings
+from suite.metrics.sample import Sample
 from suite.score.prompt import render
 from suite.score.sheet import make_sheet
 from suite.task import Question, Task
@@ -48,7 +49,7 @@ class TestStandIns:
         ids = [item.id for item in task.load()]
         kept = np.setdiff1d(np.arange(24), (1, 3, 5, 7, 9))
         calibrating, testing = train_test_split(kept, train_size=0.5, random_state=42)
-        folds = Sample(ids, ids, Settings("ye2024"), task.dropped_ids).folds
+        folds = Sample(ids, ids, Protocol("ye2024"), task.dropped_ids).folds
         assert [int(ids[row]) for row in folds.conformal[0]] == calibrating.tolist()
         assert [int(ids[row]) for row in folds.test[0]] == testing.tolist()
 

@@ -18,7 +18,6 @@ from suite.cell import Cell
 from suite.cli import main
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.metrics.slices import holm, slice_cells, subset
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
@@ -29,7 +28,7 @@ from suite.verdicts.slices import SLICE_VERDICT_KEYS, find_slice_verdicts
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 from suite.verdicts.verdict import find_verdicts
 
-FAST = Settings(splits=10, replicates=200)
+FAST = Protocol(splits=10, replicates=200)
 POPULATION = Population()
 STEP = {"broken": "step", "whole": "constant"}
 

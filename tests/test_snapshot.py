@@ -21,10 +21,10 @@ from support.synthetic_snapshot import publish, small_snapshot, write_run
 
 from suite.cell import load_cells
 from suite.cli import main
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.publish import snapshot as snapshot_module
 from suite.publish.standings import Comparable, collect
 from suite.publish.verify import verify
@@ -251,7 +251,7 @@ def test_an_interrupted_publication_in_place_does_not_verify(
 def test_taking_replicates_for_standings_leaves_the_rows_as_they_are() -> None:
     """Who watches may look at everything: figures that are computed when first asked for, resampled sets, folds."""
     cells = synthetic_cells(variants=("dense", "rtn-w4", "rtn-w2"), tasks={"sciq": 4, "boolq": 2}, n=50)
-    settings = Settings(splits=3, replicates=20)
+    settings = Protocol(splits=3, replicates=20)
     alone = measure_cells(cells, settings)
     seen: list[str] = []
 

@@ -11,8 +11,8 @@ from matplotlib.colors import to_rgb
 from support.pictures import collisions
 from support.read_pages import markdown
 
+from suite.config import Protocol
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.publish.canvas import house_style
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
@@ -32,7 +32,7 @@ def assessed() -> tuple[list[dict[str, object]], Assessment]:
     """Rows and verdicts of a model with a threshold and a hostile name."""
     cells = draw_cells(Population(), plan_curve(Population(), "step", levels=5, rise=0.7), n=500, seed=0)
     cells = [replace(cell, model={"name": HOSTILE, "params": 1e9}) for cell in cells]
-    settings = Settings(splits=10, replicates=200)
+    settings = Protocol(splits=10, replicates=200)
     measured = measure_cells(cells, settings, keep=KEPT)
     return in_order([one.row for one in measured]), assess(measured, settings)
 
@@ -263,7 +263,7 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
         for name, size in sizes.items()
         for cell in draw_cells(population, plan_curve(population, "step", levels=3, rise=0.6), n=120, seed=0)
     ]
-    settings = Settings(splits=4, replicates=40)
+    settings = Protocol(splits=4, replicates=40)
     measured = measure_cells(cells, settings, keep=KEPT)
     assessment = assess(measured, settings)
     assert list(dict.fromkeys(verdict.place.model for verdict in assessment.verdicts)) == wanted

@@ -12,9 +12,9 @@ from support.synthetic_cells import synthetic_cells
 from support.synthetic_snapshot import small_snapshot
 
 from suite.cli import main
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
-from suite.metrics.sample import Settings
 from suite.metrics.workers import VARIABLE, WORTH, each, workers_for
 from suite.publish.standings import Comparable, collect
 from suite.verdicts.assess import assess
@@ -58,7 +58,7 @@ def test_a_killed_process_is_one_line() -> None:
 
 def test_everything_that_is_published_is_the_same_by_one_process_and_by_two() -> None:
     cells = synthetic_cells(models={"a-100m": 0.1, "b-1b": 1.0}, tasks={"sciq": 4, "boolq": 2}, n=110)
-    settings = Settings(splits=5, replicates=50)
+    settings = Protocol(splits=5, replicates=50)
     by_one, by_two = (
         measure_cells(cells, settings, keep=KEPT, summarize=Comparable.of, workers=workers) for workers in (1, 2)
     )

@@ -28,7 +28,6 @@ import numpy as np
 from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.sample import Settings
 from suite.publish.manifest import describe, file_digest
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
@@ -91,11 +90,11 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what}: {time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} s of processor", flush=True)
 
 
-def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> Computed:
+def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> Computed:
     """What follows from all cells, with the figures of one model and task, shaken a little, in the place of all."""
     first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
     with timed(f"measuring {len(first)} cells, by one process"):
-        measured = measure_cells(first, settings, keep=KEPT, summarize=Comparable.of)
+        measured = measure_cells(first, protocol, keep=KEPT, summarize=Comparable.of)
     variants = {str(one.cell.variant["name"]): one for one in measured}
     random = np.random.default_rng(0)
     copies: list[Measured] = []
@@ -116,12 +115,12 @@ def stand_ins(cells: Sequence[Cell], settings: Settings, config: RunConfig) -> C
     model = str(first[0].model["name"])
     mine = [one for one in copies if one.cell.model["name"] == model]
     with timed(f"verdicts of one model ({len(mine)} cells)"):
-        assessment = assess(mine, settings, config=config)
+        assessment = assess(mine, protocol, config=config)
     names = list(dict.fromkeys(str(cell.model["name"]) for cell in cells))
     assessment = Assessment(
         tuple(replace(one, place=replace(one.place, model=name)) for name in names for one in assessment.verdicts),
         tuple({**one, "model": name} for name in names for one in assessment.couplings),
-        tuple(find_scale(copies, protocol=settings.protocol)),
+        tuple(find_scale(copies, protocol=protocol.name)),
     )
     with timed("sorting rows, groups and pairs"):
         ordered = in_order([rounded(one.row) for one in copies])
@@ -218,8 +217,8 @@ def main() -> None:
     else:
         with timed("reading the cells"):
             cells = load_cells([out])
-        settings = Settings(splits=args.splits, replicates=args.replicates)
-        computed = stand_ins(cells, settings, config)
+        protocol = Protocol(splits=args.splits, replicates=args.replicates)
+        computed = stand_ins(cells, protocol, config)
     with timed("rendering: figures"):
         pictures = computed.pictures(computed.rows)
     print(f"{len(pictures)} pictures, {sum(len(picture.content) for picture in pictures) / 1e6:.1f} MB")

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.importers import import_cells
 from suite.metrics import conformal, proper
 from suite.metrics.folds import YE2024_DROPPED_ROWS
 from suite.metrics.measure import Scored
-from suite.metrics.rows import compute_rows, score_cell
-from suite.metrics.sample import Settings
+from suite.metrics.rows import rows_against, score_cell
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -175,25 +175,15 @@ def references(models: Iterable[str]) -> dict[str, str]:
     return found | {model: members[0] for members in families for model in members}
 
 
-def paired(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells as one curve a reference model, which takes the place of dense; `model_of` undoes it.
-
-    `compute_rows` compares each cell with the one called dense on its curve. No published model is compressed, so the
-    comparison is between models.
-    """
-    partner = references(str(cell.model["name"]) for cell in cells)
-    named = []
-    for cell in cells:
-        name = str(cell.model["name"])
-        reference = partner[name]
-        variant = {"name": "dense" if name == reference else name, "method": "none", "family": "other model"}
-        named.append(dataclasses.replace(cell, model={**cell.model, "name": reference}, variant=variant))
-    return named
-
-
-def model_of(row: Row) -> str:
-    """The model behind a row of a cell from `paired`."""
-    return str(row["model"] if row["variant"] == "dense" else row["variant"])
+def paired_rows(cells: Sequence[Cell], protocol: Protocol) -> list[Row]:
+    """The rows of all models, each compared with its reference model: no published model is compressed."""
+    named = {str(cell.model["name"]): cell for cell in cells}
+    partner = references(named)
+    rows: list[Row] = []
+    for reference in sorted(set(partner.values())):
+        others = [named[name] for name in sorted(named) if partner[name] == reference != name]
+        rows += rows_against(named[reference], others, protocol)
+    return rows
 
 
 def task_of(row: Row) -> str:
@@ -204,15 +194,15 @@ def task_of(row: Row) -> str:
 # Work of one job
 
 
-def published_rows(job: Job) -> list[dict[str, object]]:
+def published_rows(job: Job) -> list[Row]:
     """All figures under ``ye2024`` with paired intervals."""
-    return compute_rows(paired(cells_of(job)), protocol="ye2024", replicates=job.source.replicates)
+    return paired_rows(cells_of(job), Protocol("ye2024", replicates=job.source.replicates))
 
 
-def exact_rows(job: Job) -> list[dict[str, object]]:
+def exact_rows(job: Job) -> list[Row]:
     """All figures under ``exact`` with paired intervals, on the items that the paper keeps."""
     cells = [without_demonstrations(cell) for cell in cells_of(job)]
-    return compute_rows(paired(cells), splits=job.source.splits, replicates=job.source.replicates)
+    return paired_rows(cells, Protocol(splits=job.source.splits, replicates=job.source.replicates))
 
 
 def readings(job: Job) -> list[Reading]:
@@ -227,8 +217,8 @@ def read_cell(cell: Cell, splits: int) -> Reading:
     `float16`, `float32`, `float64`, `float32_score`, `key_low`, `key_high` are set sizes, the mean of LAC and APS, with
     UAcc in percent as `<name>_uacc` where it is compared. `aps_<variant>` and `aps_<variant>_coverage` are APS alone.
     """
-    scored = score_cell(cell, Settings("ye2024", replicates=0))
-    exact = score_cell(without_demonstrations(cell), Settings("exact", splits=splits, replicates=0))
+    scored = score_cell(cell, Protocol("ye2024", replicates=0))
+    exact = score_cell(without_demonstrations(cell), Protocol("exact", splits=splits, replicates=0))
     lac, aps = exact.lac_splits, exact.aps_splits
     test = scored.sample.evaluated
     tied = proper.top_ties(scored.probabilities) > 1
@@ -264,10 +254,8 @@ def logit_step(scores: NDArray[np.float32]) -> float:
 def _results(
     scored: Scored, scores: conformal.SetScores, answers: NDArray[np.int64], protocol: str = "ye2024"
 ) -> conformal.SplitResults:
-    settings = scored.sample.settings
-    return conformal.conformal_splits(
-        scores, answers, folds=scored.sample.folds, alpha=settings.alpha, protocol=protocol
-    )
+    alpha = scored.sample.protocol.alpha
+    return conformal.conformal_splits(scores, answers, folds=scored.sample.folds, alpha=alpha, protocol=protocol)
 
 
 def _set_size(
@@ -413,7 +401,7 @@ def over_prompts(rows: Iterable[Row]) -> dict[Key, dict[str, float]]:
     """
     groups: dict[Key, list[Row]] = {}
     for row in rows:
-        groups.setdefault((model_of(row), task_of(row)), []).append(row)
+        groups.setdefault((str(row["model"]), task_of(row)), []).append(row)
     return {key: _means(members) for key, members in groups.items()}
 
 
@@ -837,8 +825,8 @@ def prompt_spread(rows: Sequence[Row], models: Sequence[str]) -> dict[Key, tuple
     """Largest minus smallest accuracy and set size over the prompts, by model and task."""
     groups: dict[Key, list[tuple[float, float]]] = {}
     for row in rows:
-        if model_of(row) in models:
-            groups.setdefault((model_of(row), task_of(row)), []).append((row["accuracy"], row["set_size"]))
+        if row["model"] in models:
+            groups.setdefault((str(row["model"]), task_of(row)), []).append((row["accuracy"], row["set_size"]))
     spread = {key: np.ptp(np.array(found, dtype=np.float64), axis=0) for key, found in groups.items()}
     return {key: (float(accuracy), float(size)) for key, (accuracy, size) in spread.items()}
 
@@ -868,9 +856,9 @@ def draw_sizes(
                 look = looks[family]
                 sizes = {model: float(table[model]["params_b"]) for model in members}
                 for row in rows:
-                    if model_of(row) in sizes and task_of(row) == task:
+                    if row["model"] in sizes and task_of(row) == task:
                         small = {"color": look["color"], "marker": look["marker"], "markersize": 3, "alpha": 0.5}
-                        panel.plot(sizes[model_of(row)], row[key], markeredgewidth=0, **small)
+                        panel.plot(sizes[row["model"]], row[key], markeredgewidth=0, **small)
                 y = np.array([means[model, task][key] for model in members])
                 ends = [interval_of(means[model, task], key) or (means[model, task][key],) * 2 for model in members]
                 reach = np.abs(np.array(ends).T - y)

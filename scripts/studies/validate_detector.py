@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics.measure import Scored
-from suite.metrics.sample import Sample, Settings
+from suite.metrics.sample import Sample
 from suite.verdicts.collapse import RULE, VERDICTS, Curve, judge
 from suite.verdicts.curves import METRICS, PRIMARY
 from suite.verdicts.shapes import Family, Whitened, smooth_families
@@ -105,11 +106,11 @@ def one_curve(setting: Setting, plan: Plan, seed: int) -> Curve:
 
 def measure_curve(setting: Setting, cells: Sequence[Cell], *, replicates: int = REPLICATES) -> Curve:
     """Set sizes of every level with replicates, as rows have them."""
-    how = Settings(splits=SPLITS, replicates=replicates, seed=0)
+    how = Protocol(splits=SPLITS, replicates=replicates, seed=0)
     sample = Sample(cells[0].ids, cells[0].units, how)
     values, resampled = [], []
     for cell in cells:
-        scored = Scored(cell, np.arange(len(cell)), sample)
+        scored = Scored(cell, sample)
         values.append((scored.lac_splits.mean_size + scored.aps_splits.mean_size) / 2)
         resampled.append((scored.lac_resampled.size + scored.resampled(scored.aps).size) / 2)
     metric = METRICS[PRIMARY]

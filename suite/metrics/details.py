@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.config import Protocol, ProtocolName
 from suite.errors import SuiteError
 from suite.metrics import calibration, conformal, selective
 from suite.metrics.conformal import SetScores, Stratum
 from suite.metrics.measure import Scored
 from suite.metrics.rows import score_cell
-from suite.metrics.sample import Settings
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ CURVE_POINTS = 200
 def compute_details(
     cell: Cell,
     *,
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     alpha: float = 0.1,
     splits: int = 100,
     seed: int = 0,
@@ -46,7 +46,7 @@ def compute_details(
     Raises:
         SuiteError: a parameter out of range, or no item left to evaluate.
     """
-    scored = score_cell(cell, Settings(protocol, alpha, splits, 0, seed))
+    scored = score_cell(cell, Protocol(protocol, alpha, splits, 0, seed))
     methods = {"lac": scored.lac, "aps": scored.aps, "aps_deterministic": scored.aps_deterministic}
     if not scored.published:
         draws = scored.sample.aps_draws

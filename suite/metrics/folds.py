@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PROTOCOLS = ("exact", "ye2024")
-
 TEMPERATURE_SHARE = 0.2
 CONFORMAL_SHARE = 0.4
 TEST_SHARE = 0.4

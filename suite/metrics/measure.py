@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
-from suite.metrics.proportions import independent, proportion_interval, resampled_interval, unseen
+from suite.metrics.proportions import (
+    independent,
+    proportion_interval,
+    resampled_interval,
+    unseen,
+    unseen_interval,
+    varies,
+)
 from suite.metrics.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -87,12 +95,40 @@ class Figures:
     flags: set[str] = field(default_factory=set)
 
 
+def interval_of(figures: Figures, key: str) -> tuple[float, float, str]:
+    """The 95 % interval of a figure, NaN where there is none, with the reason.
+
+    In this order: an exact one; where every resample says the same, what unseen exceptions could make of it, within the
+    limits of the figure; around a debiased estimate, the normal one; percentiles of the bootstrap.
+    """
+    replicates, centre = figures.replicates.get(key), figures.centres.get(key)
+    if replicates is None:
+        return math.nan, math.nan, "no bootstrap replicates were asked for"
+    if key in figures.intervals:
+        return *figures.intervals[key], "too many bootstrap replicates have no value"
+    if np.isfinite(replicates).any() and not varies(replicates):
+        limits = limits_of(key, figures.options)
+        if limits is None:
+            return math.nan, math.nan, "all resamples agree, and no limit follows for what unseen items may do"
+        hidden = figures.hidden.get(key, figures.hidden[""])
+        value = figures.points[key] if centre is None else min(max(centre, limits[0]), limits[1])
+        return *unseen_interval(value, hidden, limits), ""
+    if centre is None:
+        return *bootstrap.percentile_interval(replicates), "too many bootstrap replicates have no value"
+    low, high = bootstrap.normal_interval(centre, replicates)
+    if not key.endswith("_change"):
+        low, high = max(low, 0.0), max(high, 0.0)
+    return low, high, "too many bootstrap replicates have no value"
+
+
 class Scored:
     """One cell on one sample: option probabilities, confidence, correctness, conformal scores."""
 
-    def __init__(self, cell: Cell, rows: NDArray[np.intp], sample: Sample) -> None:
+    def __init__(self, cell: Cell, sample: Sample) -> None:
         self.cell = cell
         self.sample = sample
+        place = {item: row for row, item in enumerate(cell.ids)}
+        rows = np.array([place[item] for item in sample.ids], dtype=np.intp)
         self.answers = cell.answers[rows]
         self.subjects = None if cell.subjects is None else tuple(cell.subjects[row] for row in rows)
         self.n_options = cell.n_options[rows]
@@ -105,7 +141,7 @@ class Scored:
     @property
     def published(self) -> bool:
         """Whether the protocol is that of arXiv 2401.12794."""
-        return self.sample.settings.protocol == "ye2024"
+        return self.sample.protocol.name == "ye2024"
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -169,9 +205,9 @@ class Scored:
 
     def splits(self, scores: SetScores) -> SplitResults:
         """Conformal results on every split."""
-        settings = self.sample.settings
+        protocol = self.sample.protocol
         return conformal.conformal_splits(
-            scores, self.answers, folds=self.sample.folds, alpha=settings.alpha, protocol=settings.protocol
+            scores, self.answers, folds=self.sample.folds, alpha=protocol.alpha, protocol=protocol.name
         )
 
     @cached_property
@@ -191,14 +227,14 @@ class Scored:
 
     def resampled(self, scores: SetScores) -> bootstrap.SetReplicates:
         """Conformal results in every bootstrap replicate."""
-        settings = self.sample.settings
+        protocol = self.sample.protocol
         return bootstrap.set_replicates(
             scores,
             self.answers,
             folds=self.sample.interval_folds,
             weights=self.sample.weights,
-            alpha=settings.alpha,
-            protocol=settings.protocol,
+            alpha=protocol.alpha,
+            protocol=protocol.name,
         )
 
     @cached_property
@@ -252,7 +288,7 @@ def _proper(scored: Scored, figures: Figures) -> None:
     parts = proper.brier_parts(scored.probabilities[some], scored.answers[some])
     figures.points["brier_calibration"], figures.points["brier_refinement"] = parts.calibration, parts.refinement
     figures.points["tie_rate"] = float((proper.top_ties(scored.probabilities[some]) > 1).mean())
-    if scored.sample.settings.replicates:
+    if scored.sample.protocol.replicates:
         means = bootstrap.weighted_means(np.column_stack(list(columns.values())), scored.sample.evaluated_weights)
         figures.replicates.update(zip(columns, means, strict=True))
         figures.intervals["accuracy"] = proportion_interval(correct, scored.sample.evaluated_units)
@@ -276,7 +312,7 @@ def _calibration(scored: Scored, figures: Figures) -> None:
         confidence_gap=calibration.confidence_gap(confidence, correct),
     )
     figures.centres["ece"] = figures.points["ece_debiased"]
-    if scored.sample.settings.replicates:
+    if scored.sample.protocol.replicates:
         weights = scored.sample.evaluated_weights
         figures.replicates["ece"] = bootstrap.debiased_error_replicates(
             correct - confidence,
@@ -302,7 +338,7 @@ def _selective(scored: Scored, figures: Figures) -> None:
         )
     else:
         figures.points["error_auroc"] = auroc
-    if scored.sample.settings.replicates:
+    if scored.sample.protocol.replicates:
         hidden = figures.hidden[""]
         # errors that were not seen may all be the surest answers: risk 1 up to their share, then falling
         figures.hidden["aurc"] = hidden * (1 - float(np.log(hidden)))
@@ -315,7 +351,7 @@ def _selective(scored: Scored, figures: Figures) -> None:
 
 
 def _conformal(scored: Scored, figures: Figures) -> None:
-    settings = scored.sample.settings
+    protocol = scored.sample.protocol
     results = {
         "lac": scored.lac_splits,
         "aps": scored.aps_splits,
@@ -342,9 +378,9 @@ def _conformal(scored: Scored, figures: Figures) -> None:
     usable = [i for i, fold in enumerate(scored.sample.folds.test) if len(fold)]
     calibrating = round(float(np.mean([len(scored.sample.folds.conformal[i]) for i in usable])))
     testing = round(float(np.mean([len(scored.sample.folds.test[i]) for i in usable])))
-    band = conformal.coverage_band(calibrating, testing, alpha=settings.alpha, protocol=settings.protocol)
+    band = conformal.coverage_band(calibrating, testing, alpha=protocol.alpha, protocol=protocol.name)
     points["lac_coverage_band_low"], points["lac_coverage_band_high"] = band
-    if settings.replicates:
+    if protocol.replicates:
         first = len(scored.sample.interval_folds)
         lac, aps = scored.lac_resampled, scored.resampled(scored.aps)
         for key, result in results.items():
@@ -420,7 +456,7 @@ def _temperature(scored: Scored, figures: Figures) -> None:
         if key not in figures.notes:
             figures.points[key] = float(np.mean(value))
     figures.centres["ece_ts"] = figures.points["ece_ts_debiased"]
-    if scored.sample.settings.replicates:
+    if scored.sample.protocol.replicates:
         grid = _temperature_grid(scored, folds.temperature[usable[0]], np.log(temperatures)) if determined else _AT_ONE
         replicates = _temperature_replicates(scored, usable, grid, deviations)
         figures.replicates.update({key: value for key, value in replicates.items() if key in figures.points})
@@ -461,7 +497,7 @@ def _temperature_replicates(
     for g, point in enumerate(points):
         tables[g, 0], tables[g, 1] = losses[g], point.brier
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
-    totals = {key: np.zeros(sample.settings.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
+    totals = {key: np.zeros(sample.protocol.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
     sum_over = _fold_sums(tables.reshape(-1, len(sample)), sample.weights, several=len(usable) > 1)
     for index, deviation in zip(usable, deviations, strict=True):
         fold, rest = folds.temperature[index], folds.rescaled[index]

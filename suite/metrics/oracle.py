@@ -46,7 +46,7 @@ def _different_sets(scored: Scored, method: str, scores: SetScores) -> str:
         scored.answers,
         conformal=conformal,
         test=test,
-        alpha=sample.settings.alpha,
+        alpha=sample.protocol.alpha,
         draws=sample.aps_draws,
     )
     if theirs is None:

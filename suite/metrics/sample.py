@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.config import Protocol, RunConfig
-from suite.errors import SuiteError, unknown_name
+from suite.cell import Cell
+from suite.config import Protocol
+from suite.errors import SuiteError
 from suite.metrics.bootstrap import Weights, unit_weights
 from suite.metrics.folds import (
     INTERVAL_SPLITS,
-    PROTOCOLS,
     TEMPERATURE_SPLITS,
     Folds,
     hashed_folds,
@@ -25,48 +24,15 @@ from suite.metrics.folds import (
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a row was computed under: protocol, miscoverage, number of splits and bootstrap replicates, seed.
-
-    Raises:
-        SuiteError: a value that is out of range.
-    """
-
-    protocol: str = "exact"
-    alpha: float = 0.1
-    splits: int = 100
-    replicates: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise unknown_name("protocol", self.protocol, PROTOCOLS)
-        if not 0 < self.alpha < 1:
-            raise SuiteError(f"alpha {self.alpha}: out of range, use a number between 0 and 1 such as 0.1")
-        if self.splits < 1:
-            raise SuiteError(f"splits {self.splits}: out of range, use 1 or more (100 is usual)")
-        if self.replicates < 0 or self.replicates == 1:
-            raise SuiteError(f"replicates {self.replicates}: out of range, use 0 for no intervals, or 1000")
-        if self.seed < 0:
-            raise SuiteError(f"seed {self.seed}: out of range, use 0 or more")
-
-
-def settings_of(config: RunConfig | None) -> Settings:
-    """What the rows of a run are computed under; the defaults where there is no configuration."""
-    protocol = config.protocol if config else Protocol()
-    return Settings(protocol.name, protocol.alpha, protocol.splits, protocol.replicates, protocol.seed)
-
-
 class Sample:
     """Items in a fixed order with everything that depends on the items alone."""
 
     def __init__(
-        self, ids: Sequence[str], units: Sequence[str], settings: Settings, dropped_ids: Sequence[str] | None = None
+        self, ids: Sequence[str], units: Sequence[str], protocol: Protocol, dropped_ids: Sequence[str] | None = None
     ) -> None:
         self.ids = tuple(ids)
         self.units = tuple(units)
-        self.settings = settings
+        self.protocol = protocol
         self._dropped_ids = dropped_ids
 
     def __len__(self) -> int:
@@ -75,12 +41,12 @@ class Sample:
     @cached_property
     def folds(self) -> Folds:
         """Folds of every split."""
-        if self.settings.protocol == "ye2024":
+        if self.protocol.name == "ye2024":
             if self._dropped_ids is None:
                 return ye2024_folds(len(self))
             names = set(self._dropped_ids)
             return ye2024_folds(len(self), [row for row, item in enumerate(self.ids) if item in names])
-        return hashed_folds(self.units, splits=self.settings.splits, seed=self.settings.seed)
+        return hashed_folds(self.units, splits=self.protocol.splits, seed=self.protocol.seed)
 
     @cached_property
     def unit_numbers(self) -> NDArray[np.intp]:
@@ -105,12 +71,14 @@ class Sample:
     @cached_property
     def evaluated(self) -> NDArray[np.intp]:
         """Items that figures without a split are computed on: all of them, or the test half under ``ye2024``."""
-        return self.folds.test[0] if self.settings.protocol == "ye2024" else np.arange(len(self))
+        return self.folds.test[0] if self.protocol.name == "ye2024" else np.arange(len(self))
 
     @cached_property
     def weights(self) -> Weights:
         """Bootstrap weights, shape [n, replicates]."""
-        return unit_weights(self.units, replicates=self.settings.replicates, seed=self.settings.seed)
+        if self.protocol.replicates == 1:
+            raise SuiteError("replicates 1: out of range, use 0 for no intervals, or 1000")
+        return unit_weights(self.units, replicates=self.protocol.replicates, seed=self.protocol.seed)
 
     @cached_property
     def evaluated_weights(self) -> Weights:
@@ -120,9 +88,36 @@ class Sample:
     @cached_property
     def aps_draws(self) -> Floats:
         """The uniform number that randomizes APS, one an item."""
-        return item_draws(self.ids, purpose="aps", seed=self.settings.seed)
+        return item_draws(self.ids, purpose="aps", seed=self.protocol.seed)
 
     @cached_property
     def tie_draws(self) -> Floats:
         """The uniform number that picks among tied options, one an item."""
-        return item_draws(self.ids, purpose="tie", seed=self.settings.seed)
+        return item_draws(self.ids, purpose="tie", seed=self.protocol.seed)
+
+
+class Samples:
+    """The last two samples, so that cells with the same items share folds and weights."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
+
+    def of(self, cell: Cell, chosen: NDArray[np.intp] | None = None) -> Sample:
+        """The sample of all items of a cell, or of the chosen rows.
+
+        Under ``exact`` items are put in the order of their ids, so that the order of a file changes nothing; under
+        ``ye2024`` the order of the file decides the split.
+        """
+        rows = np.arange(len(cell)) if chosen is None else chosen
+        if self.protocol.name == "exact":
+            rows = rows[np.argsort(np.array(cell.ids, dtype=object)[rows], kind="stable")]
+        units = cell.units
+        key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
+        if key not in self._kept:
+            # a task whose demonstrations were never scored says which items the published protocol leaves out besides
+            self._kept[key] = Sample(*key, self.protocol, cell.task.get("dropped_ids"))
+        sample = self._kept[key] = self._kept.pop(key)  # last used, last out
+        while len(self._kept) > 2:
+            del self._kept[next(iter(self._kept))]
+        return sample

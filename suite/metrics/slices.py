@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.config import Protocol, ProtocolName
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal, proportions
+from suite.metrics.compare import shared_rows
 from suite.metrics.folds import Folds
 from suite.metrics.measure import Scored, recentring
-from suite.metrics.sample import Sample, Settings
+from suite.metrics.sample import Samples
 from suite.prompt_name import original_of, parse_prompt
 from suite.variant import is_repeat
 
@@ -69,7 +71,7 @@ SLICE_KEYS = (
 def compute_slices(
     cells: Sequence[Cell],
     *,
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     alpha: float = 0.1,
     splits: int = 100,
     replicates: int = 1000,
@@ -103,12 +105,12 @@ def compute_slices(
     Raises:
         SuiteError: a parameter out of range.
     """
-    settings = Settings(protocol, alpha, splits, replicates, seed)
+    rules = Protocol(protocol, alpha, splits, replicates, seed)
     by_key = {(cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
-    samples = _Samples(settings)
+    samples = Samples(rules)
     table: list[dict[str, object]] = []
     for key in sorted(curves):
         members = sorted(curves[key], key=lambda cell: (cell.variant["name"] != "dense", str(cell.variant["name"])))
@@ -170,9 +172,9 @@ def subset(cell: Cell, rows: Rows) -> Cell:
     )
 
 
-def part_members(dense: Cell, settings: Settings) -> dict[str, list[str]]:
+def part_members(dense: Cell, protocol: Protocol) -> dict[str, list[str]]:
     """Ids of the items of each part by its name, sorted: slices and subjects of the cell, and its edge."""
-    scored = _on(dense, _Samples(settings).of(dense))
+    scored = Scored(dense, Samples(protocol).of(dense))
     parts = _members(scored) | {EDGE: edge_rows(scored)}
     return {name: sorted(scored.sample.ids[row] for row in rows) for name, rows in parts.items() if name != WHOLE}
 
@@ -200,10 +202,10 @@ class OwnSetSizes:
         cell: any of the cells, for its groups.
     """
 
-    def __init__(self, cell: Cell, ids: Sequence[str], settings: Settings) -> None:
+    def __init__(self, cell: Cell, ids: Sequence[str], protocol: Protocol) -> None:
         wanted = set(ids)
         rows = np.array([row for row, item in enumerate(cell.ids) if item in wanted], dtype=np.intp)
-        self._sample = _Samples(settings).of(subset(cell, rows))
+        self._sample = Samples(protocol).of(subset(cell, rows))
 
     @property
     def units(self) -> int:
@@ -212,12 +214,12 @@ class OwnSetSizes:
 
     def of(self, cell: Cell) -> OwnSetSize:
         """A cell's set size on these items: the value that `suite.metrics.rows` gives a cell that holds no others."""
-        scored, sample = _on(cell, self._sample), self._sample
+        scored, sample = Scored(cell, self._sample), self._sample
         value = (scored.lac_splits.mean_size + scored.aps_splits.mean_size) / 2
         correct = scored.correct[sample.evaluated]
         bound = float(correct.mean()) if len(correct) else math.nan
         replicates = np.empty(0)
-        if sample.settings.replicates and math.isfinite(value):
+        if sample.protocol.replicates and math.isfinite(value):
             folds = sample.folds.first(OWN_SPLITS)
             both = [
                 bootstrap.set_replicates(
@@ -225,8 +227,8 @@ class OwnSetSizes:
                     scored.answers,
                     folds=folds,
                     weights=sample.weights,
-                    alpha=sample.settings.alpha,
-                    protocol=sample.settings.protocol,
+                    alpha=sample.protocol.alpha,
+                    protocol=sample.protocol.name,
                 ).size
                 + recentring(results.size, len(folds))
                 for scores, results in ((scored.lac, scored.lac_splits), (scored.aps, scored.aps_splits))
@@ -291,46 +293,13 @@ class _Figure:
         return float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
 
 
-class _Samples:
-    """Samples by their items, so that cells with the same items share folds and bootstrap weights."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
-
-    def of(self, cell: Cell) -> Sample:
-        """The sample of all items of a cell."""
-        rows = list(range(len(cell)))
-        if self.settings.protocol == "exact":
-            rows.sort(key=lambda row: cell.ids[row])
-        units = cell.units
-        key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
-        if key not in self._kept:
-            if len(self._kept) > 1:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = Sample(*key, self.settings, cell.task.get("dropped_ids"))
-        return self._kept[key]
-
-    def pair(self, cell: Cell, other: Cell) -> tuple[Scored, Scored]:
-        """Two cells on the items both have, with equal answer and number of options."""
-        place = {item: row for row, item in enumerate(other.ids)}
-        rows = [
-            row
-            for row, item in enumerate(cell.ids)
-            if item in place
-            and cell.answers[row] == other.answers[place[item]]
-            and cell.n_options[row] == other.n_options[place[item]]
-        ]
-        if not rows:
-            raise SuiteError(f"{cell.where} and {other.where} share no item with equal answer and number of options")
-        both = cell if len(rows) == len(cell) else subset(cell, np.array(rows, dtype=np.intp))
-        sample = self.of(both)
-        return _on(both, sample), _on(other, sample)
-
-
-def _on(cell: Cell, sample: Sample) -> Scored:
-    place = {item: row for row, item in enumerate(cell.ids)}
-    return Scored(cell, np.array([place[item] for item in sample.ids], dtype=np.intp), sample)
+def _pair(cell: Cell, other: Cell, samples: Samples) -> tuple[Scored, Scored]:
+    """Two cells on the items both have, with equal answer and number of options."""
+    rows = shared_rows(cell, other)
+    if len(rows) == 0:
+        raise SuiteError(f"{cell.where} and {other.where} share no item with equal answer and number of options")
+    sample = samples.of(cell, rows)
+    return Scored(cell, sample), Scored(other, sample)
 
 
 def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, int] | None:
@@ -366,11 +335,11 @@ def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Rows:
     return np.sort(order[:count])
 
 
-def _parts(cell: Cell, dense: Cell | None, samples: _Samples, smallest: int) -> list[dict[str, object]]:
+def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> list[dict[str, object]]:
     if dense is None:
-        scored, reference = _on(cell, samples.of(cell)), None
+        scored, reference = Scored(cell, samples.of(cell)), None
     else:
-        scored, reference = samples.pair(cell, dense)
+        scored, reference = _pair(cell, dense, samples)
     parts = _members(scored)
     least_sure = reference or (scored if cell.variant["name"] == "dense" else None)
     if least_sure is not None:
@@ -400,19 +369,19 @@ def _perturbed(
     cell: Cell,
     original: Cell | None,
     dense: tuple[Cell | None, Cell | None],
-    samples: _Samples,
+    samples: Samples,
     smallest: int,
 ) -> list[dict[str, object]]:
     """Rows of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
     name = f"perturbed:{parse_prompt(str(cell.task['prompt'])).perturbation}"
     if original is None:
-        scored = _on(cell, samples.of(cell))
+        scored = Scored(cell, samples.of(cell))
         row = _row(cell, scored, name, np.arange(len(scored.sample)), against=None)
         _fill(row, _measure(scored, np.arange(len(scored.sample))), scored)
         notes: Any = row["notes"]
         notes["against"] = f"no cell with prompt {parse_prompt(str(cell.task['prompt'])).original!r} to compare with"
         return [row]
-    scored, reference = samples.pair(cell, original)
+    scored, reference = _pair(cell, original, samples)
     everything = np.arange(len(scored.sample))
     row = _row(cell, scored, name, everything, against=str(original.task["prompt"]))
     figures = _measure(scored, everything)
@@ -420,7 +389,7 @@ def _perturbed(
     plain, noisy = dense
     known = plain is not None and noisy is not None and _covers(plain, scored) and _covers(noisy, scored)
     if cell.variant["name"] != "dense" and known and plain is not None and noisy is not None:
-        parent, parent_noisy = _on(plain, scored.sample), _on(noisy, scored.sample)
+        parent, parent_noisy = Scored(plain, scored.sample), Scored(noisy, scored.sample)
         theirs = _measure(parent_noisy, everything)
         theirs |= _against(parent_noisy, parent, everything, theirs)
         figures |= _excess(figures, theirs, scored, everything, None)
@@ -437,7 +406,7 @@ def _measure(scored: Scored, members: Rows) -> dict[str, _Figure]:
     counted = np.intersect1d(members, scored.sample.evaluated)
     correct = scored.correct[counted]
     accuracy = _Figure(float(correct.mean()) if len(counted) else math.nan)
-    if scored.sample.settings.replicates and len(counted):
+    if scored.sample.protocol.replicates and len(counted):
         accuracy.replicates = bootstrap.weighted_means(correct, scored.sample.weights[counted])
         accuracy.ends = proportions.proportion_interval(correct, scored.sample.unit_numbers[counted])
     size, coverage = _sets(scored, members, scored)
@@ -449,7 +418,7 @@ def _against(scored: Scored, reference: Scored, members: Rows, figures: Mapping[
     sample = scored.sample
     counted = np.intersect1d(members, sample.evaluated)
     paired: tuple[float, float] | None = None
-    if sample.settings.replicates and len(counted):
+    if sample.protocol.replicates and len(counted):
         difference = scored.correct[counted] - reference.correct[counted]
         paired = proportions.paired_interval(difference, sample.unit_numbers[counted])
     size = figures["lac_set_size"].less(theirs["lac_set_size"])
@@ -501,7 +470,7 @@ def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure
         scored.lac.options, scored.answers, thresholds=thresholds_of.lac_splits.thresholds, folds=folds
     )
     size, coverage = _Figure(result.mean_size), _Figure(result.mean_coverage)
-    if scored.sample.settings.replicates:
+    if scored.sample.protocol.replicates:
         first = _within(scored.sample.interval_folds, members)
         resampled = bootstrap.sets_at_replicates(
             scored.lac.options,
@@ -528,7 +497,7 @@ def _within(folds: Folds, members: Rows) -> Folds:
 
 def _row(cell: Cell, scored: Scored, name: str, members: Rows, *, against: str | None) -> dict[str, object]:
     model, task, scoring, prompt, shots = cell.curve_key
-    settings = scored.sample.settings
+    protocol = scored.sample.protocol
     return {
         "model": model,
         "variant": str(cell.variant["name"]),
@@ -536,8 +505,8 @@ def _row(cell: Cell, scored: Scored, name: str, members: Rows, *, against: str |
         "scoring": scoring,
         "prompt": prompt,
         "shots": shots,
-        "protocol": settings.protocol,
-        "alpha": settings.alpha,
+        "protocol": protocol.name,
+        "alpha": protocol.alpha,
         "slice": name,
         "against": against,
         "n": len(members),
@@ -556,7 +525,7 @@ def _fill(row: dict[str, object], figures: Mapping[str, _Figure], scored: Scored
             low, high = max(low, 0.0), high if key == "lac_set_size" else min(high, 1.0)
         row[f"{key}_low"], row[f"{key}_high"] = low, high
         if key in STATEMENTS and known:
-            row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.settings.alpha, units=int(str(row["units"])))
+            row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.protocol.alpha, units=int(str(row["units"])))
 
 
 def _spare(row: dict[str, object], keys: Iterable[str], reason: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from suite.cell import Cell, load_cells
 from suite.config import Protocol, read_config
 from suite.errors import SuiteError
-from suite.metrics.rows import compute_rows
+from suite.metrics.rows import rows_against
 from suite.publish.fields import Row, is_cloze, number, one_line
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import read_manifest
@@ -242,21 +242,7 @@ def _change(first: Cell, second: Cell, protocol: Protocol) -> Change:
     )
     if change.same_scores:
         return change
-    # the first one takes the place of the dense model, which every metric already compares with
-    pair = [
-        replace(first, variant={"name": "dense"}),
-        replace(second, variant={"name": "B", "family": "", "method": ""}),
-    ]
-    rows = compute_rows(
-        pair,
-        protocol=protocol.name,
-        alpha=protocol.alpha,
-        splits=protocol.splits,
-        replicates=protocol.replicates,
-        seed=protocol.seed,
-    )
-    row = next(row for row in rows if row["variant"] == "B")
-    return replace(change, row=rounded(row))
+    return replace(change, row=rounded(rows_against(first, [second], protocol)[1]))
 
 
 def _same(first: Cell, second: Cell) -> bool:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Mapping
 
+from suite.metrics.row import number as number
+
 Row = Mapping[str, object]
-
-
-def number(row: Row, key: str) -> float | None:
-    """The value under `key` as a float; None where it is absent, null, not finite or no number."""
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def text(row: Row, key: str) -> str:

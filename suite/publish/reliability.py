@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics.average import Setting, above_chance
 from suite.metrics.proportions import wilson_intervals
 from suite.publish.canvas import (
@@ -185,10 +186,9 @@ def confidence_series(row: Row, cell: Cell) -> list[ConfidenceSeries]:
     """
     from suite.metrics import calibration
     from suite.metrics.rows import score_cell
-    from suite.metrics.sample import Settings
 
-    settings = Settings(text(row, "protocol") or "exact", number(row, "alpha") or 0.1, splits=1, replicates=0)
-    scored = score_cell(cell, settings)
+    name: Any = text(row, "protocol") or "exact"
+    scored = score_cell(cell, Protocol(name, number(row, "alpha") or 0.1, splits=1, replicates=0))
     some = scored.sample.evaluated
     confidence, correct = scored.confidence[some], scored.correct[some]
     raw = calibration.reliability_bins(confidence, correct)

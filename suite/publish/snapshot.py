@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.cell import Cell, load_cells
-from suite.config import Protocol, RunConfig
+from suite.config import RunConfig, protocol_of
 from suite.errors import SuiteError
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
@@ -159,7 +159,7 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
     checksums |= {name: bytes_digest(content) for name, content in made.items()}
     description = describe(
         computed.cells,
-        protocol=config.protocol if config else Protocol(),
+        protocol=protocol_of(config),
         config=config,
         environment=read_environment(run_dir),
     )

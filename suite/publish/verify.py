@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 from suite.config import Protocol, RunConfig, read_config
 from suite.errors import SuiteError
 from suite.metrics.figures import ROW_KEYS
-from suite.metrics.sample import Settings
 from suite.publish.agreement import (
     LAST,
     Difference,
@@ -148,11 +147,9 @@ def _files(folder: Path, listed: Mapping[str, Any], report: Report) -> list[str]
 def _stored_protocol(manifest: Mapping[str, Any]) -> Protocol:
     """The protocol of a snapshot without a configuration."""
     try:
-        protocol = Protocol(**manifest["protocol"])
-        Settings(protocol.name, protocol.alpha, protocol.splits, protocol.replicates, protocol.seed)
-    except (KeyError, TypeError) as error:
+        return Protocol(**manifest["protocol"])
+    except (KeyError, TypeError, SuiteError) as error:
         raise SuiteError(f"{MANIFEST}: its protocol is damaged, and there is no config.yaml") from error
-    return protocol
 
 
 def _description(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.cell import Cell
-from suite.config import RunConfig
+from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.sample import Settings, settings_of
 from suite.metrics.workers import workers_for
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
@@ -81,14 +80,14 @@ def judge_cells(
         summarize: see `suite.metrics.rows.measure_cells`.
         slices: judge the parts of tasks as well.
     """
-    settings, workers = settings_of(config), workers_for(sum(map(len, cells)))
-    measured = measure_cells(cells, settings, keep=KEPT, summarize=summarize, workers=workers)
-    return measured, assess(measured, settings, config=config, slices=slices, workers=workers)
+    protocol, workers = protocol_of(config), workers_for(sum(map(len, cells)))
+    measured = measure_cells(cells, protocol, keep=KEPT, summarize=summarize, workers=workers)
+    return measured, assess(measured, protocol, config=config, slices=slices, workers=workers)
 
 
 def assess(
     measured: Sequence[Measured],
-    settings: Settings,
+    protocol: Protocol,
     *,
     config: RunConfig | None = None,
     slices: bool = True,
@@ -109,10 +108,10 @@ def assess(
     measured = sorted(measured, key=lambda one: places[str(one.cell.model["name"])])
     family_sizes: Mapping[str, int] = {} if sizes is None else dict.fromkeys(places, sizes)
     return Assessment(
-        tuple(find_verdicts(measured, settings, family_sizes=family_sizes, workers=workers)),
-        tuple(find_couplings(measured, settings, workers=workers)),
-        tuple(find_scale(measured, protocol=settings.protocol)),
-        tuple(find_slice_verdicts(measured, settings, methods=_planned_methods(config))) if slices else (),
+        tuple(find_verdicts(measured, protocol, family_sizes=family_sizes, workers=workers)),
+        tuple(find_couplings(measured, protocol, workers=workers)),
+        tuple(find_scale(measured, protocol=protocol.name)),
+        tuple(find_slice_verdicts(measured, protocol, methods=_planned_methods(config))) if slices else (),
     )
 
 

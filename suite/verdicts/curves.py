@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
 from suite.metrics.measure import Scored
+from suite.metrics.row import Row
 from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.sample import Settings
 from suite.metrics.slices import subset
 from suite.variant import curve_title, parse_variant
 from suite.verdicts.collapse import Z_LEVEL, Curve
@@ -44,13 +45,13 @@ class Metric:
 
     sign: int
     minimum: float
-    chance: Callable[[Mapping[str, object], Cell], float] | None = None
+    chance: Callable[[Row, Cell], float] | None = None
     bounded: bool = False
     proportion: bool = False
 
 
-def _set_size_chance(row: Mapping[str, object], _: Cell) -> float:
-    return float(str(row["set_size_chance"]))
+def _set_size_chance(row: Row, _: Cell) -> float:
+    return row["set_size_chance"]
 
 
 METRICS: dict[str, Metric] = {
@@ -61,7 +62,7 @@ METRICS: dict[str, Metric] = {
     "ece_ts": Metric(+1, 0.02),
     "lac_transfer_coverage": Metric(-1, 0.02, proportion=True),
     "error_auroc": Metric(-1, 0.03, lambda *_: 0.5),
-    "accuracy": Metric(-1, 0.02, lambda row, _: float(str(row["chance_accuracy"])), proportion=True),
+    "accuracy": Metric(-1, 0.02, lambda row, _: row["chance_accuracy"], proportion=True),
 }
 """Metrics that get a verdict; the first is the primary one."""
 
@@ -155,15 +156,13 @@ class Levels:
 
     def dose(self) -> Floats | None:
         """Measured relative weight error of each level, 0 for dense; None where it is not known at every level."""
-        known = [point.row.get("relative_weight_error") for point in self.points[1:]]
-        if not all(isinstance(error, float) for error in known):
-            return None
-        return np.array([0.0, *(float(str(error)) for error in known)])
+        known = [point.row["relative_weight_error"] for point in self.points[1:]]
+        return None if None in known else np.array([0.0, *known], dtype=np.float64)
 
 
 def collect_levels(
     measured: Sequence[Measured],
-    settings: Settings,
+    protocol: Protocol,
     *,
     keep: Sequence[str] = KEPT,
     summarize: Callable[[Scored], object] | None = None,
@@ -177,7 +176,7 @@ def collect_levels(
         keep, summarize: what the cells were measured with; see `suite.metrics.rows.measure_cells`.
         strangers: variants with names outside the scheme are curves of one level, called by their names.
     """
-    again = partial(measure_cells, settings=settings, keep=keep, summarize=summarize)
+    again = partial(measure_cells, protocol=protocol, keep=keep, summarize=summarize)
     by_setting: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     for one in measured:
         by_setting.setdefault(one.cell.curve_key, []).append(one)

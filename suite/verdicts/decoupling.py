@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
+from suite.config import Protocol
 from suite.metrics import bootstrap, conformal, proper, proportions
 from suite.metrics.folds import Folds, item_draws
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, score_cell
-from suite.metrics.sample import Settings
 from suite.metrics.workers import each
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
 from suite.verdicts.curves import METRICS, PRIMARY
@@ -99,7 +99,7 @@ def noise_curve(dense: Scored) -> NoiseCurve:
     spread = np.sqrt((np.where(finite, scores - centre, 0.0) ** 2).sum(axis=1) / finite.sum(axis=1))
     unit = max(float(np.median(spread)), 1e-6)
     points = np.zeros((2, len(NOISE_GRID)))
-    replicates = np.zeros((2, len(NOISE_GRID), sample.settings.replicates))
+    replicates = np.zeros((2, len(NOISE_GRID), sample.protocol.replicates))
     points[:, 0], replicates[:, 0] = _accuracy_and_size(dense, dense.probabilities, folds)
     for copy in range(NOISE_COPIES):
         shocks = _normal_draws(sample.ids, scores.shape[1], copy)
@@ -115,15 +115,15 @@ def noise_curve(dense: Scored) -> NoiseCurve:
 
 def _accuracy_and_size(dense: Scored, p: Floats, folds: Folds) -> tuple[Floats, Floats]:
     sample, answers = dense.sample, dense.answers
-    settings = sample.settings
+    protocol = sample.protocol
     correct = proper.fractional_correct(p, answers)
     both = [conformal.lac_scores(p, answers), conformal.aps_scores(p, answers, draws=sample.aps_draws)]
     sizes, resampled = [], []
     for scores in both:
-        split = conformal.conformal_splits(scores, answers, folds=folds, alpha=settings.alpha)
+        split = conformal.conformal_splits(scores, answers, folds=folds, alpha=protocol.alpha)
         sizes.append(split.mean_size)
         resampled.append(
-            bootstrap.set_replicates(scores, answers, folds=folds, weights=sample.weights, alpha=settings.alpha).size
+            bootstrap.set_replicates(scores, answers, folds=folds, weights=sample.weights, alpha=protocol.alpha).size
         )
     means = bootstrap.weighted_means(correct, sample.weights)
     return np.array([correct.mean(), np.mean(sizes)]), np.stack([means, np.mean(resampled, axis=0)])
@@ -265,14 +265,14 @@ def couple(
 
 
 def find_couplings(
-    measured: Sequence[Measured], settings: Settings, *, rule: Rule = RULE, workers: int = 1
+    measured: Sequence[Measured], protocol: Protocol, *, rule: Rule = RULE, workers: int = 1
 ) -> list[dict[str, object]]:
     """One record a variant and task setting that has a dense cell on the same items, in the order given.
 
     Left out: variants without dense, no-ops, tasks on which dense is at chance, items that differ from dense's, and
     protocols of a single split.
     """
-    if settings.protocol != "exact" or not settings.replicates:
+    if protocol.name != "exact" or not protocol.replicates:
         return []
     dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
     pairs = [
@@ -281,13 +281,13 @@ def find_couplings(
         if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
     ]
     needed = {dense.cell.curve_key: dense.cell for _, dense in pairs}
-    found = each(partial(_noise_curve_of, settings=settings), list(needed.values()), workers=workers)
+    found = each(partial(_noise_curve_of, protocol=protocol), list(needed.values()), workers=workers)
     curves = dict(zip(needed, found, strict=True))
     return [_record(one, _coupling(one, dense, curves[one.cell.curve_key], rule)) for one, dense in pairs]
 
 
-def _noise_curve_of(cell: Cell, *, settings: Settings) -> NoiseCurve:
-    return noise_curve(score_cell(cell, settings))
+def _noise_curve_of(cell: Cell, *, protocol: Protocol) -> NoiseCurve:
+    return noise_curve(score_cell(cell, protocol))
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:
@@ -309,7 +309,7 @@ def _coupling(one: Measured, dense: Measured, curve: NoiseCurve, rule: Rule) -> 
         (accuracy, ACCURACY_MARGIN),
         estimate(changes[PRIMARY], resampled[PRIMARY]),
         (estimate(changes[PRIMARY] - matched, excess), matched),
-        headroom=float(str(dense.row["set_size_chance"])) - dense.values[PRIMARY],
+        headroom=dense.row["set_size_chance"] - dense.values[PRIMARY],
         items=len(set(one.cell.units)),
         rule=rule,
     )

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.config import RunConfig
+from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.sample import Settings, settings_of
 from suite.metrics.workers import workers_for
 from suite.variant import curve_title, is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
@@ -137,17 +136,17 @@ def find_dose_records(
     primary = config.primary if config else None
     shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
     check_metrics(metrics)
-    settings = settings_of(config)
-    if settings.replicates == 0:
+    protocol = protocol_of(config)
+    if protocol.replicates == 0:
         raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
     measured = measure_cells(
-        cells, settings, keep=KEPT, summarize=_item_answers, workers=workers_for(sum(map(len, cells)))
+        cells, protocol, keep=KEPT, summarize=_item_answers, workers=workers_for(sum(map(len, cells)))
     )
     repeats = {str(one.cell.variant["name"]) for one in measured if is_repeat(str(one.cell.variant["name"]))}
     measured = [one for one in measured if str(one.cell.variant["name"]) not in repeats]
     places = size_places(measured)
     found = []
-    for curve in _curves(measured, settings):
+    for curve in _curves(measured, protocol):
         for metric in metrics or MEASURES:
             records = curve.records(metric, shares, confidence)
             if any(name.startswith(f"{level}@") for name in repeats for level in curve.names):
@@ -209,7 +208,7 @@ class _Curve:
     task: str
     names: tuple[str, ...]
     settings: Mapping[Setting, Levels]
-    rules: Settings
+    rules: Protocol
     tied: bool = False
     notes: tuple[str, ...] = ()
     nothing: str = ""
@@ -423,8 +422,8 @@ def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return ordered, tied
 
 
-def _curves(measured: Sequence[Measured], settings: Settings) -> list[_Curve]:
-    everything = collect_levels(measured, settings, keep=KEPT, summarize=_item_answers, strangers=True)
+def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
+    everything = collect_levels(measured, protocol, keep=KEPT, summarize=_item_answers, strangers=True)
     items = {(one.cell.curve_key, str(one.cell.variant["name"])): len(one.cell) for one in measured}
     averaged = settings_averaged(measured)
     methods: dict[tuple[str, str, str], list[Levels]] = {}
@@ -438,17 +437,17 @@ def _curves(measured: Sequence[Measured], settings: Settings) -> list[_Curve]:
             by_task.setdefault(levels.place.task, []).append(levels)
         for task, part in by_task.items():
             wanted = unperturbed(levels.setting for levels in part)
-            result += _of(model, title, task, [one for one in part if one.setting in wanted], settings, items)
+            result += _of(model, title, task, [one for one in part if one.setting in wanted], protocol, items)
         if len(by_task) > 1:
             wanted = averaged.get(model, [])
             part = [one for one in members if one.setting in wanted]
             if {one.setting for one in part} == set(wanted) and part:
-                result += _of(model, title, MACRO, part, settings, items)
+                result += _of(model, title, MACRO, part, protocol, items)
             else:
                 names = tuple(dict.fromkeys(name for one in members for name in one.names[1:]))
                 why = "a task that goes into the average lacks this method" if part else "dense is above chance nowhere"
-                result.append(_Curve(model, title, MACRO, names, {}, settings, nothing=why))
-    return result + _without_dense(measured, settings)
+                result.append(_Curve(model, title, MACRO, names, {}, protocol, nothing=why))
+    return result + _without_dense(measured, protocol)
 
 
 def _of(
@@ -456,7 +455,7 @@ def _of(
     title: str,
     task: str,
     members: Sequence[Levels],
-    settings: Settings,
+    protocol: Protocol,
     items: Mapping[tuple[tuple[str, str, str, str, int], str], int],
 ) -> list[_Curve]:
     first = members[0]
@@ -482,14 +481,14 @@ def _of(
     ordered, tied = split_order(names)
     result = []
     if ordered:
-        result.append(_Curve(model, title, task, tuple(ordered), by_setting, settings, notes=tuple(notes)))
+        result.append(_Curve(model, title, task, tuple(ordered), by_setting, protocol, notes=tuple(notes)))
     for name in tied:
         note = "no order: another level has the same nominal value, or a number falls while another rises; stands alone"
-        result.append(_Curve(model, name, task, (name,), by_setting, settings, tied=True, notes=(*notes, note)))
+        result.append(_Curve(model, name, task, (name,), by_setting, protocol, tied=True, notes=(*notes, note)))
     return result
 
 
-def _without_dense(measured: Sequence[Measured], settings: Settings) -> list[_Curve]:
+def _without_dense(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
     found: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     for one in measured:
         found.setdefault(one.cell.curve_key, []).append(one)
@@ -500,7 +499,7 @@ def _without_dense(measured: Sequence[Measured], settings: Settings) -> list[_Cu
         for (family, method), points in by_method(members, strangers=True).items():
             names = tuple(str(point.cell.variant["name"]) for point in points)
             why = "there is no dense cell with the same model, task, scoring, prompt and shots"
-            result.append(_Curve(model, curve_title(family, method), task, names, {}, settings, nothing=why))
+            result.append(_Curve(model, curve_title(family, method), task, names, {}, protocol, nothing=why))
     return result
 
 

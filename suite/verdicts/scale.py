@@ -186,7 +186,7 @@ def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting,
         change, changes = one.values[PRIMARY], one.replicates[PRIMARY]
         room, rooms = 1.0, np.ones_like(changes)
         if one is not dense:
-            chance = float(str(dense.row["set_size_chance"]))
+            chance = dense.row["set_size_chance"]
             change, changes = change - dense.values[PRIMARY], changes - dense.replicates[PRIMARY]
             room, rooms = chance - dense.values[PRIMARY], chance - dense.replicates[PRIMARY]
         bits = one.row["bits_per_weight"]

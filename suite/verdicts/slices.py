@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from suite.config import Protocol
 from suite.metrics.rows import Measured
-from suite.metrics.sample import Settings
 from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
 from suite.prompt_name import original_of, parse_prompt
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
@@ -66,7 +66,7 @@ class _Part:
 
 
 def find_slice_verdicts(
-    measured: Sequence[Measured], settings: Settings, *, methods: int = 0, rule: Rule = RULE
+    measured: Sequence[Measured], protocol: Protocol, *, methods: int = 0, rule: Rule = RULE
 ) -> list[SliceVerdict]:
     """A verdict on set size for each curve and part of its task.
 
@@ -86,7 +86,7 @@ def find_slice_verdicts(
         In the order of model, family, method, task and part. Settings of one task share one verdict, as on whole tasks.
     """
     found: dict[tuple[Place, str], list[_Part]] = {}
-    for name, part in _parts(collect_levels(measured, settings), settings, rule):
+    for name, part in _parts(collect_levels(measured, protocol), protocol, rule):
         found.setdefault((replace(part.levels.place, setting=()), name), []).append(part)
     result = []
     for model in sorted({place.model for place, _ in found}):
@@ -101,7 +101,7 @@ def find_slice_verdicts(
     return sorted(result, key=lambda one: (one.verdict.place, one.name))
 
 
-def _parts(curves: Sequence[Levels], settings: Settings, rule: Rule) -> Iterator[tuple[str, _Part]]:
+def _parts(curves: Sequence[Levels], protocol: Protocol, rule: Rule) -> Iterator[tuple[str, _Part]]:
     by_setting: dict[tuple[str, str, tuple[object, ...]], list[Levels]] = {}
     for levels in curves:
         place = levels.place
@@ -120,8 +120,8 @@ def _parts(curves: Sequence[Levels], settings: Settings, rule: Rule) -> Iterator
             by_dense.setdefault(id(levels.points[0].cell), []).append(levels)
         for group in by_dense.values():
             dense = group[0].points[0].cell
-            for name, ids in part_members(dense, settings).items():
-                sizes = OwnSetSizes(dense, ids, settings)
+            for name, ids in part_members(dense, protocol).items():
+                sizes = OwnSetSizes(dense, ids, protocol)
                 if sizes.units < rule.least_items:
                     if name != EDGE and not name.startswith("subject:"):
                         yield from ((name, _Part(levels, len(ids), sizes.units, None)) for levels in group)
@@ -129,16 +129,16 @@ def _parts(curves: Sequence[Levels], settings: Settings, rule: Rule) -> Iterator
                 parent = sizes.of(dense)
                 for levels in group:
                     own = [parent, *(sizes.of(point.cell) for point in levels.points[1:])]
-                    yield name, _Part(levels, len(ids), sizes.units, _curve(levels, own, ids, settings))
+                    yield name, _Part(levels, len(ids), sizes.units, _curve(levels, own, ids, protocol))
 
 
-def _curve(levels: Levels, own: Sequence[OwnSetSize], ids: Sequence[str], settings: Settings) -> Curve | None:
+def _curve(levels: Levels, own: Sequence[OwnSetSize], ids: Sequence[str], protocol: Protocol) -> Curve | None:
     values = np.array([one.value for one in own])
     if not np.isfinite(values).all():
         return None
     dense, wanted = levels.points[0].cell, set(ids)
     rows = [row for row, item in enumerate(dense.ids) if item in wanted]
-    minimum, chance = METRICS[PRIMARY].minimum, (1 - settings.alpha) * float(dense.n_options[rows].mean())
+    minimum, chance = METRICS[PRIMARY].minimum, (1 - protocol.alpha) * float(dense.n_options[rows].mean())
     exhausted = ""
     if levels.at_chance:
         exhausted = "dense is not above chance on this task: nothing is left to lose"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from suite.config import Protocol
 from suite.metrics.rows import Measured
-from suite.metrics.sample import Settings
 from suite.metrics.workers import each
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
@@ -92,7 +92,7 @@ class Verdict:
 
 def find_verdicts(
     measured: Sequence[Measured],
-    settings: Settings,
+    protocol: Protocol,
     *,
     family_sizes: Mapping[str, int] | None = None,
     rule: Rule = RULE,
@@ -109,7 +109,7 @@ def find_verdicts(
         In the order of model (by size), family, method, task (averages last) and metric. Settings of one task (prompts,
         shots, option orders) share one verdict; where they disagree it is undetermined.
     """
-    curves = collect_levels(measured, settings)
+    curves = collect_levels(measured, protocol)
     members: dict[Place, list[Levels]] = {}
     for levels in curves:
         members.setdefault(replace(levels.place, setting=()), []).append(levels)
