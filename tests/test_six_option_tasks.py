@@ -28,6 +28,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tasks"
 ORDER_FILE = SHARED_DATA / "lub_mmlu_10k.jsonl.gz"
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with small stand-ins of the five files, named in SUITE_DATA."""
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
+    monkeypatch.setattr(ye2024, "PUBLISHED", {})
+    for name, source, _ in FILES.values():
+        write(tmp_path, name, [record(row, source) for row in range(24)])
+    return tmp_path
+
+
 @pytest.mark.parametrize("short", FILES)
 class TestStandIns:
     def test_rows_become_items_and_worked_examples_are_never_scored(self, folder: Path, short: str) -> None:

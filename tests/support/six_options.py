@@ -6,10 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from suite.tasks import ye2024
-
 FILES = {
     "qa": ("mmlu_10k", "MMLU", (1, 3, 5, 7, 9)),
     "rc": ("cosmosqa_10k", "CosmosQA", (1, 3, 5, 7, 9)),
@@ -37,13 +33,3 @@ def write(folder: Path, name: str, records: list[Any], indent: int | None = 1) -
     path = folder / f"{name}.json"
     path.write_text(json.dumps(records, indent=indent), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with small stand-ins of the five files, named in SUITE_DATA."""
-    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
-    monkeypatch.setattr(ye2024, "PUBLISHED", {})
-    for name, source, _ in FILES.values():
-        write(tmp_path, name, [record(row, source) for row in range(24)])
-    return tmp_path
