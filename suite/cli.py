@@ -17,6 +17,7 @@ from suite.errors import CellFailure, SuiteError
 from suite.prompt_name import GRAMMAR
 
 if TYPE_CHECKING:
+    from suite.cell import Cell
     from suite.sample_text import Sampling
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -131,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     parts.add_argument("--slices", action="store_true", help="parts of each task: subjects, slices, edge, perturbed")
     parts.add_argument("--spread", action="store_true", help="spread over prompts beside the effect of compression")
     parts.add_argument("--seeds", action="store_true", help="spread over seeds of the sample text beside that of items")
+    parts.add_argument(
+        "--details", action="store_true", help="each cell broken down: kinds of sets, reliability, risk and coverage"
+    )
+    metrics.add_argument(
+        "--wanted-error", type=float, metavar="R", help="with --details: error rate that deferral keeps, default 0.1"
+    )
     metrics.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     collapse = add("collapse", _collapse, "judge every curve of a run directory: collapse, decoupling, size")
@@ -340,9 +347,13 @@ def _metrics(args: argparse.Namespace) -> int:
 
     if not 0 < args.alpha < 1:
         raise SuiteError(f"alpha {args.alpha} out of range: use a number between 0 and 1, such as 0.1")
+    if args.wanted_error is not None and not args.details:
+        raise SuiteError("--wanted-error belongs to --details; give both")
     cells = load_cells(args.paths)
     rows: Sequence[Mapping[str, object]]
     names: tuple[str, ...] = _METRIC_COLUMNS
+    if args.details:
+        return _details(args, cells)
     if args.slices:
         from suite.metrics.slices import compute_slices
 
@@ -366,6 +377,27 @@ def _metrics(args: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
         print(_table(rows, names))
+    return DONE
+
+
+def _details(args: argparse.Namespace, cells: list[Cell]) -> int:
+    from suite.metrics.details import compute_details, details_tables
+    from suite.metrics.workers import workers_for
+
+    wanted = 0.1 if args.wanted_error is None else args.wanted_error
+    found = compute_details(
+        cells, protocol=args.protocol, alpha=args.alpha, wanted_error=wanted, workers=workers_for(sum(map(len, cells)))
+    )
+    if args.json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+        return DONE
+    for details in found:
+        print(
+            "{model}/{task}/{scoring}-{prompt}-{shots}/{variant}: {n_evaluated} items, alpha {alpha}".format(**details)
+        )
+        for title, rows in details_tables(details):
+            print(f"\n{title}\n{_table(rows, tuple(rows[0]))}")
+        print()
     return DONE
 
 

@@ -16,7 +16,6 @@ from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.calibration import fit_temperature, rescale
 from suite.metrics.conformal import coverage_band
-from suite.metrics.details import compute_details
 from suite.metrics.figures import CELL, FIGURES, INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
 from suite.metrics.proper import brier_score
@@ -684,40 +683,3 @@ def test_impossible_right_options_everywhere_are_told_as_such():
         assert row[key] is None
         assert "right option has probability zero in all 120 items" in row["notes"][key]
     assert "no items are left" not in json.dumps(row["notes"])
-
-
-def test_details_break_the_row_down(curve):
-    source = curve[1]
-    subjects = [["law", "art"][i % 2] for i in range(len(source))]
-    whole = cell(source.scores, source.answers, variant="rtn-w4", ids=list(source.ids), subjects=subjects)
-    details = compute_details(whole, splits=4)
-    json.dumps(details, allow_nan=False)
-    row = compute_rows([source], splits=4, replicates=0)[0]
-    for name in ("lac", "aps", "aps_deterministic"):
-        sets = details["conformal"][name]
-        assert sets["set_size"] == pytest.approx(row[f"{name}_set_size"])
-        assert sets["coverage"] == pytest.approx(row[f"{name}_coverage"])
-        assert sum(k * share for k, share in enumerate(sets["size_distribution"])) == pytest.approx(sets["set_size"])
-    lac = details["conformal"]["lac"]
-    assert lac["size_distribution"][1] == pytest.approx(row["lac_singleton_rate"])
-    assert lac["size_distribution"][0] == pytest.approx(row["lac_empty_rate"])
-    # all test folds together: every stratum's share of the pooled coverage and size
-    folds = hashed_folds(source.ids, splits=4)
-    tested = sum(len(fold) for fold in folds.test)
-    for strata in (lac["by_subject"], lac["by_answer"], lac["by_set_size"]):
-        assert sum(s["n"] for s in strata) == tested
-        assert sum(s["n"] * s["coverage"] for s in strata) / tested == pytest.approx(lac["coverage"], abs=0.01)
-        assert sum(s["n"] * s["set_size"] for s in strata) / tested == pytest.approx(lac["set_size"], abs=0.02)
-    assert [s["label"] for s in lac["by_subject"]] == ["art", "law"]
-    assert [s["label"] for s in lac["by_answer"]] == ["0", "1", "2", "3"]
-    assert details["conformal"]["top_k"]["coverage"] >= 0.85
-    assert sum(details["reliability"]["count"]) == len(source)
-    assert details["risk_coverage"]["risk"][-1] == pytest.approx(1 - row["accuracy"])
-    assert len(details["risk_coverage"]["risk"]) == 200
-    assert details["deferral"]["answered"] <= 1
-
-
-def test_details_of_too_few_items_are_refused():
-    answers, (dense,) = world(n=3)
-    with pytest.raises(SuiteError, match="too few"):
-        compute_details(cell(dense[:1], answers[:1]), protocol="ye2024")

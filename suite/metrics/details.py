@@ -1,8 +1,10 @@
-"""What lies behind a row: distributions and breakdowns of one cell, for figures and for a closer look."""
+"""What lies behind a row: distributions and breakdowns of one cell, as `suite metrics --details` shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,56 +15,113 @@ from suite.errors import SuiteError
 from suite.metrics import calibration, conformal, selective
 from suite.metrics.conformal import SetScores, Stratum
 from suite.metrics.measure import Scored
-from suite.metrics.rows import score_cell
+from suite.metrics.rows import measure_cells
 
 Floats = NDArray[np.float64]
 
 CURVE_POINTS = 200
 
+WHICH = ("model", "task", "scoring", "prompt", "shots", "variant", "protocol", "alpha", "n", "n_evaluated")
+"""Keys of a row that say what is broken down."""
+
+SHARES = tuple(step / 10 for step in range(1, 11))
+"""Parts of the items answered at which `details_tables` reads the risk-coverage curve."""
+
 
 def compute_details(
-    cell: Cell,
+    cells: Sequence[Cell],
     *,
     protocol: ProtocolName = "exact",
     alpha: float = 0.1,
     splits: int = 100,
     seed: int = 0,
     wanted_error: float = 0.1,
-) -> dict[str, object]:
-    """Breakdowns of one cell, JSON-safe.
+    workers: int = 1,
+) -> list[dict[str, Any]]:
+    """Breakdowns of cells, without intervals; those of subjects, with intervals, are `suite.metrics.slices`.
 
     Args:
-        cell: the cell.
-        protocol, alpha, splits, seed: as in `suite.metrics.rows.compute_rows`.
+        cells, protocol, alpha, splits, seed, workers: as in `suite.metrics.rows.compute_rows`.
         wanted_error: error rate that the deferral rule shall keep.
 
     Returns:
-        ``conformal``: for ``lac``, ``aps``, ``aps_deterministic``, ``raps``, ``top_k`` the mean size and coverage, the
-        fraction of sets of each size, and coverage by set size, right option and subject (pooled over the test
-        folds of all splits, so that ``n`` counts an item once a split). ``reliability``, ``reliability_equal_mass``:
-        bins as lists. ``risk_coverage``: the curve at up to 200 points. ``deferral``: threshold, fraction answered,
+        One JSON-safe dictionary a cell, in the order of the rows. Which cell and protocol, as in its row.
+        ``conformal``: for ``lac``, ``aps`` and, under ``exact``, ``aps_deterministic``, ``raps``, ``top_k``, the mean
+        size and coverage, the fraction of sets of each size, and coverage by set size and by right option (pooled over
+        the test folds of all splits, so that ``n`` counts an item once a split). ``reliability``,
+        ``reliability_equal_mass``: bins as lists. ``risk_coverage``: error rate by the fraction answered, at 200 equal
+        steps (at every item where there are fewer). ``deferral``: the error rate wanted, threshold, fraction answered,
         error and its bound; the threshold is None when everything is deferred.
 
     Raises:
         SuiteError: a parameter out of range, or no item left to evaluate.
     """
-    scored = score_cell(cell, Protocol(protocol, alpha, splits, 0, seed))
-    methods = {"lac": scored.lac, "aps": scored.aps, "aps_deterministic": scored.aps_deterministic}
+    if not 0 < wanted_error < 1:
+        raise SuiteError(f"wanted error {wanted_error} out of range: use a number between 0 and 1, such as 0.1")
+    rules = Protocol(protocol, alpha, splits, 0, seed)
+    summarize = partial(_broken_down, wanted_error=wanted_error)
+    found = measure_cells(cells, rules, summarize=summarize, workers=workers)
+    which = ({key: value for key, value in one.row.items() if key in WHICH} for one in found)
+    return [said | one.summary for said, one in zip(which, found, strict=True) if isinstance(one.summary, dict)]
+
+
+def _broken_down(scored: Scored, *, wanted_error: float) -> dict[str, Any]:
+    methods = {"lac": scored.lac, "aps": scored.aps}
     if not scored.published:
         draws = scored.sample.aps_draws
+        methods["aps_deterministic"] = scored.aps_deterministic
         methods["raps"] = conformal.raps_scores(scored.probabilities, scored.answers, draws=draws)
         methods["top_k"] = conformal.top_k_scores(scored.probabilities, scored.answers)
     some = scored.sample.evaluated
     if len(some) == 0:
+        cell, protocol = scored.cell, scored.sample.protocol.name
         raise SuiteError(f"{cell.where}: {len(cell)} items are too few for protocol {protocol}; use more items")
     confidence, correct = scored.confidence[some], scored.correct[some]
+    rule = selective.deferral_threshold(confidence, 1 - correct, wanted_error=wanted_error)
     return {
         "conformal": {name: _sets(scored, scores) for name, scores in methods.items()},
         "reliability": _bins(calibration.reliability_bins(confidence, correct)),
         "reliability_equal_mass": _bins(calibration.reliability_bins(confidence, correct, equal_mass=True)),
         "risk_coverage": _curve(selective.risk_coverage(confidence, 1 - correct)),
-        "deferral": _deferral(selective.deferral_threshold(confidence, 1 - correct, wanted_error=wanted_error)),
+        "deferral": {
+            "wanted_error": wanted_error,
+            "threshold": _known(rule.threshold),
+            "answered": rule.answered,
+            "error": _known(rule.error),
+            "bound": _known(rule.bound),
+        },
     }
+
+
+def details_tables(details: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """The breakdowns of one cell as tables for a terminal, each with its title; the curve at ten points."""
+    sets = {name: found for name, found in details["conformal"].items() if found["set_size"] is not None}
+    if sets:
+        yield (
+            "prediction sets: mean size, coverage, and the share of sets with that many options",
+            [
+                {"sets": name, "size": found["set_size"], "coverage": found["coverage"]}
+                | {str(size): share for size, share in enumerate(found["size_distribution"])}
+                for name, found in sets.items()
+            ],
+        )
+    for key, title in (("by_set_size", "coverage of sets of that size"), ("by_answer", "coverage by the right option")):
+        labels = sorted({one["label"] for found in sets.values() for one in found[key]}, key=int)
+        covered = {name: {one["label"]: one["coverage"] for one in found[key]} for name, found in sets.items()}
+        if labels:
+            yield title, [{"sets": name} | {at: found.get(at) for at in labels} for name, found in covered.items()]
+    bins = details["reliability"]
+    columns = zip(bins["lower"], bins["upper"], bins["count"], bins["confidence"], bins["accuracy"], strict=True)
+    yield (
+        "reliability: mean confidence and accuracy by confidence",
+        [dict(zip(("from", "to", "n", "confidence", "accuracy"), one, strict=True)) for one in columns if one[2]],
+    )
+    risks = list(zip(details["risk_coverage"]["answered"], details["risk_coverage"]["risk"], strict=True))
+    yield (
+        "error rate among the most confident, by the share of items answered",
+        [{f"{share:.1f}": next(risk for answered, risk in risks if answered >= share - 1e-9) for share in SHARES}],
+    )
+    yield "deferral: answer from that confidence on, and the error rate stays below the bound", [details["deferral"]]
 
 
 def _sets(scored: Scored, scores: SetScores) -> dict[str, object]:
@@ -77,17 +136,13 @@ def _sets(scored: Scored, scores: SetScores) -> dict[str, object]:
         ]
     )
     answers = scored.answers[tested]
-    found: dict[str, object] = {
+    return {
         "set_size": _known(results.mean_size),
         "coverage": _known(results.mean_coverage),
         "size_distribution": [_known(share) for share in results.mean_distribution],
         "by_set_size": _strata(conformal.size_stratified_coverage(sets, answers)),
         "by_answer": _strata(conformal.coverage_by(answers.tolist(), sets, answers)),
     }
-    if scored.subjects is not None:
-        subjects = [scored.subjects[item] for item in tested]
-        found["by_subject"] = _strata(conformal.coverage_by(subjects, sets, answers))
-    return found
 
 
 def _strata(strata: Sequence[Stratum]) -> list[dict[str, object]]:
@@ -105,17 +160,9 @@ def _bins(diagram: calibration.ReliabilityBins) -> dict[str, object]:
 
 
 def _curve(curve: selective.RiskCoverage) -> dict[str, object]:
-    chosen = np.unique(np.linspace(0, len(curve.risk) - 1, min(CURVE_POINTS, len(curve.risk))).round().astype(np.intp))
+    steps = np.arange(1, CURVE_POINTS + 1) * len(curve.risk) / CURVE_POINTS
+    chosen = np.unique(np.ceil(steps - 1e-9).astype(np.intp)) - 1
     return {"answered": curve.answered[chosen].tolist(), "risk": curve.risk[chosen].tolist()}
-
-
-def _deferral(rule: selective.Deferral) -> dict[str, object]:
-    return {
-        "threshold": _known(rule.threshold),
-        "answered": rule.answered,
-        "error": _known(rule.error),
-        "bound": _known(rule.bound),
-    }
 
 
 def _known(value: float) -> float | None:

@@ -130,7 +130,6 @@ class Scored:
         place = {item: row for row, item in enumerate(cell.ids)}
         rows = np.array([place[item] for item in sample.ids], dtype=np.intp)
         self.answers = cell.answers[rows]
-        self.subjects = None if cell.subjects is None else tuple(cell.subjects[row] for row in rows)
         self.n_options = cell.n_options[rows]
         # As wide as the widest of these items, so that two cells on one sample have arrays of one shape.
         width = int(self.n_options.max())
