@@ -15,10 +15,10 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
-	reproduce-ladders reproduce-three-llms reproduce-paper clean distclean
+	reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the pinned packages (PYTHON=python3.11 names an interpreter)
 	@PYTHON='$(PYTHON)' sh scripts/setup_env.sh
@@ -64,8 +64,12 @@ validate-detector: setup ## error rates of the collapse verdicts, by simulation 
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m scripts.studies.validate_detector
 
 reproduce-three-llms: setup ## the run behind results/three-llms (half a day and more on two cores; resumes)
-	$(PY) -m scripts.get_models models
+	$(PY) -m scripts.get_models models --for three-llms
 	$(SUITE) run configs/three-llms.yaml --out runs/three-llms
+
+reproduce-qwen-coder-sizes: setup ## one model family in two sizes (a day and more on two cores; resumes)
+	$(PY) -m scripts.get_models models --for qwen-coder-sizes
+	$(SUITE) run configs/qwen-coder-sizes.yaml --out runs/qwen-coder-sizes
 
 reproduce-paper: setup ## the 12-model run of configs/paper.yaml (needs accelerators and days; see 'suite run --dry-run')
 	$(SUITE) run configs/paper.yaml --out runs/paper
