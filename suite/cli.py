@@ -92,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--limit", type=int, metavar="N", help="items a task, overriding the configuration")
     run.add_argument("--only", metavar="GLOB", help="cells whose model/task/variant, or any of the three, match")
     run.add_argument("--dry-run", action="store_true", help="list cells, tokens, memory, hours and stop")
+    run.add_argument(
+        "--cells-from", type=Path, metavar="DIR", help="take cells of equal content from a snapshot or run directory"
+    )
     run.add_argument("--dense-from", type=Path, metavar="SNAPSHOT", help="take dense cells from a published snapshot")
 
     score = add("score", _score, "score one model, variant and task into a cell file")
@@ -230,7 +233,9 @@ def _run(args: argparse.Namespace) -> int:
         speed = measured_gflops(config.dtype, measure_dtypes(device))
         print("\n".join(found.summary(speed)), file=sys.stderr)
         return DONE
-    result = execute(config, out, limit=args.limit, only=args.only, dense_from=args.dense_from)
+    result = execute(
+        config, out, limit=args.limit, only=args.only, cells_from=args.cells_from, dense_from=args.dense_from
+    )
     print(f"\nleaderboard: {result.leaderboard}")
     print(f"figures:     {result.leaderboard.parent / 'figures'}")
     if result.highlights:
@@ -301,7 +306,7 @@ def _score(args: argparse.Namespace) -> int:
             print(f"suite: failed cell {model.name}/{args.task}/{variant.name}: {failure}", file=sys.stderr)
             return NO
     write_cell(args.out, cell)
-    print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {conditions.dtype}", file=sys.stderr)
+    print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {cell.run['dtype']}", file=sys.stderr)
     for remark in cell.run["notes"]:
         print(f"note: {remark}", file=sys.stderr)
     return DONE

@@ -37,7 +37,7 @@ from suite.errors import SuiteError
 from suite.files import read_text
 from suite.sample_text import Sampling
 from suite.task import Scoring
-from suite.variant import parse_variant
+from suite.variant import check_dtype, parse_variant
 
 ProtocolName = Literal["exact", "ye2024"]
 
@@ -249,7 +249,7 @@ def parse_config(raw: object, where: str) -> RunConfig:
         if config.protocol.replicates < 1:
             raise SuiteError(f"protocol {_WHOLE.format('replicates', 1, config.protocol.replicates)}")
         for name in config.variants:
-            parse_variant(name)
+            check_dtype(parse_variant(name), config.dtype)
         if "dense" not in config.variants:
             raise SuiteError("'variants' has no 'dense'; every comparison is made against it")
         for entry in config.ready_made:

@@ -11,7 +11,10 @@ Names (`<method>-<level>`), with the file name where it differs:
   (weight bits that differ between modules, rising)
 * joint ``<sparse>+<quantized>``
 
-Any of them may end in ``@seed<N>``: the same recipe, its sample text drawn with that seed instead of the run's.
+Any of them may end in ``@seed<N>``: the same recipe, its sample text drawn with that seed instead of the run's. And
+``dense@float32``, ``dense@bfloat16`` and ``dense@repeat`` are dense itself, computed otherwise: in another number
+format, or with items in another order, other batches and another number of threads. What they differ by from dense is
+noise.
 """
 
 from __future__ import annotations
@@ -49,6 +52,9 @@ _N_OF_M = re.compile(rf"(?P<n>{_N}):(?P<m>{_N})")
 _MIXED = re.compile(rf"{_N}(-{_N})+")
 _SEED = re.compile(rf"seed(?P<seed>{_N})")
 
+COMPUTED_OTHERWISE = ("float32", "bfloat16", "repeat")
+"""What may stand behind ``dense@``."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -64,8 +70,9 @@ class Variant:
         sparsity: target fraction of zeros (unstructured, N:M) or of removed structure, 0 to 1; None when not pruned.
         n_of_m: for N:M sparsity, how many of how many neighbours stay.
         mixed: weight bits where they differ between modules, rising; `bits` is then the highest.
-        sample_seed: of the sample text, where the name has one of its own; None for that of the run. Such a variant
-            repeats a recipe: it has a row, and is no point of a curve (`is_repeat`).
+        sample_seed: of the sample text, where the name has one of its own; None for that of the run.
+        dtype: number format, where the name has one of its own; None for that of the run.
+        again: whether dense is scored with items in another order, other batches and another number of threads.
     """
 
     name: str
@@ -79,11 +86,18 @@ class Variant:
     n_of_m: tuple[int, int] | None = None
     mixed: tuple[int, ...] = ()
     sample_seed: int | None = None
+    dtype: str | None = None
+    again: bool = False
 
     @property
     def recipe_name(self) -> str:
-        """The name without a seed: what seeds are repetitions of."""
+        """The name without what stands behind ``@``: what it is a repetition of."""
         return self.name.partition("@")[0]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats a recipe, dense included: it has a row, and is no point of a curve and no reference."""
+        return self.sample_seed is not None or self.dtype is not None or self.again
 
     @property
     def file_name(self) -> str:
@@ -140,15 +154,12 @@ def parse_variant(name: str) -> Variant:
     'wanda-2of4'
     >>> parse_variant("gptq-w3@seed1").sample_seed, parse_variant("gptq-w3@seed1").recipe_name
     (1, 'gptq-w3')
+    >>> parse_variant("dense@bfloat16").dtype, parse_variant("dense@repeat").again
+    ('bfloat16', True)
     """
     recipe, at, ending = name.partition("@")
     if at:
-        seed = _SEED.fullmatch(ending)
-        if seed is None:
-            raise SuiteError(f"variant {name!r}: expected <variant>@seed<number>, the seed last, such as gptq-w4@seed1")
-        if recipe == "dense":
-            raise SuiteError(f"variant {name!r}: dense reads no sample text: a seed changes nothing; use 'dense'")
-        return replace(parse_variant(recipe), name=name, sample_seed=int(seed["seed"]))
+        return _repetition(name, recipe, ending)
     if name == "dense":
         return DENSE
     if "+" in name:
@@ -177,15 +188,36 @@ def parse_variant(name: str) -> Variant:
 
 
 def is_repeat(name: str) -> bool:
-    """Whether a variant repeats another one's recipe under a seed of its own: no point of a curve, nor ranked.
+    """Whether a variant repeats another one's recipe (`Variant.repeats`): no point of a curve, nor ranked.
 
-    >>> is_repeat("wanda-s50@seed2"), is_repeat("wanda-s50"), is_repeat("somebody's@seed2")
-    (True, False, False)
+    >>> is_repeat("wanda-s50@seed2"), is_repeat("dense@repeat"), is_repeat("dense"), is_repeat("somebody's@seed2")
+    (True, True, False, False)
     """
     try:
-        return parse_variant(name).sample_seed is not None
+        return parse_variant(name).repeats
     except SuiteError:  # a name outside the scheme
         return False
+
+
+def check_dtype(variant: Variant, dtype: str) -> None:
+    """Raise one line when a variant's own number format is that of the run: it would be dense once more."""
+    if variant.dtype == dtype:
+        raise SuiteError(
+            f"variant {variant.name!r}: the run computes in {dtype} already; use another one, or dense@repeat"
+        )
+
+
+def _repetition(name: str, recipe: str, ending: str) -> Variant:
+    seed = _SEED.fullmatch(ending)
+    if recipe == "dense" and seed is None:
+        if ending not in COMPUTED_OTHERWISE:
+            raise SuiteError(f"variant {name!r}: expected {', '.join(f'dense@{way}' for way in COMPUTED_OTHERWISE)}")
+        return replace(DENSE, name=name, **({"again": True} if ending == "repeat" else {"dtype": ending}))
+    if seed is None:
+        raise SuiteError(f"variant {name!r}: expected <variant>@seed<number>, the seed last, such as gptq-w4@seed1")
+    if recipe == "dense":
+        raise SuiteError(f"variant {name!r}: dense reads no sample text: a seed changes nothing; use 'dense'")
+    return replace(parse_variant(recipe), name=name, sample_seed=int(seed["seed"]))
 
 
 def _quantized(name: str, method: str, level: str) -> Variant:

@@ -182,7 +182,7 @@ def test_the_command_line_takes_a_seed_in_the_name(config: RunConfig, text: Path
 
 
 LEVELS = ("dense", "gptq-w8", "gptq-w4", "gptq-w3", "gptq-w2")
-REPEATS = ("gptq-w3@seed1", "gptq-w3@seed2", "wanda-s50@seed1")
+REPEATS = ("gptq-w3@seed1", "gptq-w3@seed2", "wanda-s50@seed1", "dense@repeat", "dense@bfloat16")
 
 
 def with_repeats(tasks: dict[str, int], n: int = 60) -> list[Cell]:
@@ -211,11 +211,12 @@ def test_repetitions_are_rows_and_neither_ranked_nor_judged(tmp_path: Path) -> N
     for file in ("ranking.csv", "equal-megabytes.csv", "verdicts.json", "decoupling.json", "scale.json"):
         both = [(pages[name] / file).read_text() for name in ("with", "without")]
         assert both[0] == both[1], file
-        assert "@seed" not in both[0]
+        assert "@" not in both[0]
     pictures = [{f.name: f.read_bytes() for f in (pages[name] / "figures").iterdir()} for name in ("with", "without")]
     assert pictures[0] == pictures[1]
     board, page = ((pages["with"] / file).read_text() for file in ("LEADERBOARD.md", "index.html"))
     assert "another seed of sample text: 6" in board
+    assert "dense computed otherwise: 4" in board
     for content in (board, page):
         assert content.count("Seeds of the sample text") == 1
         assert "gptq-w3@seed1" in content
@@ -262,6 +263,7 @@ def test_a_plan_counts_a_recipe_once() -> None:
         return planned_families(RunConfig(("m",), (TaskChoice("a"), TaskChoice("b")), ("dense", *variants)))
 
     assert planned("gptq-w4", "gptq-w3") == planned("gptq-w4", "gptq-w3", "gptq-w3@seed1", "wanda-s50@seed1") == 3
+    assert planned("gptq-w4", "gptq-w3", "dense@repeat", "dense@bfloat16") == 3
 
 
 def test_an_imported_repetition_is_one_too(tmp_path: Path) -> None:

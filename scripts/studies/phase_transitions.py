@@ -157,7 +157,7 @@ def curve_rows(
     curves: dict[str, list[tuple[Variant, float]]] = {}
     for record in found:
         variant = parse_variant(record["name"])
-        if variant.family in PUBLISHED and variant.sample_seed is None:
+        if variant.family in PUBLISHED and not variant.repeats:
             curves.setdefault(variant.curve, []).append((variant, record["perplexity"]))
     lines = []
     for curve, points in curves.items():

@@ -33,6 +33,10 @@ def check_savable(info_method: str) -> None:
 def check_beforehand(model: Model, variant: Variant) -> None:
     """Raise one line for what could not be saved after hours of compression."""
     check_savable(variant.method)
+    if variant.repeats and variant.family == "dense":
+        raise SuiteError(
+            f"{variant.name}: is the model itself, computed otherwise; score it with 'suite score --variant'"
+        )
     if has_experts(model) and (variant.activation_bits or variant.kv_bits):
         raise SuiteError(
             f"{variant.name}: rounds activations or a cache while it runs, and no saved format has a place for that "

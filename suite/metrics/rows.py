@@ -258,7 +258,7 @@ def _draft(cell: Cell, scored: Scored) -> Draft:
     )
     for key, value in recorded.items():
         if value is None:
-            dense = key == "share_touched" and cell.variant["name"] == "dense"
+            dense = key == "share_touched" and family == "dense"
             draft.notes[key] = "this is the dense model" if dense else "not recorded in the cell"
     for key in ("drift_largest", "drift_changed_answers"):
         if draft.values[key] is None:
@@ -319,6 +319,9 @@ def _compare(draft: Draft, scored: Scored, dense: Scored, samples: Samples) -> t
     if both is None:
         draft.leave_out(PAIRED_KEYS, "no item is shared with dense with equal answer and number of options")
         return flags, Figures()
+    kernels = [str(side.run.get("kernels") or "") for side in (scored.cell, dense.cell)]
+    if all(kernels) and kernels[0] != kernels[1]:
+        draft.notes["kernels"] = f"scored with {kernels[0]} kernels, dense with {kernels[1]}: a change may be theirs"
     if np.array_equal(both[1].raw, both[0].raw, equal_nan=True):
         flags.append("no-op")
     figures = paired_figures(*both)

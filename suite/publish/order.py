@@ -60,10 +60,10 @@ def severity_key(name: str) -> tuple[int, tuple[float, float, float], str]:
 def curve_of(name: str) -> Curve:
     """The curve a variant is a point of; all GGUF types share one.
 
-    Names that cannot be parsed, and repetitions under another seed of sample text, are points of none: `OTHER`.
+    Names that cannot be parsed, and repetitions (`Variant.repeats`), are points of none: `OTHER`.
     """
     variant = parsed(name)
-    if variant is None or variant.sample_seed is not None:
+    if variant is None or variant.repeats:
         return OTHER
     return Curve(variant.family, variant.curve)
 
@@ -77,7 +77,7 @@ def level_label(name: str) -> str:
     '50+4'
     """
     variant = parsed(name)
-    if variant is None or variant.family == "dense" or variant.sample_seed is not None:
+    if variant is None or variant.family == "dense" or variant.repeats:
         return name
     if variant.family == "joint":
         return "+".join(level_label(part) for part in name.split("+"))
@@ -165,7 +165,7 @@ def setting_names(rows: Sequence[Row]) -> dict[Setting, str]:
 
 
 def without_repeats(rows: Sequence[Row]) -> list[Row]:
-    """The rows but those of repetitions under another seed of sample text, which nothing is ranked or judged by."""
+    """The rows but those of repetitions (`Variant.repeats`), which nothing is ranked or judged by."""
     return [row for row in rows if not is_repeat(text(row, "variant"))]
 
 

@@ -19,6 +19,7 @@ from suite.metrics.rows import Measured
 from suite.publish.fields import Row, flags, number, text
 from suite.publish.numerals import rounded
 from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
+from suite.variant import is_repeat
 
 METRICS = {"accuracy": True, "set_size": False}
 """What entries are grouped by, and whether higher is better."""
@@ -137,14 +138,17 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
 
     Entries of one table were measured on the same items; where cells of a setting differ in their items, the most
     common set of items is ranked and the others are counted under `left_out`, as are repetitions of a variant under
-    another seed of sample text, whose best draw is no entry of its own. An average is made as `suite.metrics.average`
-    says, of the same settings for all entries; an entry that lacks one of them is left out.
+    another seed of sample text, whose best draw is no entry of its own, and dense computed otherwise. An average is
+    made as `suite.metrics.average` says, of the same settings for all entries; an entry that lacks one of them is left
+    out.
     """
     if len({(scope_of(row).protocol, scope_of(row).alpha) for row in rows}) != 1:
         return Standings()
     left_out: dict[str, int] = {}
     entered = without_repeats(rows)
-    _count(left_out, "another seed of sample text", len(rows) - len(entered))
+    computed = sum(text(row, "family") == "dense" and is_repeat(text(row, "variant")) for row in rows)
+    _count(left_out, "dense computed otherwise", computed)
+    _count(left_out, "another seed of sample text", len(rows) - len(entered) - computed)
     by_setting = {
         setting: _comparable(members, collected, left_out) for setting, members in grouped(entered, setting_of).items()
     }

@@ -172,7 +172,8 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
     for name in config.variants:
         check_supported(parse_variant(name))
     remarks: list[str] = []
-    width = 4 if config.dtype == "float32" else 2
+    # the most that any of them takes
+    width = 4 if "float32" in (config.dtype, *(parse_variant(name).dtype for name in config.variants)) else 2
     asked = [_task(choice, remarks) for choice in config.tasks]
     cells: list[CellEstimate] = []
     places: list[tuple[str, Path]] = []

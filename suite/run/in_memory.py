@@ -15,6 +15,7 @@ from typing import Any
 
 from suite.cell import Cell
 from suite.compress import measure_network
+from suite.errors import SuiteError
 from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
 from suite.models.text_decoder import left_note, text_decoder
 from suite.score.cells import score
@@ -80,8 +81,11 @@ def score_network(
         }
         if beside:
             info["notes"] = [left_note(beside, more)]
+        if what.dtype not in (None, dtype):
+            raise SuiteError(f"variant {variant!r}: the model in memory computes in {dtype}; call it by that")
         checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
-        return score(NetworkScorer(checkpoint, measure_network(network, what).as_metadata()), sheet)
+        scorer = NetworkScorer(checkpoint, measure_network(network, what).as_metadata(), again=what.again)
+        return score(scorer, sheet)
     finally:
         # parts may have been in training while others were not
         for module, flag in training.items():

@@ -30,13 +30,14 @@ from suite.models.model import Model, content_parts, resolve_model, template_par
 from suite.run.early_tables import EarlyTables
 from suite.run.plan import PlannedCell, check_distinct, chosen
 from suite.run.prepare import Conditions, open_scorer, resolve_device, resolve_dtype, sample_recipes
+from suite.run.taken import SUPERSEDED, known_keys, renamed, take_cells, take_dense
 from suite.score.cells import score
 from suite.score.scorer import DEFAULT, Scorer, key_parts
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.store import ShardStore, content_key
-from suite.variant import parse_variant
+from suite.score.transformers.again import CONDITIONS
+from suite.variant import check_dtype, parse_variant
 
-_SUPERSEDED = ".superseded"
 _VERSIONED = (
     "torch",
     "transformers",
@@ -75,6 +76,7 @@ def execute(
     *,
     limit: int | None = None,
     only: str | None = None,
+    cells_from: str | Path | None = None,
     dense_from: str | Path | None = None,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RunResult:
@@ -84,6 +86,7 @@ def execute(
         out: the run directory, made when it is not there.
         limit: overrides every task's own limit (a quick trial).
         only: a glob over ``model/task/variant`` or over any one of the three; other cells are left as they are.
+        cells_from: a snapshot or run directory whose cells are taken instead of scored, where their keys are the same.
         dense_from: a snapshot whose dense cells are taken instead of scored, where they are of the same content.
 
     Raises:
@@ -99,10 +102,11 @@ def execute(
         _remove_unfinished(out)
         _keep_environment(environment, out)
         _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
+        put = partial(_put, out=out)
+        if cells_from is not None:
+            log(f"{take_cells(cells_from, planned, put, log)} of {len(planned)} cells are in {cells_from}")
         if dense_from is not None:
-            from suite.run.dense_from import take_dense
-
-            log(f"{take_dense(dense_from, planned, log)} dense cells from {dense_from}")
+            log(f"{take_dense(dense_from, planned, put, log)} dense cells from {dense_from}")
         scored, reused, failures = _score_all(planned, out, config, environment, log)
         shutil.rmtree(out / ".partial", ignore_errors=True)
         leaderboard, highlights = publish(out, config)
@@ -117,6 +121,7 @@ def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: s
     variants = [parse_variant(name) for name in config.variants]
     for variant in variants:
         check_supported(variant)
+        check_dtype(variant, dtype)
     sheets = [_sheet(choice) for choice in config.tasks]
     samples = sample_recipes(config.sample_text, variants)
     cells: list[PlannedCell] = []
@@ -133,6 +138,8 @@ def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: s
                 variant = parse_variant(entry)
                 if variant.family != "dense":
                     recipe = recipe_for(model, variant, samples[variant.name])
+                elif variant.again:
+                    recipe = CONDITIONS
             for sheet in sheets:
                 key = content_key(
                     {
@@ -140,7 +147,7 @@ def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: s
                         **(template_parts(model) if sheet.name.chat else {}),
                         "variant": variant.name,
                         "recipe": recipe,
-                        "dtype": dtype,
+                        "dtype": variant.dtype or dtype,
                         "device": device.partition(":")[0],
                         **sheet.key_parts(),
                         **key_parts(DEFAULT),
@@ -243,7 +250,7 @@ def _score_all(
     """Score the cells that are not there yet; returns (scored, reused, failures)."""
     from tqdm import tqdm
 
-    known = _known_keys(out, log)
+    known = known_keys(out, log)
     conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
     refused = _refused_today([cell for cell in planned if cell.key in known], known, conditions, log)
     failures = [_fail(cell, refused[cell.key], out, log) for cell in planned if cell.key in refused]
@@ -348,31 +355,13 @@ def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None])
     return record
 
 
-def _known_keys(out: Path, log: Callable[[str], None]) -> dict[str, list[Path]]:
-    """Where the cells of a run directory are, by content key; a damaged cell is named and does not count."""
-    known: dict[str, list[Path]] = {}
-    for file in [*sorted((out / _SUPERSEDED).glob("*.parquet")), *sorted((out / "cells").rglob("*.parquet"))]:
-        if file.name.startswith("."):
-            continue
-        try:
-            key = read_cell(file).run.get("key")
-        except SuiteError as error:
-            log(f"{error} (this run does so if it needs it)")
-            continue
-        if key:
-            known.setdefault(key, []).append(file)
-    return known
-
-
 def _reuse(cell: PlannedCell, known: dict[str, list[Path]], out: Path) -> bool:
     """Whether the cell is there; a cell of equal content under another name is copied under this one's."""
     sources = known.get(cell.key, [])
     if not sources:
         return False
     if cell.path not in sources:
-        found: Cell = read_cell(sources[-1])
-        model = {**found.model, "name": cell.model.name, "id": cell.model.id, "revision": cell.model.revision}
-        aside = _put(replace(found, model=model, path=""), cell.path, out)
+        aside = _put(renamed(read_cell(sources[-1]), cell), cell.path, out)
         # the cell that stood there may be what another one is looking for
         for paths in known.values():
             paths[:] = [aside if path == cell.path and aside else path for path in paths]
@@ -407,8 +396,8 @@ def _set_aside(path: Path, out: Path) -> Path | None:
         name = f"{key[:32] or place}.parquet"
     except SuiteError:
         name = f"{place}.damaged"
-    make_folder(out / _SUPERSEDED)
-    aside = out / _SUPERSEDED / name
+    make_folder(out / SUPERSEDED)
+    aside = out / SUPERSEDED / name
     path.replace(aside)
     return aside
 

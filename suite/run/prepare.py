@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from suite.sample_text import SampleTokens, Sampling
 from suite.score.scorer import DEFAULT, Scorer, backend
 from suite.score.store import content_key
 from suite.score.subject import Subject
-from suite.variant import Variant
+from suite.variant import Variant, check_dtype
 
 if TYPE_CHECKING:
     from suite.compress import VariantInfo
@@ -44,6 +44,15 @@ class Conditions:
         from suite.models.checkpoint import load
 
         return load(model, dtype=self.dtype, device=self.device, trust_remote_code=self.trust_remote_code)
+
+    def of(self, variant: Variant) -> Conditions:
+        """The conditions of a variant, whose name may ask for a number format of its own.
+
+        Raises:
+            SuiteError: it is that of these conditions.
+        """
+        check_dtype(variant, self.dtype)
+        return self if variant.dtype is None else replace(self, dtype=variant.dtype)
 
     def tokens(self, checkpoint: Checkpoint, variant: Variant) -> SampleTokens | None:
         """What `variant` reads of the sample text."""
@@ -81,6 +90,7 @@ def open_scorer(
         CellFailure: the scorer does not run this variant.
         SuiteError: as for `prepare`.
     """
+    conditions = conditions.of(variant)
     made = partial(prepare, model, variant, conditions, ready=ready, kept=kept, making=making)
     subject = Subject(model, variant, conditions.dtype, conditions.device, made, way, remembered)
     return backend(conditions.scorer).of(subject)

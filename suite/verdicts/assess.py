@@ -96,8 +96,8 @@ def assess(
     """Judge measured cells.
 
     Args:
-        measured: with the replicates of `suite.verdicts.curves.KEPT`; repetitions under another seed of sample text are
-            left out, because a recipe is one point of one curve however often it was drawn.
+        measured: with the replicates of `suite.verdicts.curves.KEPT`; repetitions (`Variant.repeats`) are left out,
+            because a recipe is one point of one curve however often it was drawn or computed.
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
         slices: judge the parts of tasks as well.
         workers: processes that share the work; see `suite.metrics.workers`.
@@ -143,7 +143,7 @@ def _planned_methods(config: RunConfig | None) -> int:
             variant = parse_variant(name)
         except SuiteError:
             continue
-        if variant.family != "dense" and variant.sample_seed is None:
+        if variant.family != "dense" and not variant.repeats:
             methods.add((variant.family, variant.curve))
     return len(methods)
 

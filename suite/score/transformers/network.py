@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 import platform
 import resource
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +23,7 @@ from suite.score.sheet import Scores, Sheet
 from suite.score.store import ShardStore
 from suite.score.subject import Subject
 from suite.score.transformers import engine
+from suite.score.transformers.again import scored_again
 from suite.score.transformers.drift import Drift, compare, in_float32
 from suite.score.transformers.encode import Encoded, encode
 from suite.score.transformers.fused_norms import fused_norms
@@ -31,6 +34,7 @@ CPU_TOKEN_BUDGET = 2048
 ACCELERATOR_TOKEN_BUDGET = 16384
 DRIFT_ITEMS = 8
 _SHARD_BATCHES = 4
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class NetworkScorer:
         way: ``tree``, ``plain``, ``single``, or ``auto`` for what the network takes (see `transformers.path`).
         token_budget: padded tokens in one batch, None for the device's default.
         drift: compare a handful of items with float32 when the run is in 16 bits.
+        again: score once more under other conditions (see `transformers.again`).
     """
 
     name: ClassVar[str] = "transformers"
@@ -54,6 +59,7 @@ class NetworkScorer:
     way: str = "auto"
     token_budget: int | None = None
     drift: bool = True
+    again: bool = False
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -80,7 +86,7 @@ class NetworkScorer:
         budget = None
         if subject.remembered is not None:
             budget = subject.remembered(checkpoint.info["weights_hash"], lambda: measure_budget(checkpoint.network))
-        return cls(checkpoint, variant, way=subject.way, token_budget=budget)
+        return cls(checkpoint, variant, way=subject.way, token_budget=budget, again=subject.variant.again)
 
     def scores(
         self, sheet: Sheet, *, shards: ShardStore | None = None, progress: Callable[[int], object] | None = None
@@ -91,6 +97,9 @@ class NetworkScorer:
             CellFailure: memory that ran out.
             SuiteError: a tokenizer that cannot take this scoring, or a full disk.
         """
+        if self.again:
+            usual = replace(self, again=False, token_budget=max(1, self.batch_tokens // 2))
+            return scored_again(partial(usual.scores, shards=shards, progress=progress), sheet)
         checkpoint, network = self.checkpoint, self.checkpoint.network
         path = _path(network) if self.way == "auto" else Path(self.way)
         letter = sheet.scoring == "letter"
@@ -242,6 +251,15 @@ def _remarks(checkpoint: Checkpoint, path: Path, planned: Sequence[Batch]) -> li
     return remarks
 
 
+def _processor() -> str | None:
+    """What the processor calls itself, where the system says so."""
+    with suppress(OSError), _CPUINFO.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
 def _run_info(
     checkpoint: Checkpoint, path: Path, encoded: Sequence[Encoded], forwarded: int, budget: int
 ) -> dict[str, Any]:
@@ -254,6 +272,9 @@ def _run_info(
     return {
         "dtype": checkpoint.dtype,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "processor": _processor(),
+        "kernels": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
+        "threads": torch.get_num_threads(),
         "backend": path.backend,
         "attention": checkpoint.network.config.get_text_config()._attn_implementation,
         "token_budget": budget,
