@@ -334,7 +334,13 @@ def test_a_folder_that_is_no_snapshot_is_bad_input(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 9, "files": {}}', '{"files": 3}', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", '{"schema_version": 9, "files": {}}', '{"files": 3}', "\x00"),
+        '{"schema_version": 1, "files": {"rows.csv": 3}}',
+    ],
+)
 def test_a_manifest_that_is_none(copy: Path, content: str) -> None:
     (copy / "manifest.json").write_text(content)
     assert any(problem.startswith("manifest.json: ") for problem in problems(copy))
@@ -579,6 +585,25 @@ def test_a_newer_suite_s_formula_is_held_and_said(older: Path) -> None:
 def test_formula_numbers_that_are_none(older: Path, formulas: object) -> None:
     sign(older, lambda content: content.update(formulas=formulas))
     assert problems(older) == ["manifest.json: its formula numbers are damaged"]
+
+
+@SAME_CELLS
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"protocol": 3}, "its protocol is damaged"),
+        ({"protocol": {"alpha": 2}}, "its protocol is damaged"),
+        ({"protocol": {"alhpa": 0.1}}, "its protocol is damaged"),
+        ({"models": {}}, "its 'models' is damaged"),
+        ({"cells": "3"}, "its 'cells' is damaged"),
+        ({"suite": ["0.1.0"]}, "its 'suite' is damaged"),
+        ({"schema_version": 2, "formulas": 3}, "schema version 2, this suite reads 1"),
+    ],
+    ids=str,
+)
+def test_values_of_a_manifest_that_are_none_are_one_line(older: Path, change: dict[str, Any], said: str) -> None:
+    sign(older, lambda content: content.update(change))
+    assert problems(older) == [f"manifest.json: {said}"]
 
 
 def test_every_column_and_file_of_a_snapshot_has_a_number(original: Path) -> None:

@@ -178,7 +178,7 @@ def _protocol(folder: Path) -> Protocol:
         return read_config(folder / "config.yaml").protocol
     if (folder / MANIFEST).is_file():
         stored = read_manifest(folder)[0].get("protocol")
-        if isinstance(stored, dict) and set(stored) == set(Protocol.__dataclass_fields__):
+        if stored is not None:
             return Protocol(**stored)
     return Protocol()
 

@@ -60,15 +60,6 @@ def numbers() -> dict[str, dict[str, int]]:
     }
 
 
-def damaged(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest's formula numbers are none."""
-    kept = manifest.get("formulas", {})
-    return not isinstance(kept, dict) or any(
-        not isinstance(part, dict) or any(type(number) is not int or number < 1 for number in part.values())
-        for part in kept.values()
-    )
-
-
 Pair = tuple[int, int | None]
 """A formula number as stored and today's; None where nothing computes the value any more."""
 
@@ -127,7 +118,7 @@ def find_held(manifest: Mapping[str, Any], columns: Collection[str]) -> Held:
     """What of a snapshot was made by other formulas than today's.
 
     Args:
-        manifest: of the snapshot, not `damaged`.
+        manifest: of the snapshot.
         columns: of its rows.csv.
     """
     stored = manifest.get("formulas", {})

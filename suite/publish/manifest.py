@@ -11,7 +11,9 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 import suite
 from suite.cell import Cell
@@ -26,6 +28,28 @@ _MODEL_KEYS = (
     *("params", "architecture", "parent_quantization"),
 )
 _TASK_KEYS = ("name", "revision", "kind", "licence", "scoring", "prompt", "shots", "prompt_hash")
+
+
+class Manifest(BaseModel):
+    """What a manifest may hold: older ones lack some of these keys, and newer ones have others."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    schema_version: Literal[1]
+    files: dict[str, str]
+    checksum: str | None = None
+    formulas: dict[str, dict[str, Annotated[StrictInt, Field(ge=1)]]] = {}
+    suite: dict[str, StrictStr | bool | None] = {}
+    configuration: str | None = None
+    protocol: Protocol | None = None
+    models: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    variants: list[dict[str, Any]] = []
+    sample_texts: list[str] = []
+    library_versions: dict[str, Any] = {}
+    hardware: dict[str, Any] = {}
+    seeds: dict[str, Any] = {}
+    cells: int = 0
 
 
 def describe(
@@ -104,7 +128,10 @@ def manifest_bytes(
 
 
 def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
-    """A manifest and what is wrong with it: a text that nobody wrote like this, a checksum that differs.
+    """A manifest and what is wrong with it: text that nobody wrote like this, a checksum that differs, damaged values.
+
+    Returns:
+        The content as it stands, empty where keys cannot be read (`Manifest`), and one line a fault.
 
     Raises:
         SuiteError: no manifest, no JSON object, or a schema version this suite does not know.
@@ -120,11 +147,16 @@ def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
         content = json.loads(raw)
     except (ValueError, RecursionError):
         return {}, [f"{NAME}: not valid JSON"]
-    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+    wrong = _wrong_keys(content)
+    if wrong & {"", "files"}:
         return {}, [f"{NAME}: not a manifest"]
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        return content, [f"{NAME}: schema version {version!r}, this suite reads {SCHEMA_VERSION}"]
+    if "schema_version" in wrong:
+        version = content.get("schema_version")
+        readable = content if wrong == {"schema_version"} else {}
+        return readable, [f"{NAME}: schema version {version!r}, this suite reads {SCHEMA_VERSION}"]
+    if wrong:
+        said = {"formulas": "formula numbers are", "protocol": "protocol is"}
+        return {}, [f"{NAME}: its {said.get(key, f'{key!r} is')} damaged" for key in sorted(wrong)]
     body = {key: value for key, value in content.items() if key != "checksum"}
     try:
         if content.get("checksum") != _digest(_canonical(body)):
@@ -134,6 +166,17 @@ def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
     except UnicodeEncodeError:
         return content, [f"{NAME}: holds text that is not UTF-8"]
     return content, []
+
+
+def _wrong_keys(content: object) -> set[str]:
+    """The keys whose values are none; an empty one where there are no keys."""
+    try:
+        Manifest.model_validate(content)
+    except ValidationError as error:
+        return {str(one["loc"][0]) if one["loc"] else "" for one in error.errors()}
+    except SuiteError:  # what a protocol says of its own values
+        return {"protocol"}
+    return set()
 
 
 def file_digest(path: Path) -> str:
