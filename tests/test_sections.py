@@ -19,7 +19,8 @@ import suite.publish
 from suite.config import read_config
 from suite.publish.pages.html import html_page
 from suite.publish.pages.markdown import markdown_page
-from suite.publish.sections.section import Column, Image, Items, Page, Section, Span, code, figure, say
+from suite.publish.sections.section import Column, Image, Items, Page, Section, Span
+from suite.publish.sections.words import code, figure, say
 from suite.publish.snapshot import Computed, compute, snapshot_texts
 from suite.publish.standings import Standings
 from suite.verdicts.assess import FILES

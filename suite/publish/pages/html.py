@@ -17,7 +17,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from suite.cell import Cell
 from suite.publish.fields import Row
 from suite.publish.pages.board import COLUMNS, board_data, controls
-from suite.publish.sections.section import Image, Items, Page, pieces, tidy
+from suite.publish.sections.section import Image, Items, Page
+from suite.publish.sections.words import pieces, tidy
 from suite.publish.standings import Standings
 
 TAGS = {"code": "code", "strong": "strong", "emphasis": "em"}

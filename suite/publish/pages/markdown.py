@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from suite.publish.fields import one_line
-from suite.publish.sections.section import Block, Image, Items, Look, Page, Section, Words, pieces, tidy
+from suite.publish.sections.section import Block, Image, Items, Look, Page, Section, Words
+from suite.publish.sections.words import pieces, tidy
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 _FIGURE = re.compile(r"[+−-]?\d[\d.,e+−-]*( %)?( \[.*\])?", re.DOTALL)

@@ -16,7 +16,8 @@ from suite.publish.fields import Row, flags, number, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import estimate, fixed, rounded, with_interval
 from suite.publish.order import OTHER, curve_of, in_order, setting_names, setting_of, without_repeats
-from suite.publish.sections.section import Items, Section, Words, figure, joined, plain, say
+from suite.publish.sections.section import Items, Section, Words
+from suite.publish.sections.words import figure, joined, plain, say
 
 NAMED = 3
 """How many curves one sentence names; the others are counted."""

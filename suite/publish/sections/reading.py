@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Row, flags, number
 from suite.publish.order import scope_of
-from suite.publish.sections.section import Column, Items, Section, Span, Words, code, say
+from suite.publish.sections.section import Column, Items, Section, Span, Words
+from suite.publish.sections.words import code, say
 
 HOW_TO_READ = say(
     "Each row is one language model after one kind of compression, answering multiple-choice questions. "

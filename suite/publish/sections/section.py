@@ -5,12 +5,8 @@ Names of models and variants come from strangers and stay plain text in here; wh
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
-
-from suite.publish.fields import one_line
 
 Look = Literal["code", "strong", "emphasis", "figure", "file", "flag", "term"]
 
@@ -118,16 +114,6 @@ class Page:
     every_verdict: Section | None = None
 
 
-def code(name: str) -> Span:
-    """A name as it is typed."""
-    return Span(name, "code")
-
-
-def figure(shown: str) -> Span:
-    """A number that is formatted already, with its interval if it has one."""
-    return Span(shown, "figure")
-
-
 def words(*headings: str) -> tuple[Column, ...]:
     """Columns of words."""
     return tuple(Column(heading, words=True) for heading in headings)
@@ -136,59 +122,3 @@ def words(*headings: str) -> tuple[Column, ...]:
 def figures(*headings: str) -> tuple[Column, ...]:
     """Columns of figures."""
     return tuple(Column(heading) for heading in headings)
-
-
-def pieces(text: Words) -> tuple[str | Span, ...]:
-    """The parts of words, whichever way they are given."""
-    return text if isinstance(text, tuple) else (text,)
-
-
-def joined(parts: Iterable[Words], between: str) -> tuple[str | Span, ...]:
-    """Words in a row, with something between them."""
-    found: list[str | Span] = []
-    for part in parts:
-        found += [between] * bool(found) + list(pieces(part))
-    return tuple(found)
-
-
-_MARK = re.compile(
-    r"\*\*(?P<strong>.+?)\*\*|\*(?P<emphasis>.+?)\*|`(?P<code>.+?)`|\[(?P<file>[\w.-]+)\]|\{(?P<value>\w+)\}"
-)
-
-
-def say(sentence: str, **values: Words) -> tuple[str | Span, ...]:
-    """Words of our own with values put in.
-
-    In the sentence ``*x*`` is emphasis, ``**x**`` strong, ```x``` code, ``[x]`` a file beside the page and ``{x}`` a
-    value. A value is text whatever signs it holds, made fit for one line.
-
-    >>> say("*Size* of {model}", model="a*b*")
-    (Span(text='Size', look='emphasis', note=''), ' of ', 'a*b*')
-    """
-    found: list[str | Span] = []
-    end = 0
-    for match in _MARK.finditer(sentence):
-        found.append(sentence[end : match.start()])
-        end = match.end()
-        look = match.lastgroup
-        if look == "value":
-            value = values[match[look]]
-            found += [one_line(value)] if isinstance(value, str) else pieces(value)
-        else:
-            found.append(Span(match[look], look))  # type: ignore[arg-type, index]
-    return tuple(piece for piece in (*found, sentence[end:]) if piece)
-
-
-def tidy(piece: str) -> str:
-    """A piece of plain text made safe to show, as `one_line` does, that keeps a blank at either end."""
-    clean = one_line(piece)
-    return f"{' ' * piece[:1].isspace()}{clean}{' ' * (piece[-1:].isspace() and clean != '')}"
-
-
-def plain(text: Words) -> str:
-    """The words alone.
-
-    >>> plain(say("**Size:** {shown}", shown=figure("3.18 [3.05, 3.26]")))
-    'Size: 3.18 [3.05, 3.26]'
-    """
-    return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces(text))

@@ -8,7 +8,8 @@ from suite.metrics.average import Setting
 from suite.publish.fields import Row, number, text
 from suite.publish.numerals import MISSING, fixed, interval, places
 from suite.publish.order import setting_of
-from suite.publish.sections.section import Section, Words, code, figure, figures, words
+from suite.publish.sections.section import Section, Words, figures, words
+from suite.publish.sections.words import code, figure
 
 MEANING = (
     "The same recipe, its sample text drawn with several seeds. Beside the standard deviation of the change over seeds "

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from suite.publish.fields import Row, number, text, whole
 from suite.publish.numerals import estimate, fixed, parameters, places
 from suite.publish.order import grouped
-from suite.publish.sections.section import Section, Span, Words, code, figure, figures, joined, say, words
+from suite.publish.sections.section import Section, Span, Words, figures, words
+from suite.publish.sections.words import code, figure, joined, say
 from suite.publish.standings import AVERAGE, NEAR, Standings
 
 GROUP_RULE = (

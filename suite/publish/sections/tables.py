@@ -14,20 +14,8 @@ from suite.publish.macro import Macro, macro_averages, settings_averaged
 from suite.publish.numerals import MISSING, average_words, estimate, fixed, parameters, places
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
 from suite.publish.sections.reading import explained
-from suite.publish.sections.section import (
-    Block,
-    Column,
-    Image,
-    Items,
-    Section,
-    Span,
-    Words,
-    code,
-    figure,
-    joined,
-    say,
-    words,
-)
+from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, words
+from suite.publish.sections.words import code, figure, joined, say
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 

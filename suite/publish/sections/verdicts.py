@@ -7,19 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from suite.publish.fields import Row, number, text
 from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
-from suite.publish.sections.section import (
-    Block,
-    Items,
-    Section,
-    Span,
-    Words,
-    code,
-    figure,
-    figures,
-    joined,
-    say,
-    words,
-)
+from suite.publish.sections.section import Block, Items, Section, Span, Words, figures, words
+from suite.publish.sections.words import code, figure, joined, say
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 
