@@ -120,6 +120,19 @@ def test_what_the_scoring_remarked_is_on_the_row():
     assert [row["notes"].get("run") for row in rows] == [None, "a; b"]
 
 
+@pytest.mark.parametrize(
+    ("dense", "other", "said"), [("AVX512", "AVX2", True), ("AVX2", "AVX2", False), (None, "AVX2", False)]
+)
+def test_a_variant_scored_with_other_kernels_than_dense_says_so(dense, other, said):
+    answers, (first, second) = world(noise=(0.0, 1.0))
+    cells = [cell(first, answers, run={"kernels": dense}), cell(second, answers, variant="v", run={"kernels": other})]
+    found = compute_rows(cells, **FAST)
+    assert "kernels" not in only(found, "dense")["notes"]
+    note = only(found, "v")["notes"].get("kernels", "")
+    assert note.startswith("scored with AVX2 kernels, dense with AVX512") is said
+    assert bool(note) is said
+
+
 def test_figures_fall_and_rise_as_they_should(rows):
     dense, mild, harsh = rows
     assert [row["variant"] for row in rows] == ["dense", "rtn-w4", "rtn-w2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,6 +183,15 @@ def test_a_repetition_of_any_prompt_has_each_item_s_own_scores(folder: Path, tmp
     assert again.task == dense.task
     np.testing.assert_allclose(again.scores, dense.scores, atol=1e-4)
     assert np.abs(dense.scores - dense.scores[::-1]).max() > 1e-2  # items that were mixed up would be seen
+
+
+def test_cells_say_what_they_were_computed_with(run: Path) -> None:
+    dense = cells_of(run)["dense"].run
+    assert dense["kernels"] == torch.backends.cpu.get_cpu_capability()
+    assert dense["threads"] == torch.get_num_threads()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    assert dense["processor"] in (names or [platform.processor() or None])
 
 
 def test_they_have_rows_beside_dense_and_nothing_else_changes(run: Path, without: Path) -> None:
