@@ -552,7 +552,7 @@ def _list(args: argparse.Namespace) -> int:
             "org/name[@revision]\ta model on the hub\nDIR\ta folder saved with save_pretrained\nFILE.gguf\ta GGUF file"
         )
     elif args.what == "methods":
-        from suite.compress import METHODS
+        from suite.methods import METHODS
 
         print("dense\tthe model as it is")
         for name, method in METHODS.items():

@@ -23,8 +23,8 @@ import re
 from dataclasses import dataclass, replace
 
 from suite.errors import SuiteError, unknown_name
+from suite.methods import METHODS, PRUNER, QUANTIZER, STRUCTURED
 
-QUANTIZERS = ("rtn", "gptq", "awq", "smoothquant", "spinquant", "quip")
 # methods that only checkpoints of others have: bitsandbytes, AutoRound, asymmetric grids of neighbours, integers for
 # weights and activations, and compressed-tensors of a method that is not known
 MADE_ELSEWHERE = ("bnb", "autoround", "affine", "int8", "ct")
@@ -36,8 +36,6 @@ FLOATS: dict[str, tuple[int, int | None, int | None]] = {
     "fp8": (8, None, None),
     "fp8-dynamic": (8, None, 8),
 }
-PRUNERS = ("magnitude", "wanda", "sparsegpt")
-STRUCTURED = ("depth", "width")
 FAMILIES = ("dense", "quantization", "activation quantization", "sparsity", "N:M", "structured", "joint")
 
 WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
@@ -175,16 +173,12 @@ def parse_variant(name: str) -> Variant:
         return Variant(name, name, family, bits=bits, activation_bits=act, group=group)
     if method == "mixed":
         return _mixed(name, level)
-    if method in (*QUANTIZERS, *MADE_ELSEWHERE):
+    if method in MADE_ELSEWHERE:
         return _quantized(name, method, level)
-    if method in PRUNERS:
-        return _sparse(name, method, level)
-    if method in STRUCTURED:
-        return _structured(name, method, level)
+    if method in METHODS:
+        return _BY_KIND[METHODS[method].kind](name, method, level)
     made_elsewhere = (*MADE_ELSEWHERE, *FLOATS, "mixed")
-    raise unknown_name(
-        "compression method", method, ("dense", "gguf", *QUANTIZERS, *PRUNERS, *STRUCTURED, *made_elsewhere)
-    )
+    raise unknown_name("compression method", method, ("dense", "gguf", *METHODS, *made_elsewhere))
 
 
 def is_repeat(name: str) -> bool:
@@ -264,6 +258,9 @@ def _sparse(name: str, method: str, level: str) -> Variant:
 
 def _structured(name: str, method: str, level: str) -> Variant:
     return Variant(name, method, "structured", sparsity=_percent(name, method, level))
+
+
+_BY_KIND = {QUANTIZER: _quantized, PRUNER: _sparse, STRUCTURED: _structured}
 
 
 def _percent(name: str, method: str, level: str) -> float:

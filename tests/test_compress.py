@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from suite.compress import METHODS, VariantInfo, apply, check_supported
+from suite.compress import VariantInfo, apply, check_supported
 from suite.compress.layers import linear_layers
 from suite.compress.magnitude import prune
 from suite.compress.rtn import quantize
 from suite.errors import SuiteError
+from suite.methods import METHODS
 from suite.variant import DENSE, WEIGHT_BITS, parse_variant
 
 # the tiny Llama: 64 wide, 96 in the feed-forward part, 4 heads of 16 and 2 of them for keys and values, 3 layers

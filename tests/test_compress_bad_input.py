@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, JetMoeConfig
 
-from suite.compress import METHODS, apply
+from suite.compress import apply
 from suite.errors import SuiteError
+from suite.methods import METHODS
 from suite.sample_text import SampleTokens
 from suite.variant import parse_variant
 

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from support.float64 import Float64
 from transformers import AutoModelForCausalLM
 
-from suite.compress import METHODS, VariantInfo, apply, check_supported, recipe_of, smoothquant
+from suite.compress import VariantInfo, apply, check_supported, recipe_of, smoothquant
 from suite.compress.blocks import blocks_of
 from suite.compress.depth import influence
 from suite.compress.layers import linear_layers
@@ -25,6 +25,7 @@ from suite.compress.magnitude import prune_pattern
 from suite.compress.rtn import quantize
 from suite.compress.width import importance
 from suite.errors import SuiteError
+from suite.methods import METHODS
 from suite.sample_text import SampleTokens
 from suite.score.transformers.drift import in_float32
 from suite.score.transformers.encode import Encoded

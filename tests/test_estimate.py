@@ -16,9 +16,9 @@ from support.six_options import FILES as FIVE_FILES
 from support.six_options import record
 from support.six_options import write as write_five
 
-from suite.compress import METHODS
 from suite.config import ReadyMade, RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
+from suite.methods import METHODS
 from suite.run.estimate import estimate, measured_gflops, smallest_changes
 from suite.run.pipeline import plan
 from suite.score.sheet import make_sheet

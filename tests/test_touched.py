@@ -88,8 +88,7 @@ def test_one_expert_of_a_stack_that_stayed_is_seen(monkeypatch: pytest.MonkeyPat
         stack.data[[0, 1, 3]] *= 2
         return given(network, *args)
 
-    monkeypatch.setattr("suite.compress.METHODS", {"rtn": type("M", (), {"compress": three_of_four, "recipe": "r",
-                                                                         "reads_text": False})})  # fmt: skip
+    monkeypatch.setattr(rtn, "compress", three_of_four)
     info = compressed(network, "rtn-w4")
     assert info.share_touched == pytest.approx(1 - 32 * 64 / (3 * BLOCK + 4 * 32 * 64), abs=1e-12)
     assert [(entry["names"], entry["matrices"]) for entry in info.untouched] == [("model.layers.*.mlp.novel.*", 1)]

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from suite.errors import SuiteError, unknown_name
-from suite.variant import FAMILIES, PRUNERS, QUANTIZERS, WEIGHT_BITS, Variant, parse_variant
+from suite.methods import METHODS
+from suite.variant import FAMILIES, WEIGHT_BITS, Variant, parse_variant
 
 
 def one_line(error: SuiteError) -> str:
@@ -162,7 +163,7 @@ def test_a_file_name_has_no_colon() -> None:
 
 LEVEL = r"-?(w\d{1,2})?(a\d)?(kv\d)?(s\d{1,3})?(\d:\d)?(-g\d{1,3})?(@seed\d{1,2})?"
 NAMES = st.one_of(
-    st.sampled_from([*QUANTIZERS, *PRUNERS, "depth", "gguf", "dense"]).flatmap(
+    st.sampled_from([*METHODS, "gguf", "dense"]).flatmap(
         lambda method: st.from_regex(LEVEL, fullmatch=True).map(lambda level: method + level)
     ),
     st.text(max_size=20),

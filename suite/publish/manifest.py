@@ -210,11 +210,16 @@ def code_origin() -> dict[str, Any]:
 
 
 def code_hash() -> str:
-    """SHA-256 over the files of this package and their names: equal code, installed or in a clone, has one hash."""
+    """SHA-256 over the files of this package and their names, but for tasks, which no page depends on.
+
+    Equal code, installed or in a clone, has one hash.
+    """
     package, digest = Path(suite.__file__).resolve().parent, hashlib.sha256()
     for file in sorted(package.rglob("*")):
         name = file.relative_to(package)
-        if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
+        if name.parts[0] == "tasks" or any(part.startswith((".", "__pycache__")) for part in name.parts):
+            continue
+        if file.is_file():
             digest.update(f"{name.as_posix()}\0{file_digest(file)}\n".encode())
     return "sha256:" + digest.hexdigest()
 
