@@ -1,0 +1,221 @@
+"""Recipes of CONTRIBUTING.md, played through on invented examples: two code files at most, and everything follows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from suite.cli import main
+from suite.methods import METHODS, PRUNER, Method
+from suite.task import Question, Task
+from suite.tasks import TASKS, get_task
+from suite.variant import parse_variant
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_a_task_is_its_file_and_one_entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = tuple(Question(f"capitals/{n}", f"Capital of country {n}?", ("Oslo", "Rome"), n % 2) for n in range(4))
+    capitals = Task(
+        name="capitals",
+        title="Capitals",
+        paper="none",
+        licence="CC0-1.0",
+        source="invented",
+        revision="1",
+        kind="custom",
+        options="2",
+        scoring="cloze-sum",
+        load=lambda: questions,
+        cloze="{question} It is",
+        items=4,
+    )
+    monkeypatch.setitem(TASKS, "capitals", capitals)
+    assert get_task("capitals").load() == questions
+    assert main(["list", "tasks"]) == 0
+    assert re.search(r"^capitals\tcustom\t4 items\t2 options", capsys.readouterr().out, re.M)
+    assert main(["show", "capitals", "--item", "2"]) == 0
+    assert "Capital of country 2? It is" in capsys.readouterr().out
+
+
+def test_a_method_is_its_file_and_one_entry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name, its recipe in the key, what it did and whether it kept its promise all follow from the two."""
+    import torch
+    from support.tiny_models import tiny_config
+    from transformers import AutoModelForCausalLM
+
+    from suite.compress import apply, check_supported, recipe_of
+    from suite.compress.layers import STORED_BITS, Outcome, rewrite
+
+    def compress(network: object, variant: object, tokens: object = None) -> Outcome:
+        """Every other column becomes zero."""
+
+        def change(weight: torch.Tensor, _: str) -> torch.Tensor:
+            pruned = weight.clone()
+            pruned[:, ::2] = 0
+            return pruned
+
+        return Outcome(rewrite(network, change, lambda weight: STORED_BITS * weight.numel()), ["invented"])  # type: ignore
+
+    file = ModuleType("suite.compress.stripes")
+    file.compress = compress  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "suite.compress.stripes", file)
+    entry = Method(
+        kind=PRUNER,
+        compress="stripes.compress",
+        levels="stripes-s50",
+        needs="nothing",
+        paper="invented",
+        recipe="every other column to zero",
+        limits="blind to everything",
+        reads_text=False,
+    )
+    monkeypatch.setitem(METHODS, "stripes", entry)
+    variant = parse_variant("stripes-s50")
+    assert (variant.family, variant.sparsity) == ("sparsity", 0.5)
+    check_supported(variant)
+    check_supported(parse_variant("stripes-s50+rtn-w4"))
+    assert recipe_of(variant) == "every other column to zero"
+    network = AutoModelForCausalLM.from_config(tiny_config("llama")).eval().requires_grad_(False)
+    info = apply(network, variant)
+    assert (info.sparsity, info.share_touched, info.off_nominal, info.notes) == (0.5, 1, False, ["invented"])
+    assert apply(network, parse_variant("stripes-s90")).off_nominal
+    assert main(["list", "methods"]) == 0
+    assert "stripes\tstripes-s50\tneeds: nothing\tinvented\t" in capsys.readouterr().out
+
+
+def test_every_method_of_the_table_is_there() -> None:
+    for name, method in METHODS.items():
+        module, function = method.compress.split(".")
+        assert (ROOT / "suite" / "compress" / f"{module}.py").is_file(), name
+        assert re.search(rf"^def {function}\(", (ROOT / "suite" / "compress" / f"{module}.py").read_text(), re.M), name
+
+
+METRIC = {
+    "metrics/measure.py": (
+        r"(?m)^( +)count_items\(figures, self\.sample\)\n +return figures\n",
+        "{1}_sharpness(self, figures)\n{0}",
+        '''
+
+def _sharpness(scored: Scored, figures: Figures) -> None:
+    """Mean confidence: what the model believes of itself, right or wrong."""
+    some = scored.sample.evaluated
+    figures.points["sharpness"] = float(scored.confidence[some].mean())
+    if scored.sample.protocol.replicates:
+        weights = scored.sample.evaluated_weights
+        figures.replicates["sharpness"] = bootstrap.weighted_means(scored.confidence[some], weights)
+''',
+    ),
+    "metrics/figures.py": (
+        r'(?m)^    "tie_rate": ',
+        '    "sharpness": Figure(SCORES, interval=1),\n'
+        '    "sharpness_change": Figure(DENSE, interval=1),\n'
+        '    "sharpness_change_detectable": Figure(DENSE),\n{0}',
+        "",
+    ),
+}
+VERDICT = {"verdicts/curves.py": (r'(?m)^    "accuracy": Metric\(', '    "sharpness": Metric(-1, 0.02),\n{0}', "")}
+SECTION = {
+    "publish/sections/sharpest.py": (
+        "",
+        "",
+        '''"""The sharpest variant."""
+
+from suite.publish.sections.section import Section
+
+
+def sharpest(rows):
+    best = max(rows, key=lambda row: row["sharpness"])
+    return Section("Who is surest", (f"It is {best['variant']}.",))
+''',
+    ),
+    "publish/sections/page.py": (
+        r"(?m)^( +)first_look\(rows\),\n",
+        "{0}{1}sharpest(rows) if rows else None,\n",
+        "\n\nfrom suite.publish.sections.sharpest import sharpest  # noqa: E402\n",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a copy of the suite publishes in which the recipes for a metric, a verdict and a section were followed."""
+    folder = tmp_path_factory.mktemp("house")
+    shutil.copytree(ROOT / "suite", folder / "suite", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tasks", folder / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (pattern, words, end) in {**METRIC, **VERDICT, **SECTION}.items():
+        file = folder / "suite" / name
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        if pattern:
+            (match,) = re.finditer(pattern, text)
+            new = words.format(match[0], *match.groups())
+            text = text[: match.start()] + new + text[match.end() :]
+        file.write_text(text + end, encoding="utf-8")
+    with tarfile.open(ROOT / "tests" / "snapshots" / "2026-11-29.tar.xz") as archive:
+        archive.extractall(folder / "older", filter="data")
+    script = (
+        "import sys; from pathlib import Path; from support.synthetic_snapshot import small_snapshot; "
+        "from suite.cli import main; small_snapshot(Path('out')); sys.exit(main(['verify', 'older']))"
+    )
+    path = os.pathsep.join((str(folder), str(ROOT / "tests")))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "SUITE_WORKERS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    (folder / "said").write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_each_recipe_takes_two_code_files_at_most() -> None:
+    assert [len(recipe) for recipe in (METRIC, VERDICT, SECTION)] == [2, 1, 2]
+
+
+def test_a_metric_is_its_formula_and_one_place_in_the_list(published: Path) -> None:
+    with (published / "out" / "snapshot" / "rows.csv").open(encoding="utf-8", newline="") as handle:
+        rows = {row["variant"]: row for row in csv.DictReader(handle)}
+    for row in rows.values():
+        assert float(row["sharpness_low"]) < float(row["sharpness"]) < float(row["sharpness_high"])
+    one = rows["rtn-w2"]
+    change = float(one["sharpness"]) - float(rows["dense"]["sharpness"])
+    assert float(one["sharpness_change"]) == pytest.approx(change, abs=2e-6)
+    assert float(one["sharpness_change_low"]) < change < float(one["sharpness_change_high"])
+    assert float(one["sharpness_change_detectable"]) > 0
+
+
+def test_a_verdict_on_another_figure_is_one_entry(published: Path) -> None:
+    records = json.loads((published / "out" / "snapshot" / "verdicts.json").read_text(encoding="utf-8"))
+    judged = [record for record in records if record["metric"] == "sharpness"]
+    assert judged
+    assert {record["verdict"] for record in judged} <= {"none", "gradual", "threshold", "saturated", "undetermined"}
+
+
+def test_a_section_is_one_function_and_one_line(published: Path) -> None:
+    for name in ("LEADERBOARD.md", "index.html"):
+        text = (published / "out" / "snapshot" / name).read_text(encoding="utf-8")
+        assert "Who is surest" in text
+        assert "It is dense." in text or "It is rtn-w" in text
+
+
+def test_older_snapshots_stay_valid_under_all_of_it(published: Path) -> None:
+    said = (published / "said").read_text()
+    assert "every table and verdict is what the cells give" in said
+    assert "rows.csv: written without sharpness" in said
+    assert "verdicts.json: written without what is said of sharpness" in said
