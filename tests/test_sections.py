@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,22 @@ def test_both_pages_hold_the_same_rows_and_words_of_every_section(computed: Comp
     assert len(tables) == 11
     flat = " ".join(HOSTILE.split())
     assert flat in {line[0] for line in tables["Summary: averages over tasks"]}  # type: ignore[attr-defined]
+
+
+def test_no_word_of_ours_is_markup_to_a_reader(computed: Computed) -> None:
+    """Ready Markdown or HTML in a section would be escaped like a name, and stand on both pages alike."""
+
+    def strings(value: object) -> list[str]:
+        return [value] if isinstance(value, str) else [one for part in value for one in strings(part)]  # type: ignore[attr-defined]
+
+    strange = (" ".join(HOSTILE.split()), "<i>o|wn</i> _x_", "out of | <memory>", "infinite in 3 items | *x*")
+    for page in both(computed):
+        seen = strings([*page, *page.values()])
+        assert len(seen) > 500
+        for name in strange:
+            assert any(name in one for one in seen)
+            seen = [one.replace(name, "") for one in seen]
+        assert [one for one in seen if re.search(r"[*`\\]|</?\w|\]\(|&#?\w+;", one)] == []
 
 
 @pytest.mark.parametrize("name", RESULTS)
