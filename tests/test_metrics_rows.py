@@ -687,6 +687,31 @@ def test_one_hot_probabilities_have_no_temperature():
     assert "12 items" in row["notes"]["nll_ts"]
 
 
+@pytest.mark.parametrize("n", [5, 12, 60])
+def test_a_temperature_at_its_bound_in_every_resample_has_no_interval(n):
+    """The right option is always the least likely: the hotter the better, whichever items are drawn."""
+    scores = np.tile([65504.0, -65504.0, -65504.0], (n, 1)).tolist()
+    (row,) = compute_rows([cell(scores, [1] * n)], **FAST)
+    assert row["temperature"] == pytest.approx(100)
+    assert "temperature-at-bound" in row["flags"]
+    for key in ("temperature", "nll_ts"):
+        assert row[f"{key}_low"] is row[f"{key}_high"] is None
+        assert "all resamples agree" in row["notes"][f"{key}_low"]
+
+
+@pytest.mark.parametrize(("n", "known"), [(1, False), (3, False), (4, True)])
+def test_no_change_that_cannot_be_is_called_detectable(n, known):
+    # without a flip the exact interval ends at 1 - .025 ** (1 / n)
+    value = 2.8015852 * (1 - 0.025 ** (1 / n)) / 1.959964
+    assert (value <= 1) == known
+    row = compute_rows([cell([[1.0, 0.0]] * n, [0] * n, variant=name) for name in ("dense", "rtn-w4")], **FAST)[1]
+    if known:
+        assert row["accuracy_change_detectable"] == pytest.approx(value, rel=1e-3)
+    else:
+        assert row["accuracy_change_detectable"] is None
+        assert "more than any change can be" in row["notes"]["accuracy_change_detectable"]
+
+
 def test_impossible_right_options_everywhere_are_told_as_such():
     answers = [i % 4 for i in range(120)]
     scores = np.tile([0.0, 0.1, 0.2, 0.3], (120, 1))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.metrics import bootstrap, conformal, paired, proportions
 from suite.metrics.figures import CHANGES
-from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, interval_of, recentring
+from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, interval_of, limits_of, recentring
 from suite.metrics.sample import Samples
 
 
@@ -98,7 +98,12 @@ def _changes(figures: Figures, scored: Scored, reference: Scored) -> None:
             figures.intervals[change] = proportions.paired_interval(difference, scored.sample.evaluated_units)
         elif key in ours.hidden and key in theirs.hidden:
             figures.hidden[change] = max(ours.hidden[key], theirs.hidden[key])
-        figures.points[f"{change}_detectable"] = paired.minimum_detectable(_standard_error(figures, change))
+        detectable = paired.minimum_detectable(_standard_error(figures, change))
+        limits = limits_of(change, figures.options)
+        if limits is not None and detectable > limits[1]:
+            figures.notes[f"{change}_detectable"] = "more than any change can be: so few items show none"
+        else:
+            figures.points[f"{change}_detectable"] = detectable
 
 
 def _standard_error(figures: Figures, key: str) -> float:
