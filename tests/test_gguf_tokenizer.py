@@ -75,20 +75,31 @@ IDS = {token: index for index, (token, kind) in enumerate(zip(TOKENS, TYPES, str
 
 
 def write_gemma(
-    path: Path, *, add_bos: bool | None = True, prefix: bool | None = False, model: str = "llama", tensors: bool = True
+    path: Path,
+    *,
+    add_bos: bool | None = True,
+    prefix: bool | None = False,
+    model: str = "llama",
+    tensors: bool = True,
+    blocks: int = 1,
+    base: float = 10000.0,
+    factor: float | None = None,
 ) -> Path:
-    """A Gemma-3 of one layer with random weights."""
+    """A Gemma-3 of equal layers with random weights."""
     writer = gguf.GGUFWriter(path, "gemma3")
     writer.add_context_length(64)
     writer.add_embedding_length(32)
-    writer.add_block_count(1)
+    writer.add_block_count(blocks)
     writer.add_feed_forward_length(32)
     writer.add_head_count(2)
     writer.add_head_count_kv(1)
     writer.add_key_length(16)
     writer.add_value_length(16)
     writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_freq_base(base)
+    if factor is not None:
+        writer.add_string("gemma3.rope.scaling.type", "linear")
+        writer.add_float32("gemma3.rope.scaling.factor", factor)
     writer.add_sliding_window(16)
     writer.add_tokenizer_model(model)
     writer.add_token_list(TOKENS)
@@ -115,12 +126,25 @@ def write_gemma(
     }
     generator = np.random.default_rng(0)
     for name, shape in shapes.items() if tensors else ():
-        writer.add_tensor(f"{name}.weight", generator.normal(size=shape).astype(np.float32))
+        values = generator.normal(size=shape).astype(np.float32)
+        for block in range(blocks if name.startswith("blk.") else 1):
+            writer.add_tensor(f"{name.replace('blk.0.', f'blk.{block}.')}.weight", values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def test_a_linear_factor_of_gemma_3_is_that_of_the_layers_without_a_window(tmp_path: Path) -> None:
+    """As in its sizes from 4B on; every sixth layer sees everything."""
+    file = write_gemma(tmp_path / "gemma.gguf", blocks=6, base=1e6, factor=8.0)
+    network = load(resolve_model(str(file)), dtype="float32").network
+    assert network.config.layer_types == ["sliding_attention"] * 5 + ["full_attention"]
+    found = {name: buffer.numpy() for name, buffer in network.model.rotary_emb.named_buffers()}
+    steps = np.arange(0, 16, 2) / 16
+    np.testing.assert_allclose(found["full_attention_inv_freq"], 1e6**-steps / 8, rtol=1e-6)
+    np.testing.assert_allclose(found["sliding_attention_inv_freq"], 1e4**-steps, rtol=1e-6)
 
 
 def rebuilt(path: Path, **options: Any) -> Any:

@@ -35,6 +35,7 @@ SETTINGS: dict[str, tuple[str, tuple[object, ...]]] = {
     "attention.clamp_kqv": ("", (0.0,)),
     "attention.max_alibi_bias": ("", (0.0,)),
     "rope.freq_base": ("rope_theta", ()),
+    "rope.freq_base_swa": ("rope_theta", ()),
     "rope.scale_linear": ("", (1.0,)),
     "rope.scaling.type": ("", ("none",)),
     "attn_logit_softcapping": ("attn_logit_softcapping", (0.0,)),
@@ -121,8 +122,8 @@ def apply_rope(path: Path, reader: Any, tensors: Sequence[Any], config: Any) -> 
     """Write a file's scaling of rotary frequencies into a configuration that transformers made without it.
 
     ``rope_freqs.weight`` divides each frequency (Llama 3.1 and later); Phi-3 has two such tensors, for texts up to its
-    original length and beyond; a linear factor stands in the metadata. All that transformers' ``longrope`` and
-    ``linear`` do as well.
+    original length and beyond; a linear factor stands in the metadata, and is that of the layers without a window where
+    those have rotations of their own (Gemma 3). All that transformers' ``longrope`` and ``linear`` do as well.
 
     Returns:
         Names of the tensors that are used by this.
@@ -141,7 +142,11 @@ def apply_rope(path: Path, reader: Any, tensors: Sequence[Any], config: Any) -> 
     if not values and kind in (None, "none"):
         return set()
     rope = {key: value for key, value in dict(config.rope_parameters).items() if key != "rope_type"}
-    if _FACTORS in values or {_LONG, _SHORT} <= values.keys():
+    full = rope.get("full_attention")
+    if isinstance(full, dict) and not values and kind == "linear" and factor:
+        scaled = {**full, "rope_type": "linear", "factor": float(factor)}
+        config.rope_parameters = {**rope, "full_attention": scaled}
+    elif not isinstance(full, dict) and (_FACTORS in values or {_LONG, _SHORT} <= values.keys()):
         original = field(reader, f"{architecture}.rope.scaling.original_context_length")
         attention = field(reader, f"{architecture}.rope.scaling.attn_factor")
         both = values.get(_FACTORS)
@@ -153,7 +158,7 @@ def apply_rope(path: Path, reader: Any, tensors: Sequence[Any], config: Any) -> 
             "original_max_position_embeddings": int(original or config.max_position_embeddings),
             "attention_factor": float(attention or 1.0),
         }
-    elif kind == "linear" and factor:
+    elif not isinstance(full, dict) and kind == "linear" and factor:
         config.rope_parameters = {**rope, "rope_type": "linear", "factor": float(factor)}
     else:
         raise SuiteError(f"model file {path}: rotary embeddings scaled by {kind or 'factors'!r} are not read")
@@ -213,10 +218,10 @@ def check_taken(label: str, reader: Any, config: Any, passed: set[str], used: se
 
 
 def _agrees(config: Any, key: str, attribute: str, value: Any) -> bool:
+    rope = getattr(config, "rope_parameters", None) or {}
     if key == "rope.scaling.type":
-        return (config.rope_parameters or {}).get("rope_type") in (value, "longrope")
-    if key == "rope.freq_base":
-        rope = config.rope_parameters or {}
+        return rope.get("full_attention", rope).get("rope_type") in (value, "longrope")
+    if key in ("rope.freq_base", "rope.freq_base_swa"):
         found = [rope.get("rope_theta"), *(part.get("rope_theta") for part in rope.values() if isinstance(part, dict))]
     else:
         found = [getattr(config, attribute, None) if attribute else None]
