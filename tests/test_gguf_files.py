@@ -11,10 +11,12 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader
-from support.gguf_files import SHAPES, load_path, refusal, write_gguf
+from support import zoo
+from support.gguf_files import SHAPES, load_path, refusal, write_gguf, write_network
 
 from suite.compress.ready_made import variant_of
 from suite.errors import SuiteError
+from suite.models import gguf_file
 from suite.models.cache import cache_dir
 from suite.models.model import content_parts, resolve_model, tensor_bits, tensor_sizes, weights_hash
 
@@ -113,7 +115,11 @@ def test_tensors_that_are_not_the_networks(
         ("final_logit_softcapping", 30.0, "llama.final_logit_softcapping is 30.0"),
         ("logit_scale", 0.25, "llama.logit_scale is 0.25"),
         ("attention.sliding_window", 32, "llama.attention.sliding_window is 32"),
-        ("attention.key_length", 32, "llama.attention.key_length is 32 in the file, and the network that transformers"),
+        (
+            "attention.key_length",
+            32,
+            "16 numbers of a head are rotated by the file, 32 by the network that transformers",
+        ),
         ("rope.scaling.type", "yarn", "rotary embeddings scaled by 'yarn' are not read"),
         ("attention.clamp_kqv", 0.0, ""),
         ("logit_scale", 1.0, ""),
@@ -146,6 +152,69 @@ def test_factors_of_rotary_frequencies_are_applied(tmp_path: Path) -> None:
         cosine, _ = rotary(states, torch.arange(length)[None])
         angles = np.arange(length)[:, None] * (frequencies() / factors)
         np.testing.assert_allclose(cosine[0, :, :8].numpy(), np.cos(angles), atol=1e-4)
+
+
+def rotated(share: float, base: float = 10000.0) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": base, "partial_rotary_factor": share}
+    return {"partial_rotary_factor": share, "rope_parameters": rope}
+
+
+RMS, LAYER = {"attention__layer_norm_rms_epsilon": 1e-5}, {"attention__layer_norm_epsilon": 1e-5}
+# what files say and transformers reads as something else: architecture, the network's configuration, metadata
+SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a window": ("phi3", {"rms_norm_eps": 1e-5, "sliding_window": 8}, RMS | {"attention__sliding_window": 8}),
+    "a part of a head": ("phi3", {"rms_norm_eps": 1e-5, **rotated(0.75)}, RMS | {"rope__dimension_count": 12}),
+    "half a head": ("stablelm", rotated(0.5), LAYER | {"rope__dimension_count": 8}),
+    "a whole head": ("nemotron", rotated(1.0), LAYER | {"rope__dimension_count": 16}),
+    "an epsilon": ("nemotron", {"norm_eps": 0.01}, {"attention__layer_norm_epsilon": 0.01}),
+    "a base": ("starcoder2", {"sliding_window": None, **rotated(1.0, 1e6)}, LAYER | {"rope__freq_base": 1e6}),
+    "heads": ("qwen3", {"head_dim": 32}, {"attention__layer_norm_rms_epsilon": 1e-6, "attention__key_length": 32}),
+    "sizes": ("gpt2", {"n_inner": 96}, LAYER),
+}
+
+
+@pytest.mark.parametrize("what", SETTINGS)
+def test_what_a_file_says_of_its_network_is_so(what: str, tmp_path: Path) -> None:
+    architecture, changes, fields = SETTINGS[what]
+    network = zoo.build(architecture, **{"sliding_window": None, "layer_types": None, "head_dim": None, **changes})
+    if architecture != "gpt2":
+        fields = fields | {"attention__head_count_kv": 2}
+    assert_same(load_path(write_network(tmp_path / "tiny.gguf", architecture, network, **fields)).network, network)
+
+
+def test_a_part_of_a_head_that_the_architecture_cannot_rotate(tmp_path: Path) -> None:
+    network = zoo.build("qwen2", layer_types=None, head_dim=None)
+    fields = {"attention__layer_norm_rms_epsilon": 1e-6, "attention__head_count_kv": 2, "rope__dimension_count": 8}
+    message = refusal(write_network(tmp_path / "tiny.gguf", "qwen2", network, **fields))
+    assert "8 numbers of a head are rotated by the file, 16 by the network" in message
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_what_attention_logits_of_gemma_are_divided_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    """By the root of a head's size, and in one size of each generation by that of the width over the heads."""
+    if wide:
+        monkeypatch.setitem(gguf_file.WIDE, "gemma2", 3)
+    # files of equal bytes are converted once
+    sizes = {"head_dim": 32, "layer_types": None, "max_position_embeddings": 256 if wide else 512}
+    network = zoo.build("gemma2", query_pre_attn_scalar=16 if wide else 32, **sizes)
+    network.set_attn_implementation("eager")
+    fields = {"attention__key_length": 32, "attention__head_count_kv": 2, "attention__sliding_window": 8}
+    caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}
+    file = write_network(
+        tmp_path / "tiny.gguf", "gemma2", network, attention__layer_norm_rms_epsilon=1e-6, **fields, **caps
+    )
+    assert_same(load_path(file).network, network)
+    assert content_parts(resolve_model(str(file)))["reading"] == "2"
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    tokens = torch.arange(100, 140)[None]
+    with torch.no_grad():
+        for name, parameter in wanted.named_parameters():
+            assert parameter.shape == found.get_parameter(name).shape
+        np.testing.assert_allclose(found(tokens).logits, wanted(tokens).logits, atol=2e-4)
 
 
 def test_a_linear_factor_is_applied(tmp_path: Path) -> None:

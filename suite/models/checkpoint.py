@@ -32,7 +32,7 @@ from suite.models.weight_files import INDEX, SINGLE, is_zero, read_tensor, tenso
 if TYPE_CHECKING:
     import torch
 
-CONVERSION_VERSION = 2
+CONVERSION_VERSION = 3
 UNPACKING_VERSION = 2
 # parameters that describe a quantization grid are no weights of the model
 GRID_PARAMETERS = ("_scale", "_zero_point", "_g_idx", "weight_shape")
@@ -366,6 +366,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     with _quiet(), load_report.report() as report, gguf_file.untaken() as passed:
         config = AutoConfig.from_pretrained(whole.parent, gguf_file=whole.name)
         _without_padding(config)
+        gguf_file.complete(reader, config)
         used = gguf_file.apply_rope(model.path, reader, tensors, config)
         network, found = loader.from_pretrained(
             whole.parent,
@@ -377,6 +378,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         )
         load_report.check(model.id, network, report, found["mismatched_keys"], {})
     gguf_file.check_taken(model.id, reader, network.config.get_text_config(), passed, used)
+    gguf_file.check_rotated(model.id, reader, network)
     if whole != model.path:
         whole.unlink()
     note = {

@@ -29,7 +29,8 @@ SETTINGS: dict[str, tuple[str, tuple[object, ...]]] = {
     "attention.head_count": ("num_attention_heads", ()),
     "attention.head_count_kv": ("num_key_value_heads", ()),
     "attention.key_length": ("head_dim", ()),
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps", ()),
+    "attention.layer_norm_rms_epsilon": ("", ()),
+    "attention.layer_norm_epsilon": ("", ()),
     "attention.sliding_window": ("sliding_window", (0,)),
     "attention.scale": ("", (0.0,)),
     "attention.clamp_kqv": ("", (0.0,)),
@@ -46,6 +47,10 @@ SETTINGS: dict[str, tuple[str, tuple[object, ...]]] = {
     "expert_used_count": ("num_experts_per_tok", (0,)),
     "expert_weights_scale": ("", (0.0, 1.0)),
 }
+# how configurations call what is added under the root of a norm
+EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps")
+# blocks of the sizes whose attention logits are not divided by the root of a head's size
+WIDE = {"gemma2": 46, "gemma3": 62}
 # tensors that hold what the configuration says as well
 _DERIVED = re.compile(r"\.attn_rot_embd(\.weight)?$")
 _FACTORS, _LONG, _SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
@@ -116,6 +121,64 @@ def field(reader: Any, key: str) -> Any:
     """A metadata value, None where the file has none."""
     found = reader.get_field(key)
     return None if found is None else found.contents()
+
+
+def complete(reader: Any, config: Any) -> None:
+    """Write into a configuration what a file says of its network and transformers leaves at defaults of its own.
+
+    Those are the size of heads and how much of it is rotated, the base of rotations, epsilons of norms, soft caps, Phi-3's
+    window, GPT-2's sizes, and what attention logits of Gemma 2 and 3 are divided by, which no file states: as llama.cpp does, the
+    root of a head's size, for the 27B models that of their width over their heads.
+    """
+    architecture = str(field(reader, "general.architecture"))
+
+    def stated(key: str) -> Any:
+        return field(reader, f"{architecture}.{key}")
+
+    if (size := stated("attention.key_length")) and hasattr(config, "head_dim"):
+        config.head_dim = int(size)
+    for key in ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"):
+        name = next((name for name in EPSILONS if hasattr(config, name)), None)
+        if name and stated(key) is not None:
+            setattr(config, name, float(stated(key)))
+    rope = getattr(config, "rope_parameters", None)
+    if rope and not any(isinstance(part, dict) for part in rope.values()):
+        if base := stated("rope.freq_base"):
+            rope["rope_theta"] = float(base)
+        if rotated := stated("rope.dimension_count"):
+            share = int(rotated) / _head_size(config)
+            given = rope.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None))
+            if share != (1.0 if given is None else given):
+                rope["partial_rotary_factor"] = config.partial_rotary_factor = share
+    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if stated(key) is not None and hasattr(config, key):
+            setattr(config, key, float(stated(key)) or None)
+    window = stated("attention.sliding_window")
+    if architecture == "phi3" and window:
+        config.sliding_window = int(window)
+    if architecture == "gpt2":
+        config.n_inner = stated("feed_forward_length")
+        config.n_positions = int(stated("context_length") or config.n_positions)
+    if architecture in WIDE:
+        wide = config.num_hidden_layers == WIDE[architecture]
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if wide else config.head_dim
+
+
+def _head_size(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def check_rotated(label: str, reader: Any, network: Any) -> None:
+    """Refuse a file of which another part of each head is rotated than in the network."""
+    rotated = field(reader, f"{field(reader, 'general.architecture')}.rope.dimension_count")
+    found = {
+        2 * buffer.shape[-1] for name, buffer in network.named_buffers() if name.rpartition(".")[2].endswith("inv_freq")
+    }
+    if rotated is not None and found and int(rotated) not in found:
+        raise SuiteError(
+            f"model {label}: {rotated} numbers of a head are rotated by the file, {min(found)} by the network that "
+            "transformers makes of it; convert the original checkpoint instead"
+        )
 
 
 def apply_rope(path: Path, reader: Any, tensors: Sequence[Any], config: Any) -> set[str]:
@@ -223,8 +286,12 @@ def _agrees(config: Any, key: str, attribute: str, value: Any) -> bool:
         return rope.get("full_attention", rope).get("rope_type") in (value, "longrope")
     if key in ("rope.freq_base", "rope.freq_base_swa"):
         found = [rope.get("rope_theta"), *(part.get("rope_theta") for part in rope.values() if isinstance(part, dict))]
+    elif key.endswith("epsilon"):
+        found = [getattr(config, name, None) for name in EPSILONS]
     else:
         found = [getattr(config, attribute, None) if attribute else None]
+    if key == "feed_forward_length" and found == [None]:
+        found = [getattr(config, "n_inner", None)]
     if key == "attention.key_length" and found == [None]:
         found = [config.hidden_size // config.num_attention_heads]
     if key == "attention.sliding_window" and int(value) >= int(getattr(config, "max_position_embeddings", 0) or 0):

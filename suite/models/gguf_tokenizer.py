@@ -376,11 +376,11 @@ def _contents(reader: Any, key: str) -> Any:
 
 # bytes of a number of each GGUF value type; 8 is a string, 9 a list
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_STRING, _LIST = 8, 9
+_WHOLE, _STRING, _LIST = 4, 8, 9
 
 
 def header_fields(path: Path, keys: tuple[str, ...]) -> dict[str, str]:
-    """Some fields of a GGUF file's head, texts as they are and others as ""; none of a file that cannot be read.
+    """Some fields of a GGUF file's head: texts, whole numbers as texts, others as ""; none of a file that cannot be read.
 
     Reading ends with the last of them, and tens of thousands of tokens are skipped, not read.
     """
@@ -424,6 +424,9 @@ def _head(handle: BinaryIO, keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         key, kind = text(), number("I")
         if kind == _STRING and key in keys:
             yield key, text()
+            continue
+        if kind == _WHOLE and key in keys:
+            yield key, str(number("I"))
             continue
         skip(kind)
         if key in keys:

@@ -18,6 +18,7 @@ from typing import Any
 
 from suite.models.cache import cache_dir
 from suite.errors import SuiteError, first_line, unknown_name
+from suite.models.gguf_file import WIDE
 from suite.models.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
 from suite.hub import NotFetched, fetch
 from suite.models.quantization import reading_parts
@@ -204,15 +205,25 @@ def content_parts(model: Model) -> dict[str, str | None]:
         "tokenizer": tokenizer.hexdigest() if model.path.is_dir() else tokenizer_identity(model.path),
         **reading_parts(model.path),
     }
-    if model.path.is_file() and parts["tokenizer"] is None and _scales_rotations(model):
-        # which once was not applied; files with a `tokenizer_identity` have other keys since then anyway
+    if model.path.is_file() and _once_read_otherwise(model, parts["tokenizer"]):
         parts["reading"] = "2"
     return parts
 
 
-def _scales_rotations(model: Model) -> bool:
-    key = f"{architecture(model)}.rope.scaling.type"
-    return header_fields(model.path, (key,)).get(key, "none") != "none"
+def _once_read_otherwise(model: Model, tokenizer: str | None) -> bool:
+    """Whether numbers of a GGUF file from before today's reading of its settings may be wrong under the same key."""
+    kind = architecture(model)
+    names = ("attention.head_count", "attention.key_length", "block_count", "embedding_length", "rope.dimension_count")
+    found = header_fields(model.path, tuple(f"{kind}.{name}" for name in (*names, "rope.scaling.type")))
+    heads, size, blocks, width, rotated = (int(found.get(f"{kind}.{name}") or 0) for name in names)
+    if tokenizer is None and found.get(f"{kind}.rope.scaling.type", "none") != "none":
+        # which was not applied; files with a `tokenizer_identity` have other keys since then anyway
+        return True
+    if kind in WIDE:
+        # what attention logits are divided by was the root of 256
+        return blocks == WIDE[kind] or size != 256
+    share = {"phi3": 1, "stablelm": 4, "nemotron": 2}.get(kind, 0)
+    return bool(share and heads and rotated) and rotated * share != (size or width // heads)
 
 
 def architecture(model: Model) -> str:

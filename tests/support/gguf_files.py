@@ -100,6 +100,50 @@ def write_gguf(
     return next(iter(sorted(path.parent.glob(f"{path.stem}-00001-of-*.gguf")))) if split else path
 
 
+def write_network(path: Path, architecture: str, network: Any, **fields: Any) -> Path:
+    """A network as llama.cpp's converter writes it, for architectures whose matrices it leaves as they are.
+
+    Args:
+        fields: metadata below the architecture's name, dots written as two underscores.
+    """
+    config, tokenizer = network.config, json.loads(build_tokenizer().backend_tokenizer.to_str())["model"]
+    tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(getattr(config, "intermediate_size", 96))
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if token in ("<s>", "</s>") else 1 for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["merges"]])
+    for name, value in fields.items():
+        put = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+        put(f"{architecture}.{name.replace('__', '.')}", value)
+    kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
+    for name, tensor in network.state_dict().items():
+        module, _, local = name.rpartition(".")
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = tensor.numpy()
+        if (architecture in ("nemotron", "gemma2") and name.endswith("norm.weight")) or (
+            architecture == "nemotron" and name.endswith("layernorm.weight")
+        ):
+            values = values + 1
+        elif architecture == "gpt2" and module.rpartition(".")[2].startswith("c_") and local == "weight":
+            values = values.T
+        writer.add_tensor(f"{names.get_name(module)}.{local}", np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def load_path(path: Path, dtype: str = "float32") -> Checkpoint:
     return load(resolve_model(str(path)), dtype=dtype)
 
