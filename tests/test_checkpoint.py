@@ -301,7 +301,7 @@ def test_two_processes_may_convert_the_same_file(cache: Path, tmp_path: Path, mo
 
     def overtaken(model: Model, dtype: str, out: Path, source_hash: str) -> None:
         convert(model, dtype, out, source_hash)
-        shutil.copytree(out, out.parent / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v2.1")
+        shutil.copytree(out, out.parent / f"{source_hash.removeprefix('sha256:')[:24]}-{dtype}-v3.1")
 
     monkeypatch.setattr(checkpoint_module, "_convert", overtaken)
     assert load_path(write_gguf(tmp_path / "tiny.gguf")).info["params"] > 0
