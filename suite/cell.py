@@ -12,9 +12,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +23,51 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
+from suite.sample_text import recorded
+from suite.variant import Variant, parse_variant
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"suite"
 KINDS = ("logits", "loglik", "probs")
 
 _REQUIRED = {"model": ("name",), "variant": ("name",), "task": ("name", "scoring", "prompt", "shots"), "run": ()}
+
+
+class CellKey(NamedTuple):
+    """What a cell is of; no two cells of a run share it. Its order is that of results."""
+
+    model: str
+    task: str
+    scoring: str
+    prompt: str
+    shots: int
+    variant: str
+
+    @property
+    def curve(self) -> tuple[str, str, str, str, int]:
+        """All but the variant: cells of one curve's model, task and style."""
+        return self[:5]
+
+    def path(self, run_dir: str | Path) -> Path:
+        """Where a run directory keeps it: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
+        folder = Path(run_dir) / "cells" / slug(self.model) / slug(self.task)
+        return folder / slug(f"{self.scoring}-{self.prompt}-{self.shots}") / cell_file(self.variant)
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self))
+
+
+def key_of(metadata: Mapping[str, Any]) -> CellKey:
+    """The key of the cell that has this metadata (see `read_metadata`)."""
+    task = metadata["task"]
+    return CellKey(
+        str(metadata["model"]["name"]),
+        str(task["name"]),
+        str(task["scoring"]),
+        str(task["prompt"]),
+        int(task["shots"]),
+        str(metadata["variant"]["name"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -67,18 +107,35 @@ class Cell:
     @property
     def where(self) -> str:
         """How messages name this cell."""
-        return self.path or "/".join(str(part) for part in (*self.curve_key, self.variant["name"]))
+        return self.path or str(self.key)
+
+    @cached_property
+    def key(self) -> CellKey:
+        """Model, task, scoring, prompt, shots and variant by name."""
+        return key_of({"model": self.model, "task": self.task, "variant": self.variant})
 
     @property
     def curve_key(self) -> tuple[str, str, str, str, int]:
         """(model, task, scoring, prompt, shots): cells with the same key differ in their variant alone."""
-        return (
-            str(self.model["name"]),
-            str(self.task["name"]),
-            str(self.task["scoring"]),
-            str(self.task["prompt"]),
-            int(self.task["shots"]),
-        )
+        return self.key.curve
+
+    @cached_property
+    def parsed(self) -> Variant | None:
+        """What its variant's name says; None for a name outside the scheme, as scores made elsewhere may have."""
+        try:
+            return parse_variant(self.key.variant)
+        except SuiteError:
+            return None
+
+    @property
+    def sample_seed(self) -> int | None:
+        """Seed of the sample text that its variant was made with; None where nobody said."""
+        said = self.run.get("seed")
+        if not isinstance(said, int):
+            # cells from before this field say it at the end of their recipe
+            drawn = recorded(str(self.variant.get("recipe") or ""))
+            said = drawn.seed if drawn else None
+        return said
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -408,14 +465,7 @@ def _is_string_list(kind: pa.DataType) -> bool:
 
 def cell_path(run_dir: str | Path, cell: Cell) -> Path:
     """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
-    model, task, scoring, prompt, shots = cell.curve_key
-    folder = cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}")
-    return folder / cell_file(str(cell.variant["name"]))
-
-
-def cell_folder(run_dir: str | Path, model: str, task: str, style: str) -> Path:
-    """The folder of one curve's cells; `style` is ``<scoring>-<prompt>-<shots>``."""
-    return Path(run_dir) / "cells" / slug(model) / slug(task) / slug(style)
+    return cell.key.path(run_dir)
 
 
 def cell_file(variant: str) -> str:
@@ -465,4 +515,4 @@ def load_cells(paths: str | Path | Sequence[str | Path]) -> list[Cell]:
         else:
             raise SuiteError(f"{path}: not found; name a run directory or cell files")
     cells = [read_cell(file) for file in sorted(files)]
-    return sorted(cells, key=lambda cell: (cell.curve_key, str(cell.variant["name"])))
+    return sorted(cells, key=lambda cell: cell.key)

@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_sample_text(score)
     score.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
     score.add_argument("--device", default="auto", metavar="D")
-    score.add_argument("--backend", default="auto", choices=("auto", "tree", "plain"))
+    score.add_argument("--scorer", metavar="S", help="what runs the model, see 'suite list scorers'")
+    score.add_argument("--backend", default="auto", choices=("auto", "tree", "plain"), help="how transformers runs it")
     score.add_argument("--trust-remote-code", action="store_true")
     score.add_argument("--out", required=True, type=Path, metavar="CELL.parquet")
 
@@ -197,8 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--replace", action="store_true", help="replace cells of the same name")
     imported.add_argument("--out", required=True, type=Path, metavar="RUN_DIR")
 
-    listed = add("list", _list, "list models, methods or tasks")
-    listed.add_argument("what", choices=("models", "methods", "tasks"))
+    listed = add("list", _list, "list models, methods, tasks or scorers")
+    listed.add_argument("what", choices=("models", "methods", "tasks", "scorers"))
 
     show = add("show", _show, "print exactly what a model sees of one item")
     show.add_argument("task", metavar="TASK")
@@ -215,20 +216,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from suite.config import read_config
+    from suite.models.device import resolve_device
     from suite.run.pipeline import execute
-    from suite.run.prepare import resolve_device
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
     _check_limit(args.limit)
     if args.dry_run:
-        if args.limit is not None:
-            config = replace(config, tasks=tuple(replace(task, limit=args.limit) for task in config.tasks))
         from suite.models.dtype import measure_dtypes
         from suite.run.estimate import estimate, measured_gflops
+        from suite.run.plan import limited
 
         device = resolve_device(config.device)
-        found = estimate(config, only=args.only)
+        found = estimate(limited(config, args.limit), only=args.only)
         print("\n".join(found.lines()))
         speed = measured_gflops(config.dtype, measure_dtypes(device))
         print("\n".join(found.summary(speed)), file=sys.stderr)
@@ -270,44 +270,47 @@ def _score(args: argparse.Namespace) -> int:
     _check_limit(args.limit)
     from suite.variant import parse_variant
 
-    variant = parse_variant(args.variant or "dense")
+    parse_variant(args.variant or "dense")
     sampling = _sampling(args)
     _check_output(args.out)
     from suite.cell import write_cell
-    from suite.models.model import resolve_model
-    from suite.score.cells import score
     from suite.score.sheet import make_sheet
     from suite.tasks import get_task
 
     sheet = make_sheet(
         get_task(args.task), scoring=args.scoring, prompt=args.prompt, shots=args.shots, limit=args.limit
     )
-    model = resolve_model(args.model)
-    dense = resolve_model(args.dense) if args.dense else None
     from tqdm import tqdm
 
-    from suite.compress import check_supported
-    from suite.compress.ready_made import variant_of
+    from suite.run.plan import plan_variant
     from suite.run.prepare import decide, open_scorer
+    from suite.score.cells import score
 
-    if dense is not None:
-        variant = variant_of(model, args.variant)
-    else:
-        check_supported(variant)
-    conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
-    parent, ready = (model, None) if dense is None else (dense, model)
-    scorer = open_scorer(parent, variant, conditions, ready=ready, kept=False, way=args.backend)
-    with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {variant.name}", file=sys.stderr) as bar:
+    conditions = decide(
+        args.dtype,
+        args.device,
+        trust_remote_code=args.trust_remote_code,
+        sampling=sampling,
+        scorer=args.scorer,
+    )
+    (cell,) = plan_variant(args.model, args.variant, [sheet], conditions, dense=args.dense)
+    scorer = open_scorer(cell.model, cell.variant, conditions, ready=cell.ready, kept=False, way=args.backend)
+    with tqdm(total=len(sheet.rendered), unit="item", desc=f"{args.task} {cell.variant.name}", file=sys.stderr) as bar:
         try:
-            cell = score(scorer, sheet, progress=bar.update)
-            cell = replace(cell, run={**cell.run, "seed": sampling.drawn_with(variant.sample_seed).seed})
+            scored = cell.signed(score(scorer, sheet, progress=bar.update))
         except CellFailure as failure:
             bar.close()
-            print(f"suite: failed cell {model.name}/{args.task}/{variant.name}: {failure}", file=sys.stderr)
+            print(f"suite: failed cell {cell.label}: {failure}", file=sys.stderr)
             return NO
-    write_cell(args.out, cell)
-    print(f"{args.out}: {len(cell)} items, {cell.run['backend']} backend, {cell.run['dtype']}", file=sys.stderr)
-    for remark in cell.run["notes"]:
+    if args.backend != "auto":
+        # a run would not have scored it this way
+        scored = replace(scored, run={name: value for name, value in scored.run.items() if name != "key"})
+    write_cell(args.out, scored)
+    print(
+        f"{args.out}: {len(scored)} items, {scored.run.get('backend', args.scorer)} backend, {scored.run['dtype']}",
+        file=sys.stderr,
+    )
+    for remark in scored.run.get("notes", ()):
         print(f"note: {remark}", file=sys.stderr)
     return DONE
 
@@ -562,6 +565,11 @@ def _list(args: argparse.Namespace) -> int:
             )
         print("a+b\t<magnitude|wanda|sparsegpt>+<rtn|gptq>\tboth, one after the other, such as sparsegpt-s50+gptq-w4")
         print("DIR\ta GPTQ, AWQ, compressed-tensors, bitsandbytes or plain checkpoint, or a .gguf: suite score --dense")
+    elif args.what == "scorers":
+        from suite.score.scorer import BACKENDS
+
+        for name, scorer in BACKENDS.items():
+            print(f"{name}\tversion {scorer.version}\t{(scorer.__doc__ or '').splitlines()[0]}")
     else:
         from suite.tasks import TASKS
 
@@ -594,8 +602,8 @@ def _show(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     if args.drift:
+        from suite.models.device import resolve_device
         from suite.models.model import resolve_model
-        from suite.run.prepare import resolve_device
         from suite.score.sheet import make_sheet
         from suite.score.transformers.drift_check import check_drift
         from suite.tasks import get_task

@@ -183,6 +183,8 @@ class RunConfig:
     ready_made: Annotated[tuple[ReadyMade, ...], BeforeValidator(_listed)] = ()
     """Checkpoints that somebody else has compressed."""
     primary: Primary | None = None
+    scorer: _Name | None = None
+    """What runs the models (`suite list scorers`); nothing for transformers."""
 
     _said = model_validator(mode="wrap")(_in_one_line)
 
@@ -191,7 +193,12 @@ class RunConfig:
         """SHA-256 of the configuration's content; comments and key order do not count."""
         content = asdict(self)
         # configurations from before these keys keep their hash
-        for key, default in (("sample_text", asdict(Sampling())), ("ready_made", ()), ("primary", None)):
+        for key, default in (
+            ("sample_text", asdict(Sampling())),
+            ("ready_made", ()),
+            ("primary", None),
+            ("scorer", None),
+        ):
             if content[key] == default:
                 del content[key]
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -209,10 +216,11 @@ class RunConfig:
         return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
-        """The configuration with every default written out; no `primary` where it has none."""
+        """The configuration with every default written out; no `primary` or `scorer` where it has none."""
         content = json.loads(json.dumps(asdict(self)))
-        if content["primary"] is None:
-            del content["primary"]
+        for key in ("primary", "scorer"):
+            if content[key] is None:
+                del content[key]
         text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         return text
 

@@ -24,8 +24,6 @@ from suite.variant import parse_variant
 if TYPE_CHECKING:
     from suite.config import ProtocolName
     from suite.publish.verify import Report
-    from suite.run.prepare import Conditions
-    from suite.score.scorer import Scorer
 
 StrPath = str | os.PathLike[str]
 
@@ -179,7 +177,8 @@ def score_model(
     Raises:
         SuiteError: anything unusable in the arguments, or a model that cannot be loaded, compressed or scored.
     """
-    from suite.run.prepare import decide
+    from suite.run.plan import plan_variant
+    from suite.run.prepare import decide, open_scorer
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
     from suite.tasks import get_task
@@ -212,8 +211,10 @@ def score_model(
                 for task in named
             ]
         conditions = decide(dtype, device, trust_remote_code=trust_remote_code)
-        scorer = _scorer(os.fspath(model), None if dense is None else os.fspath(dense), variant, conditions)
-        scored = [score(scorer, sheet) for sheet in sheets]
+        parent = None if dense is None else os.fspath(dense)
+        cells = plan_variant(os.fspath(model), variant, sheets, conditions, dense=parent)
+        scorer = open_scorer(cells[0].model, cells[0].variant, conditions, ready=cells[0].ready)
+        scored = [cell.signed(score(scorer, cell.sheet)) for cell in cells]
         return scored if name is None else [replace(cell, model={**cell.model, "name": name}) for cell in scored]
     except CellFailure as failure:
         raise SuiteError(f"model {name or model}: {failure}") from failure
@@ -286,20 +287,6 @@ def verify_snapshot(folder: StrPath) -> Report:
     from suite.publish.verify import verify
 
     return verify(Path(folder))
-
-
-def _scorer(model: str, dense: str | None, variant: str | None, conditions: Conditions) -> Scorer:
-    """The model, a variant of it, or the checkpoint that it is of `dense`."""
-    from suite.compress import check_supported
-    from suite.compress.ready_made import variant_of
-    from suite.run.prepare import open_scorer
-
-    found = resolve_model(model)
-    if dense is not None:
-        return open_scorer(resolve_model(dense), variant_of(found, variant), conditions, ready=found)
-    wanted = parse_variant(variant or "dense")
-    check_supported(wanted)
-    return open_scorer(found, wanted, conditions)
 
 
 def _cells(given: Cell | Iterable[Cell]) -> list[Cell]:

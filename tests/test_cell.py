@@ -22,7 +22,7 @@ from suite.cell import (
     KINDS,
     METADATA_KEY,
     Cell,
-    cell_folder,
+    CellKey,
     cell_path,
     load_cells,
     make_cell,
@@ -427,7 +427,36 @@ def test_where_a_cell_lies(tmp_path: Path) -> None:
     cell = build(variant={"name": "wanda-2:4"}, model={"name": "org/m"}, task=STYLE | {"name": "../quiz", "shots": 2})
     expected = tmp_path / "cells" / "org_m" / "_quiz" / "cloze-sum-base-2" / "wanda-2of4.parquet"
     assert cell_path(tmp_path, cell) == expected
-    assert cell_folder(tmp_path, "org/m", "../quiz", "cloze-sum-base-2") == expected.parent
+    assert cell.key == CellKey("org/m", "../quiz", "cloze-sum", "base", 2, "wanda-2:4")
+    assert cell.key.path(tmp_path) == expected
+    assert (cell.curve_key, cell.where) == (cell.key[:5], "org/m/../quiz/cloze-sum/base/2/wanda-2:4")
+
+
+def test_a_cells_variant_is_read_once_and_strangers_are_none() -> None:
+    cell = build(variant={"name": "gptq-w3-g64@seed2"})
+    assert cell.parsed is not None
+    assert (cell.parsed.bits, cell.parsed.group, cell.parsed.sample_seed) == (3, 64, 2)
+    assert cell.parsed is cell.parsed
+    assert build(variant={"name": "somebody's own"}).parsed is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "run", "seed"),
+    [
+        ("GPTQ; sample text notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 2", {"seed": 3}, 3),
+        (
+            "GPTQ; sample text notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 2",
+            {},
+            2,
+        ),  # a cell from before the field
+        ("GPTQ; sample text notes.txt@sha256:a0ef70c43442, 8 x 64 tokens, seed 2", {"seed": None}, 2),
+        ("round to nearest", {"seed": 0}, 0),
+        ("round to nearest", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_seed_of_its_sample_text_is_a_field(recipe: str | None, run: dict[str, Any], seed: int | None) -> None:
+    assert build(variant={"name": "gptq-w3", "recipe": recipe}, run=run).sample_seed == seed
 
 
 def test_cells_come_in_order_of_their_names(tmp_path: Path) -> None:

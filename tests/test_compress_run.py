@@ -15,7 +15,8 @@ from suite.cell import load_cells
 from suite.compress.magnitude import prune
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
-from suite.run.pipeline import execute, plan
+from suite.run.pipeline import execute
+from suite.run.plan import plan
 from suite.sample_text import Sampling
 
 pytest.importorskip("llmcompressor", reason="llm-compressor is not installed")

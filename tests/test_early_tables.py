@@ -12,6 +12,7 @@ from support.task_files import write_task
 import suite.publish.snapshot
 import suite.run.early_tables
 import suite.run.pipeline
+import suite.run.plan
 from suite.cli import main
 from suite.config import RunConfig, parse_config
 from suite.errors import SuiteError
@@ -111,7 +112,7 @@ def test_slow_tables_take_a_small_part_of_the_time(
     monkeypatch.setattr(suite.publish.snapshot, "write_tables", write)
     monkeypatch.setattr(suite.run.early_tables.time, "monotonic", lambda: now[0])
     tables = EarlyTables(tmp_path, config, lambda _: None)
-    cell = suite.run.pipeline.plan(config, tmp_path, dtype="float32", device="cpu", only="*/first/rtn-w8")[0]
+    cell = suite.run.plan.plan(config, tmp_path, dtype="float32", device="cpu", only="*/first/rtn-w8")[0]
     cell.path.parent.mkdir(parents=True)
     for name in ("dense.parquet", "rtn-w8.parquet"):
         (cell.path.parent / name).touch()

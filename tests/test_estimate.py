@@ -20,7 +20,7 @@ from suite.config import ReadyMade, RunConfig, TaskChoice, read_config
 from suite.errors import SuiteError
 from suite.methods import METHODS
 from suite.run.estimate import estimate, measured_gflops, smallest_changes
-from suite.run.pipeline import plan
+from suite.run.plan import plan
 from suite.score.sheet import make_sheet
 from suite.tasks import TASKS, get_task, ye2024
 from suite.variant import parse_variant

@@ -16,7 +16,8 @@ from suite.models.model import content_parts, resolve_model, tensor_bits, tensor
 from suite.publish.diff import compare
 from suite.publish.manifest import read_manifest
 from suite.publish.verify import verify
-from suite.run.pipeline import plan, publish
+from suite.run.pipeline import publish
+from suite.run.plan import plan
 from suite.sample_text import read_sample_text
 from suite.score.sheet import make_sheet
 from suite.task import Question, Task, jsonl_task, select

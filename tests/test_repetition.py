@@ -18,7 +18,7 @@ from suite.cell import Cell, load_cells, read_cell
 from suite.cli import main
 from suite.config import parse_config
 from suite.errors import SuiteError
-from suite.run.pipeline import plan
+from suite.run.plan import plan
 from suite.score.sheet import Scores, Sheet
 from suite.score.transformers.network import NetworkScorer
 from suite.variant import Variant, is_repeat, parse_variant

@@ -25,7 +25,8 @@ from suite.models.checkpoint import load
 from suite.models.model import resolve_model
 from suite.publish.sections.highlights import highlights
 from suite.publish.verify import verify
-from suite.run.pipeline import execute, plan
+from suite.run.pipeline import execute
+from suite.run.plan import plan
 from suite.run.prepare import sample_recipes, sample_tokens
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe

@@ -20,8 +20,9 @@ from scripts.markers import check_markers, write_between
 from suite.compress import recipe_of
 from suite.config import RunConfig, read_config
 from suite.errors import CellFailure, SuiteError
+from suite.models.device import resolve_device
 from suite.models.model import resolve_model
-from suite.run.prepare import Conditions, prepare, resolve_device, resolve_dtype, sample_recipes
+from suite.run.prepare import Conditions, prepare, resolve_dtype, sample_recipes
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
 from suite.variant import Variant, parse_variant
 

@@ -73,8 +73,9 @@ def per_character(cell: Cell, characters: Sequence[Sequence[float]]) -> Cell:
 def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
     """The dense cell of one task under one scoring; it is read where it is there already."""
     from suite.models.checkpoint import load
+    from suite.models.device import resolve_device
     from suite.models.model import resolve_model
-    from suite.run.prepare import resolve_device, resolve_dtype
+    from suite.run.prepare import resolve_dtype
     from suite.score.cells import score
     from suite.score.sheet import make_sheet
     from suite.score.transformers.network import NetworkScorer

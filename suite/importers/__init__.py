@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from suite.cell import Cell, cell_folder, cell_path, file_key, read_metadata, write_cell
+from suite.cell import Cell, CellKey, cell_path, file_key, key_of, read_metadata, write_cell
 from suite.errors import SuiteError, unknown_name
 from suite.importers import jsonl, lm_eval, npz, ye2024
 from suite.importers.labels import Labels, check_labels
@@ -108,19 +108,12 @@ def _check_folders(cells: Sequence[Cell], run_dir: Path) -> None:
     owners: dict[str, str] = {}
     for folder in sorted((run_dir / "cells").glob("*/*/*")):
         for file in sorted(folder.glob("*.parquet")):
-            with contextlib.suppress(SuiteError, KeyError, TypeError):  # unreadable: it stands for nothing
-                metadata = read_metadata(file)
-                task = metadata["task"]
-                names = (
-                    metadata["model"]["name"],
-                    task["name"],
-                    *(task[key] for key in ("scoring", "prompt", "shots")),
-                )
-                for place, _, name in _folders(run_dir, *map(str, names)):
+            with contextlib.suppress(SuiteError, KeyError, TypeError, ValueError):  # unreadable: it stands for nothing
+                for place, _, name in _folders(run_dir, key_of(read_metadata(file))):
                     owners.setdefault(place, name)
                 break
     for cell in cells:
-        for place, option, name in _folders(run_dir, *map(str, cell.curve_key)):
+        for place, option, name in _folders(run_dir, cell.key):
             owner = owners.setdefault(place, name)
             if owner != name:
                 raise SuiteError(
@@ -129,9 +122,9 @@ def _check_folders(cells: Sequence[Cell], run_dir: Path) -> None:
                 )
 
 
-def _folders(run_dir: Path, model: str, task: str, scoring: str, prompt: str, shots: str) -> list[tuple[str, str, str]]:
+def _folders(run_dir: Path, key: CellKey) -> list[tuple[str, str, str]]:
     """Each folder above a cell, the option that names it, and the name."""
-    style = cell_folder(run_dir, model, task, f"{scoring}-{prompt}-{shots}")
+    style = key.path(run_dir).parent
     places = (style.parent.parent, style.parent, style)
-    named = (("--model", model), ("--task", task), ("--prompt", prompt))
+    named = (("--model", key.model), ("--task", key.task), ("--prompt", key.prompt))
     return [(file_key(place), *pair) for place, pair in zip(places, named, strict=True)]

@@ -9,7 +9,6 @@ from suite.cell import Cell
 from suite.errors import SuiteError
 from suite.metrics.proportions import NORMAL
 from suite.metrics.spread import METRICS, number, same_direction, summary
-from suite.sample_text import recorded
 from suite.variant import parse_variant
 
 SEED_SPREAD_KEYS = (
@@ -52,7 +51,7 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
     >>> found[0]["variant"], found[0]["seeds"], found[0]["accuracy_low"], found[0]["accuracy_high"]
     ('gptq-w3', [None, 1], 0.5, 0.6)
     """
-    recipes = {(*cell.curve_key, str(cell.variant["name"])): str(cell.variant.get("recipe") or "") for cell in cells}
+    by_key: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     grouped: dict[tuple[object, ...], dict[int | None, Mapping[str, object]]] = {}
     for row in rows:
         name = str(row["variant"])
@@ -63,10 +62,10 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
         if variant.family == "dense":  # which has no seed, however it is computed
             continue
         key = tuple(row[part] for part in ("model", "task", "scoring", "prompt", "shots"))
-        recipe = recipes.get((*key, name), "")  # type: ignore[arg-type]
-        drawn = recorded(recipe)
-        made = recipe if drawn is None else recipe.removesuffix(str(drawn.seed))
-        seed = drawn.seed if drawn else variant.sample_seed
+        cell = by_key.get((*key, name))
+        said = None if cell is None else cell.sample_seed
+        seed = variant.sample_seed if said is None else said
+        made = "" if cell is None else str(cell.variant.get("recipe") or "").removesuffix(f"seed {seed}")
         seeds = grouped.setdefault((*key, variant.recipe_name, made), {})
         if seed not in seeds or variant.sample_seed is None:
             seeds[seed] = row

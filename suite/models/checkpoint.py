@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.errors import SuiteError, first_line
 from suite.models import compressed, gguf_file, load_report
 from suite.models.cache import cache_dir
-from suite.errors import SuiteError, first_line
 from suite.models.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
 from suite.models.model import Model, config_hash, weights_hash
 from suite.models.packed import READERS
 from suite.models.quantization import LOADED, quantization_of
-from suite.progress_bars import no_bars
 from suite.models.text_decoder import attention_of, in_causal_form, left_note, loader_of, text_decoder
 from suite.models.unpack import unpack, unpack_mixture
 from suite.models.weight_files import INDEX, SINGLE, is_zero, read_tensor, tensor_entries, weight_files
+from suite.progress_bars import no_bars
 
 if TYPE_CHECKING:
     import torch
@@ -93,8 +93,8 @@ class Checkpoint:
 def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Checkpoint:
     """Load a model in the dtype it will run in.
 
-    A GGUF file is dequantized once to a cached checkpoint in that dtype (under `suite.models.cache.cache_dir`), which later
-    loads read directly.
+    A GGUF file is dequantized once to a cached checkpoint in that dtype (under `suite.models.cache.cache_dir`), which
+    later loads read directly.
 
     Args:
         device: ``cpu``, ``cuda:1``, ...; ``cuda`` takes the first accelerator, and the next ones for what does not fit
@@ -207,7 +207,7 @@ def _read_only(config: Any, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _shards(folder: Path) -> Iterator[None]:
-    """Inside, transformers takes the parts of a checkpoint from `weight_files`; by itself it asks an index for metadata."""
+    """Inside, transformers takes a checkpoint's parts from `weight_files`; by itself it wants an index's metadata."""
     from transformers import modeling_utils
 
     library: Any = modeling_utils

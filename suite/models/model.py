@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.models.cache import cache_dir
 from suite.errors import SuiteError, first_line, unknown_name
+from suite.hub import NotFetched, fetch
+from suite.models.cache import cache_dir
 from suite.models.gguf_file import WIDE
 from suite.models.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
-from suite.hub import NotFetched, fetch
 from suite.models.quantization import reading_parts
 from suite.models.weight_files import gguf_parts, gguf_stem, tensor_entries
 
@@ -191,8 +191,8 @@ def config_hash(path: Path) -> str | None:
 def content_parts(model: Model) -> dict[str, str | None]:
     """Hashes of everything in a checkpoint that its scores depend on: weights, configuration, tokenizer. No names.
 
-    A GGUF file's hash covers its tokenizer too; `suite.models.gguf_tokenizer.tokenizer_identity` says how it was read where
-    that has changed. A folder whose packing is described elsewhere than in config.json has further parts.
+    A GGUF file's hash covers its tokenizer too; `suite.models.gguf_tokenizer.tokenizer_identity` says how it was read
+    where that has changed. A folder whose packing is described elsewhere than in config.json has further parts.
     """
     tokenizer = hashlib.sha256()
     if model.path.is_dir():

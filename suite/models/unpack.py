@@ -78,7 +78,8 @@ def unpack_mixture(model: Model, quantization: Mapping[str, Any], dtype: str, ou
         dtype: of every weight that was packed.
 
     Returns:
-        ``parent_quantization``, and ``inputs``: how inputs of layers are rounded (see `suite.models.compressed.made_dense`).
+        ``parent_quantization``, and ``inputs``: how inputs of layers are rounded (see
+        `suite.models.compressed.made_dense`).
     """
     import torch
     from safetensors.torch import save_file

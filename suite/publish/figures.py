@@ -56,7 +56,7 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = Tru
     rows = without_repeats(rows)
     names = setting_names(rows)
     limits = {key: shared_limits(rows, key) for key in ("accuracy", "set_size")}
-    logits = {(*cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
+    logits: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     taken: set[str] = set()
     pictures = []
     for scope, members in grouped(rows, scope_of).items():

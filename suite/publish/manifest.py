@@ -85,7 +85,7 @@ def describe(
         "sample_texts": sorted({drawn.text for cell in cells if (drawn := recorded(_recipe(cell)))}),
         "seeds": {
             "protocol": protocol.seed,
-            "cells": sorted({seed for cell in cells if (seed := _seed(cell)) is not None}),
+            "cells": sorted({seed for cell in cells if (seed := cell.sample_seed) is not None}),
         },
         "cells": len(cells),
     }
@@ -238,13 +238,6 @@ def _variant(cell: Cell) -> dict[str, Any]:
 
 def _recipe(cell: Cell) -> str:
     return str(cell.variant.get("recipe") or "")
-
-
-def _seed(cell: Cell) -> int | None:
-    """The seed that a cell depends on: what its recipe records, else what its scorer said; None where there is none."""
-    drawn = recorded(_recipe(cell))
-    said = cell.run.get("seed") if drawn is None else drawn.seed
-    return said if isinstance(said, int) else None
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

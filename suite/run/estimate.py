@@ -11,24 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suite.cell import cell_file, cell_folder
+from suite.cell import CellKey
 from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.errors import MissingData
 from suite.hub import is_here
 from suite.metrics.paired import minimum_detectable
 from suite.models.model import EMBEDDED, Model, resolve_model, runs_along, tensor_sizes
 from suite.prompt_name import parse_prompt
-from suite.run.plan import check_distinct, chosen
+from suite.run.plan import check_names, chosen, sheet_of
 from suite.score.prompt import check_style
-from suite.score.sheet import Sheet, make_sheet
-from suite.score.transformers.encode import Encoded
-from suite.score.transformers.network import CPU_TOKEN_BUDGET
-from suite.score.transformers.pack import forwarded_tokens, plan_batches
-from suite.tasks import TASKS, get_task
+from suite.score.transformers.workload import CHARACTERS, Workload, workload
+from suite.tasks import TASKS
 from suite.variant import parse_variant
-
-CHARACTERS = 4
-"""Characters a token, of English text under the tokenizers of these models."""
 
 EFFICIENCY = 0.5
 """Share of the measured speed of matrix products that a forward pass reaches."""
@@ -57,6 +51,7 @@ class CellEstimate:
 
     Attributes:
         label: model/task/variant.
+        path: its file below a run directory.
         scoring: how the options are read.
         items: None where the task's data is not here and no limit is set.
         tokens: that go through the model, None where the task's data is not here.
@@ -65,6 +60,7 @@ class CellEstimate:
     """
 
     label: str
+    path: Path
     scoring: str
     items: int | None
     tokens: float | None
@@ -167,18 +163,14 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
         SuiteError: a name that is not there (a hub model's is taken on trust), a method this version lacks, or a glob
             that matches nothing.
     """
-    from suite.compress import check_supported
-
-    for name in config.variants:
-        check_supported(parse_variant(name))
+    check_names(config, config.dtype)
     remarks: list[str] = []
     # the most that any of them takes
     width = 4 if "float32" in (config.dtype, *(parse_variant(name).dtype for name in config.variants)) else 2
     asked = [_task(choice, remarks) for choice in config.tasks]
     cells: list[CellEstimate] = []
-    places: list[tuple[str, Path]] = []
     fetched: dict[str, tuple[float | None, set[str]]] = {}
-    untried: list[tuple[str, _Work]] = []
+    untried: list[tuple[str, Workload]] = []
     for name in config.models:
         label, size = _model(name, remarks)
         local = _local(name)
@@ -195,17 +187,19 @@ def estimate(config: RunConfig, *, only: str | None = None) -> Estimate:
                 work = one.work and (replace(one.work, tokens=one.work.apart) if alone else one.work)
                 flops = None if size is None or work is None else _flops(size, work)
                 tokens = None if work is None else work.tokens
-                cell = CellEstimate(f"{label}/{one.name}/{variant}", one.scoring, one.items, tokens, gigabytes, flops)
-                cells.append(cell)
+                path = CellKey(label, one.name, one.scoring, one.prompt, one.shots, variant).path("")
+                cells.append(
+                    CellEstimate(
+                        f"{label}/{one.name}/{variant}", path, one.scoring, one.items, tokens, gigabytes, flops
+                    )
+                )
                 if work is not None and not alone:
-                    untried.append((cell.label, work))
-                places.append((cell.label, cell_folder("", label, one.name, one.style) / cell_file(variant)))
+                    untried.append((cells[-1].label, work))
             for source in (name, *([entry.checkpoint] if isinstance(entry, ReadyMade) else [])):
                 if _is_elsewhere(source):
                     of = {cell.label for cell in cells[-len(asked) :]}
                     known = None if size is None else size.total * 2 / 1e9
                     fetched.setdefault(source, (known, set()))[1].update(of)
-    check_distinct(places)
     taken = chosen(cells, only)
     labels = {cell.label for cell in taken}
     to_fetch = {source: size for source, (size, of) in fetched.items() if of & labels}
@@ -250,19 +244,7 @@ class _Size:
     head: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What a task puts through a model: tokens, and positions whose next token is read.
-
-    `apart` are tokens where every option gets its own copy of the context.
-    """
-
-    tokens: int
-    read: int
-    apart: int
-
-
-def _flops(size: _Size, work: _Work) -> float:
+def _flops(size: _Size, work: Workload) -> float:
     return 2 * (size.body * work.tokens + size.head * work.read)
 
 
@@ -324,23 +306,20 @@ def _counted(path: Path) -> _Size:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A task of the run: work is None where its data is not here; options are the mean over items.
-
-    `style` is scoring, prompt and shots as a cell's folder has them.
-    """
+    """A task of the run: work is None where its data is not here; options are the mean over items."""
 
     name: str
-    style: str
     scoring: str
+    prompt: str
+    shots: int
     items: int | None
-    work: _Work | None
+    work: Workload | None
     options: float
 
 
 def _task(choice: TaskChoice, remarks: list[str]) -> _Asked:
     try:
-        task = get_task(choice.name)
-        sheet = make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
+        sheet = sheet_of(choice)
     except MissingData as error:
         task = TASKS[choice.name]
         scoring = choice.scoring or task.scoring
@@ -349,33 +328,11 @@ def _task(choice: TaskChoice, remarks: list[str]) -> _Asked:
         remarks.append(str(error))
         known = [count for count in (choice.limit, task.items) if count is not None]
         ends = [int(count) for count in task.options.split("-")]
-        style = f"{scoring}-{prompt}-{choice.shots}"
-        return _Asked(task.name, style, scoring, min(known, default=None), None, sum(ends) / len(ends))
+        items = min(known, default=None)
+        return _Asked(task.name, scoring, prompt, choice.shots, items, None, sum(ends) / len(ends))
     options = sum(len(question.choices) for question in sheet.questions) / len(sheet.questions)
-    style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
-    return _Asked(task.name, style, sheet.scoring, len(sheet.questions), _work(sheet), options)
-
-
-def _work(sheet: Sheet) -> _Work:
-    """What scoring a sheet takes, by the engine's own batches, with runs of characters in the place of tokens."""
-    ids: dict[str, int] = {}
-
-    def tokens(text: str) -> tuple[int, ...]:
-        pieces = (text[begin : begin + CHARACTERS] for begin in range(0, len(text), CHARACTERS))
-        return tuple(ids.setdefault(piece, len(ids)) for piece in pieces)
-
-    items = []
-    letter = sheet.scoring == "letter"
-    for text in sheet.rendered:
-        branches = tuple((0,) if letter else tokens(option) for option in text.continuations)
-        room = (sheet.task.window or 1 << 30) - max(map(len, branches))
-        items.append(Encoded((tokens(text.context) or (0,))[-room:], branches, (0,) * len(branches)))
-    tree, apart = (
-        forwarded_tokens(items, plan_batches(items, backend=way, budget=CPU_TOKEN_BUDGET), backend=way, letters=letter)
-        for way in ("tree", "plain")
-    )
-    read = len(items) if letter else sum(len(branch) for item in items for branch in item.branches)
-    return _Work(tree, read, apart)
+    items = len(sheet.questions)
+    return _Asked(sheet.task.name, sheet.scoring, sheet.prompt, sheet.shots, items, workload(sheet), options)
 
 
 def measured_gflops(dtype: str, speeds: Mapping[str, float]) -> float | None:

@@ -10,14 +10,12 @@ same name that was scored before the compression.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from suite.cell import Cell
 from suite.compress import measure_network
 from suite.errors import SuiteError
-from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
-from suite.models.text_decoder import left_note, text_decoder
+from suite.models.in_memory import checkpoint_of
 from suite.score.cells import score
 from suite.score.sheet import make_sheet
 from suite.score.transformers.network import NetworkScorer
@@ -62,42 +60,14 @@ def score_network(
     training = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        network, beside, more = text_decoder(network, own=False)
-        ids = tokenizer("a").input_ids
-        bos = tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
-        dtype = str(network.get_input_embeddings().weight.dtype).removeprefix("torch.")
-        params = sum(
-            parameter.numel() for key, parameter in network.named_parameters() if not key.endswith(GRID_PARAMETERS)
-        )
-        info = {
-            "name": name,
-            "id": name,
-            "source": "memory",
-            "revision": None,
-            "weights_hash": _hash(network),
-            "params": params,
-            "architecture": network.config.model_type,
-            "parent_quantization": None,
-        }
-        if beside:
-            info["notes"] = [left_note(beside, more)]
-        if what.dtype not in (None, dtype):
-            raise SuiteError(f"variant {variant!r}: the model in memory computes in {dtype}; call it by that")
-        checkpoint = Checkpoint(network, tokenizer, bos, dtype, info)
-        scorer = NetworkScorer(checkpoint, measure_network(network, what).as_metadata(), again=what.again)
-        return score(scorer, sheet)
+        checkpoint = checkpoint_of(network, tokenizer, name)
+        if what.dtype not in (None, checkpoint.dtype):
+            raise SuiteError(
+                f"variant {variant!r}: the model in memory computes in {checkpoint.dtype}; call it by that"
+            )
+        info = measure_network(checkpoint.network, what).as_metadata()
+        return score(NetworkScorer(checkpoint, info, again=what.again), sheet)
     finally:
         # parts may have been in training while others were not
         for module, flag in training.items():
             module.training = flag
-
-
-def _hash(network: Any) -> str:
-    """SHA-256 over names and bytes of every parameter, in order of names."""
-    import torch
-
-    digest = hashlib.sha256()
-    for key, parameter in sorted(network.named_parameters()):
-        digest.update(key.encode() + b"\0")
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return "sha256:" + digest.hexdigest()

@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -23,20 +23,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from suite import __version__
-from suite.cell import Cell, cell_file, cell_folder, read_cell, write_cell
-from suite.config import ReadyMade, RunConfig, TaskChoice
+from suite.cell import Cell, file_key, key_of, read_cell, read_metadata, write_cell
+from suite.config import RunConfig
 from suite.errors import CellFailure, SuiteError
-from suite.models.model import Model, content_parts, resolve_model, template_parts
+from suite.models.device import resolve_device
+from suite.models.model import Model
 from suite.run.early_tables import EarlyTables
-from suite.run.plan import PlannedCell, check_distinct, chosen
-from suite.run.prepare import Conditions, open_scorer, resolve_device, resolve_dtype, sample_recipes
+from suite.run.plan import PlannedCell, conditions_of, limited, plan
+from suite.run.prepare import Conditions, open_scorer, resolve_dtype
 from suite.run.taken import SUPERSEDED, known_keys, renamed, take_cells, take_dense
 from suite.score.cells import score
-from suite.score.scorer import DEFAULT, Scorer, key_parts
-from suite.score.sheet import Sheet, make_sheet
-from suite.score.store import ShardStore, content_key
-from suite.score.transformers.again import CONDITIONS
-from suite.variant import check_dtype, parse_variant
+from suite.score.scorer import Scorer
+from suite.score.store import ShardStore
 
 _VERSIONED = (
     "torch",
@@ -93,7 +91,7 @@ def execute(
         SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
     """
     out = Path(out)
-    config = _with_limit(config, limit)
+    config = limited(config, limit)
     # bad input is found before anything is written
     environment = _environment(config, out)
     planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
@@ -111,54 +109,6 @@ def execute(
         shutil.rmtree(out / ".partial", ignore_errors=True)
         leaderboard, highlights = publish(out, config)
     return RunResult(scored, reused, failures, leaderboard, highlights)
-
-
-def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:
-    """Every cell of the configuration in the order it is scored: model by model, variant by variant, task by task."""
-    from suite.compress import check_supported, recipe_for
-    from suite.compress.ready_made import variant_of
-
-    variants = [parse_variant(name) for name in config.variants]
-    for variant in variants:
-        check_supported(variant)
-        check_dtype(variant, dtype)
-    sheets = [_sheet(choice) for choice in config.tasks]
-    samples = sample_recipes(config.sample_text, variants)
-    cells: list[PlannedCell] = []
-    for name in config.models:
-        model = resolve_model(name)
-        content = content_parts(model)
-        for entry in config.variants_of(name):
-            ready_made, recipe = None, ""
-            if isinstance(entry, ReadyMade):
-                ready_made = resolve_model(entry.checkpoint)
-                variant = variant_of(ready_made, entry.variant)
-                recipe = f"ready-made {json.dumps(content_parts(ready_made), sort_keys=True)}"
-            else:
-                variant = parse_variant(entry)
-                if variant.family != "dense":
-                    recipe = recipe_for(model, variant, samples[variant.name])
-                elif variant.again:
-                    recipe = CONDITIONS
-            for sheet in sheets:
-                key = content_key(
-                    {
-                        "model": content,
-                        **(template_parts(model) if sheet.name.chat else {}),
-                        "variant": variant.name,
-                        "recipe": recipe,
-                        "dtype": variant.dtype or dtype,
-                        "device": device.partition(":")[0],
-                        **sheet.key_parts(),
-                        **key_parts(DEFAULT),
-                    }
-                )
-                style = f"{sheet.scoring}-{sheet.prompt}-{sheet.shots}"
-                folder = cell_folder(out, model.name, sheet.task.name, style)
-                path = folder / cell_file(variant.name)
-                cells.append(PlannedCell(model, variant, sheet, path, key, ready_made))
-    check_distinct([(cell.label, cell.path) for cell in cells])
-    return chosen(cells, only)
 
 
 def publish(
@@ -183,19 +133,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SuiteError(f"folder {path}: {error.strerror}; name another one") from error
-
-
-def _with_limit(config: RunConfig, limit: int | None) -> RunConfig:
-    if limit is None:
-        return config
-    return replace(config, tasks=tuple(replace(choice, limit=limit) for choice in config.tasks))
-
-
-def _sheet(choice: TaskChoice) -> Sheet:
-    from suite.tasks import get_task
-
-    task = get_task(choice.name)
-    return make_sheet(task, scoring=choice.scoring, prompt=choice.prompt, shots=choice.shots, limit=choice.limit)
 
 
 def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
@@ -250,8 +187,9 @@ def _score_all(
     """Score the cells that are not there yet; returns (scored, reused, failures)."""
     from tqdm import tqdm
 
+    _set_strays_aside(out, log)
     known = known_keys(out, log)
-    conditions = Conditions(environment["dtype"], environment["device"], config.trust_remote_code, config.sample_text)
+    conditions = conditions_of(config, dtype=environment["dtype"], device=environment["device"])
     refused = _refused_today([cell for cell in planned if cell.key in known], known, conditions, log)
     failures = [_fail(cell, refused[cell.key], out, log) for cell in planned if cell.key in refused]
     kept = [cell for cell in planned if cell.key not in refused]
@@ -331,7 +269,7 @@ def _failing_alone() -> Iterator[None]:
 def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[int], Any]) -> None:
     shards = ShardStore(out / ".partial" / cell.key[:32])
     scored = score(scorer, cell.sheet, shards=shards, progress=update)
-    _put(replace(scored, run={**scored.run, "key": cell.key}), cell.path, out)
+    _put(cell.signed(scored), cell.path, out)
     shards.clear()
 
 
@@ -353,6 +291,19 @@ def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None])
     _write_text(cell.path.with_suffix(".failed.json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
     log(f"failed: {cell.label}: {reason}")
     return record
+
+
+def _set_strays_aside(out: Path, log: Callable[[str], None]) -> None:
+    """Cells that `suite score` wrote under names of their own: where this run asks for one, its key finds it again."""
+    for file in [*sorted(out.glob("[!.]*.parquet")), *sorted((out / "cells").rglob("[!.]*.parquet"))]:
+        try:
+            metadata = read_metadata(file)
+            place = key_of(metadata).path(out)
+        except (SuiteError, KeyError, TypeError, ValueError):  # no cell, or damaged, which is said when it is read
+            continue
+        if metadata["run"].get("key") and file_key(file) != file_key(place):
+            _set_aside(file, out)
+            log(f"{file.relative_to(out)}: put aside; its scores count where this run asks for such a cell")
 
 
 def _reuse(cell: PlannedCell, known: dict[str, list[Path]], out: Path) -> bool:
@@ -390,7 +341,8 @@ def _set_aside(path: Path, out: Path) -> Path | None:
     """Move the file at a cell's path out of the way; returns where it is now."""
     if not path.is_file():
         return None
-    place = "_".join(path.relative_to(out / "cells").with_suffix("").parts)
+    cells = out / "cells"
+    place = "_".join(path.relative_to(cells if path.is_relative_to(cells) else out).with_suffix("").parts)
     try:
         key = str(read_cell(path).run.get("key") or "")
         name = f"{key[:32] or place}.parquet"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite import sample_text
 from suite.errors import SuiteError
+from suite.models.device import resolve_device
 from suite.models.model import Model, content_parts
 from suite.sample_text import SampleTokens, Sampling
 from suite.score.scorer import DEFAULT, Scorer, backend
@@ -65,12 +66,13 @@ def decide(
     *,
     trust_remote_code: bool = False,
     sampling: Sampling | None = None,
-    scorer: str = DEFAULT,
+    scorer: str | None = None,
 ) -> Conditions:
     """Conditions with ``auto`` decided by this machine."""
-    backend(scorer)
+    backend(scorer or DEFAULT)
     device = resolve_device(device)
-    return Conditions(resolve_dtype(dtype, device)[0], device, trust_remote_code, sampling or Sampling(), scorer)
+    dtype, _ = resolve_dtype(dtype, device)
+    return Conditions(dtype, device, trust_remote_code, sampling or Sampling(), scorer or DEFAULT)
 
 
 def open_scorer(
@@ -193,25 +195,6 @@ def sample_tokens(checkpoint: Checkpoint, sampling: Sampling, variant: Variant) 
         if reads_text(variant) or sampling != Sampling():
             raise
         return None
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where an accelerator answers, else ``cpu``; other names are checked.
-
-    Raises:
-        SuiteError: a name torch does not know, or an accelerator that is not there.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise SuiteError(f"device {device!r}: not a torch device; use auto, cpu, cuda or cuda:0") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SuiteError(f"device {device!r}: no accelerator is available here; use cpu or auto")
-    return device
 
 
 def resolve_dtype(dtype: str, device: str) -> tuple[str, dict[str, float]]:

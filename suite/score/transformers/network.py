@@ -39,7 +39,7 @@ _CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class NetworkScorer:
-    """A network in memory (see `suite.score.scorer.Scorer`).
+    """Networks of the transformers library in memory; see `suite.score.scorer.Scorer`.
 
     Attributes:
         checkpoint: the model, already compressed.
