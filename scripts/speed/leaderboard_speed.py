@@ -95,12 +95,12 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
     with timed(f"measuring {len(first)} cells, by one process"):
         measured = measure_cells(first, protocol, keep=KEPT, summarize=Comparable.of)
-    variants = {str(one.cell.variant["name"]): one for one in measured}
+    variants = {one.cell.key.variant: one for one in measured}
     random = np.random.default_rng(0)
     copies: list[Measured] = []
     everything: dict[tuple[str, str, str, str, int, str], Comparable] = {}
     for cell in cells:
-        one = variants[str(cell.variant["name"])]
+        one = variants[cell.key.variant]
         factor = float(random.normal(1, 0.02))
         who = {"model": cell.model["name"], "task": cell.task["name"], "params_b": cell.model["params"] / 1e9}
         measured_keys = [key for key in one.values if isinstance(one.row.get(key), float)]
@@ -109,7 +109,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
         replicates = {key: copy * factor for key, copy in one.replicates.items()}
         values = {key: value * factor for key, value in one.values.items()}
         copies.append(Measured(cell, row, values, replicates, correct=one.correct, units=one.units))
-        key = (*cell.curve_key, str(cell.variant["name"]))
+        key = cell.key
         taken = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
         everything[key] = Comparable(taken, str(cell.task["name"]), one.correct.astype(np.float32), one.units)
     model = str(first[0].model["name"])

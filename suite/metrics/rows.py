@@ -24,7 +24,6 @@ from suite.metrics.row import Draft, Row, number
 from suite.metrics.sample import Samples
 from suite.metrics.workers import each
 from suite.remarks import remarks, untouched
-from suite.variant import parse_variant
 
 Floats = NDArray[np.float64]
 
@@ -104,8 +103,7 @@ def measure_cells(
         twin = next((other for other in curve if other.variant["name"] == cell.variant["name"]), None)
         if twin is not None:
             # which of two would be compared with dense, or be dense, is a matter of chance
-            name = "/".join(str(part) for part in (*cell.curve_key, cell.variant["name"]))
-            raise SuiteError(f"two cells are {name}: {twin.where} and {cell.where}; measure one run at a time")
+            raise SuiteError(f"two cells are {cell.key}: {twin.where} and {cell.where}; measure one run at a time")
         curve.append(cell)
     tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
     measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
@@ -235,7 +233,7 @@ def _draft(cell: Cell, scored: Scored) -> Draft:
     draft = Draft(
         {
             "model": model,
-            "variant": str(cell.variant["name"]),
+            "variant": cell.key.variant,
             "family": family,
             "method": method,
             "task": task,
@@ -331,16 +329,12 @@ def _compare(draft: Draft, scored: Scored, dense: Scored, samples: Samples) -> t
 
 def _family(cell: Cell) -> tuple[str, str]:
     """Family and method: as the name says, else as the file says, else unknown."""
-    try:
-        variant = parse_variant(str(cell.variant["name"]))
-    except SuiteError:
-        return str(cell.variant.get("family") or "unknown"), str(cell.variant.get("method") or cell.variant["name"])
-    return variant.family, variant.method
+    if cell.parsed is None:
+        return str(cell.variant.get("family") or "unknown"), str(cell.variant.get("method") or cell.key.variant)
+    return cell.parsed.family, cell.parsed.method
 
 
 def _severity(cell: Cell) -> tuple[bool, tuple[float, float, float], str]:
-    name = str(cell.variant["name"])
-    try:
-        return False, parse_variant(name).severity, name
-    except SuiteError:
-        return True, (0.0, 0.0, 0.0), name
+    if cell.parsed is None:
+        return True, (0.0, 0.0, 0.0), cell.key.variant
+    return False, cell.parsed.severity, cell.key.variant

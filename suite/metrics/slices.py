@@ -106,18 +106,18 @@ def compute_slices(
         SuiteError: a parameter out of range.
     """
     rules = Protocol(protocol, alpha, splits, replicates, seed)
-    by_key = {(cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
+    by_key = {(cell.curve_key, cell.key.variant): cell for cell in cells}
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
     samples = Samples(rules)
     table: list[dict[str, object]] = []
     for key in sorted(curves):
-        members = sorted(curves[key], key=lambda cell: (cell.variant["name"] != "dense", str(cell.variant["name"])))
+        members = sorted(curves[key], key=lambda cell: (cell.variant["name"] != "dense", cell.key.variant))
         original = _original(key)
         rows: list[dict[str, object]] = []
         for cell in members:
-            variant = str(cell.variant["name"])
+            variant = cell.key.variant
             if original is None:
                 other = by_key.get((key, "dense")) if variant != "dense" else None
                 rows += _parts(cell, other, samples, smallest)
@@ -500,7 +500,7 @@ def _row(cell: Cell, scored: Scored, name: str, members: Rows, *, against: str |
     protocol = scored.sample.protocol
     return {
         "model": model,
-        "variant": str(cell.variant["name"]),
+        "variant": cell.key.variant,
         "task": task,
         "scoring": scoring,
         "prompt": prompt,

@@ -170,7 +170,7 @@ _Key = tuple[str, str, str, str, int, str]
 
 
 def _by_cell(folder: Path) -> dict[_Key, Cell]:
-    return {(*cell.curve_key, str(cell.variant["name"])): cell for cell in load_cells([folder])}
+    return {cell.key: cell for cell in load_cells([folder])}
 
 
 def _protocol(folder: Path) -> Protocol:
@@ -232,7 +232,7 @@ def _change(first: Cell, second: Cell, protocol: Protocol) -> Change:
     shared, _ = _shared(first, second)
     weights = (first.model.get("weights_hash"), second.model.get("weights_hash"))
     change = Change(
-        who=(first.curve_key[0], str(first.variant["name"])),
+        who=(first.curve_key[0], first.key.variant),
         setting=first.curve_key[1:],
         shared=shared,
         first=len(first),

@@ -92,11 +92,7 @@ Collected = Mapping[_Cell, Comparable]
 
 def collect(measured: Iterable[Measured]) -> dict[_Cell, Comparable]:
     """What measured cells were summarized to, by cell."""
-    return {
-        (*one.cell.curve_key, str(one.cell.variant["name"])): one.summary
-        for one in measured
-        if isinstance(one.summary, Comparable)
-    }
+    return {one.cell.key: one.summary for one in measured if isinstance(one.summary, Comparable)}
 
 
 @dataclass(frozen=True)

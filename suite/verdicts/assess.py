@@ -116,7 +116,7 @@ def assess(
 
 
 def _once(measured: Sequence[Measured]) -> list[Measured]:
-    return [one for one in measured if not is_repeat(str(one.cell.variant["name"]))]
+    return [one for one in measured if not is_repeat(one.cell.key.variant)]
 
 
 def _rounded(value: Any) -> Any:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.config import Protocol
-from suite.errors import SuiteError
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
 from suite.metrics.measure import Scored
 from suite.metrics.row import Row
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.slices import subset
-from suite.variant import curve_title, parse_variant
+from suite.variant import curve_title
 from suite.verdicts.collapse import Z_LEVEL, Curve
 
 Floats = NDArray[np.float64]
@@ -111,7 +110,7 @@ class Levels:
     @property
     def names(self) -> tuple[str, ...]:
         """Variant of each level."""
-        return tuple(str(point.cell.variant["name"]) for point in self.points)
+        return tuple(point.cell.key.variant for point in self.points)
 
     @property
     def setting(self) -> Setting:
@@ -186,7 +185,7 @@ def collect_levels(
         if dense is None:
             continue
         for (family, method), points in by_method(members, strangers=strangers).items():
-            no_ops = tuple(str(one.cell.variant["name"]) for one in points if "no-op" in one.flags)
+            no_ops = tuple(one.cell.key.variant for one in points if "no-op" in one.flags)
             kept = [one for one in points if "no-op" not in one.flags]
             place = Place(model, family, method, task, (str(style[0]), str(style[1]), int(str(style[2]))))
             result.append(Levels(place, tuple(_on_shared_items([dense, *kept], again)), no_ops))
@@ -305,14 +304,11 @@ def by_method(members: Sequence[Measured], *, strangers: bool = False) -> dict[t
     """The compressed cells of one setting by family and method, rising severity; see `collect_levels`."""
     found: dict[tuple[str, str], list[tuple[tuple[float, float, float], str, Measured]]] = {}
     for one in members:
-        name = str(one.cell.variant["name"])
-        try:
-            variant = parse_variant(name)
-        except SuiteError:
+        name, variant = one.cell.key.variant, one.cell.parsed
+        if variant is None:
             if strangers:
                 found[str(one.cell.variant.get("family") or "unknown"), name] = [((0.0, 0.0, 0.0), name, one)]
-            continue
-        if variant.family != "dense":
+        elif variant.family != "dense":
             found.setdefault((variant.family, variant.curve), []).append((variant.severity, name, one))
     return {key: [one for *_, one in sorted(points, key=lambda point: point[:2])] for key, points in found.items()}
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.cell import Cell
+from suite.cell import Cell, CellKey
 from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
@@ -142,8 +142,8 @@ def find_dose_records(
     measured = measure_cells(
         cells, protocol, keep=KEPT, summarize=_item_answers, workers=workers_for(sum(map(len, cells)))
     )
-    repeats = {str(one.cell.variant["name"]) for one in measured if is_repeat(str(one.cell.variant["name"]))}
-    measured = [one for one in measured if str(one.cell.variant["name"]) not in repeats]
+    repeats = {one.cell.key.variant for one in measured if is_repeat(one.cell.key.variant)}
+    measured = [one for one in measured if one.cell.key.variant not in repeats]
     places = size_places(measured)
     found = []
     for curve in _curves(measured, protocol):
@@ -274,7 +274,7 @@ class _Curve:
 
     def _ladder(self, levels: Levels, metric: str) -> Ladder:
         measure, dense = MEASURES[metric], levels.points[0]
-        points = [dense, *(point for point in levels.points[1:] if str(point.cell.variant["name"]) in self.names)]
+        points = [dense, *(point for point in levels.points[1:] if point.cell.key.variant in self.names)]
         columns = [_column(point, measure.key if place else measure.dense) for place, point in enumerate(points)]
         options = dense.cell.n_options.astype(np.float64)
         each = measure.sign * measure.chance(options, self.rules.alpha)
@@ -424,7 +424,7 @@ def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
     everything = collect_levels(measured, protocol, keep=KEPT, summarize=_item_answers, strangers=True)
-    items = {(one.cell.curve_key, str(one.cell.variant["name"])): len(one.cell) for one in measured}
+    items = {one.cell.key: len(one.cell) for one in measured}
     averaged = settings_averaged(measured)
     methods: dict[tuple[str, str, str], list[Levels]] = {}
     for levels in everything:
@@ -456,7 +456,7 @@ def _of(
     task: str,
     members: Sequence[Levels],
     protocol: Protocol,
-    items: Mapping[tuple[tuple[str, str, str, str, int], str], int],
+    items: Mapping[CellKey, int],
 ) -> list[_Curve]:
     first = members[0]
     names = [name for name in first.names[1:] if all(name in one.names for one in members)]
@@ -471,7 +471,7 @@ def _of(
         notes.append(f"left out, not in every setting: {', '.join(missing)}")
     for one in members:
         shared = len(one.points[0].cell)
-        if any(items[point.cell.curve_key, str(point.cell.variant["name"])] != shared for point in one.points):
+        if any(items[point.cell.key] != shared for point in one.points):
             notes.append(f"other items between levels: measured on the {shared} that all share ({one.place.task})")
     if len({one.setting for one in members}) > len({one.setting.task for one in members}):
         notes.append(f"mean over {len(members)} settings")
@@ -497,7 +497,7 @@ def _without_dense(measured: Sequence[Measured], protocol: Protocol) -> list[_Cu
         if any(one.cell.variant["name"] == "dense" for one in members):
             continue
         for (family, method), points in by_method(members, strangers=True).items():
-            names = tuple(str(point.cell.variant["name"]) for point in points)
+            names = tuple(point.cell.key.variant for point in points)
             why = "there is no dense cell with the same model, task, scoring, prompt and shots"
             result.append(_Curve(model, curve_title(family, method), task, names, {}, protocol, nothing=why))
     return result

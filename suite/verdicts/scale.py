@@ -192,7 +192,7 @@ def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting,
         bits = one.row["bits_per_weight"]
         known = bits if isinstance(bits, float) else None
         loss = _Loss(model, params, known, change, changes, room, rooms)
-        found.setdefault((str(one.cell.variant["name"]), model), {})[setting] = loss
+        found.setdefault((one.cell.key.variant, model), {})[setting] = loss
     return found
 
 

@@ -130,7 +130,7 @@ def board_data(rows: Sequence[Row], cells: Sequence[Cell], standings: Standings)
     after = any(is_cloze(row) for row in rows)
     lines: list[list[Any]] = []
     bins: dict[str, Any] = {}
-    stored = {(*cell.curve_key, str(cell.variant["name"])): cell for cell in cells}
+    stored: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     for macro in macros if averaged else ():
         who = (macro.scope.model, AVERAGE, "", "", 0, macro.variant)
         # a model that is averaged over other settings than the groups are has no place among them here
