@@ -126,9 +126,9 @@ def field(reader: Any, key: str) -> Any:
 def complete(reader: Any, config: Any) -> None:
     """Write into a configuration what a file says of its network and transformers leaves at defaults of its own.
 
-    Those are the size of heads and how much of it is rotated, the base of rotations, epsilons of norms, soft caps, Phi-3's
-    window, GPT-2's sizes, and what attention logits of Gemma 2 and 3 are divided by, which no file states: as llama.cpp does, the
-    root of a head's size, for the 27B models that of their width over their heads.
+    Those are the size of heads and how much of it is rotated, the base of rotations, epsilons of norms, soft caps,
+    Phi-3's window, GPT-2's sizes, and what attention logits of Gemma 2 and 3 are divided by, which no file states: as
+    llama.cpp does, the root of a head's size, for the 27B models that of their width over their heads.
     """
     architecture = str(field(reader, "general.architecture"))
 

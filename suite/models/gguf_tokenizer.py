@@ -380,7 +380,7 @@ _WHOLE, _STRING, _LIST = 4, 8, 9
 
 
 def header_fields(path: Path, keys: tuple[str, ...]) -> dict[str, str]:
-    """Some fields of a GGUF file's head: texts, whole numbers as texts, others as ""; none of a file that cannot be read.
+    """Some fields of a GGUF file's head: texts, whole numbers as texts, others as ""; none of one that cannot be read.
 
     Reading ends with the last of them, and tens of thousands of tokens are skipped, not read.
     """
