@@ -11,7 +11,7 @@ from typing import Any
 from suite.cell import slug
 from suite.exporters.source import METRICS, Metric, Source, json_bytes, strings
 from suite.metrics.measure import COUNTED
-from suite.publish.fields import Row, flags, number, text, whole
+from suite.publish.fields import Fields, flags, number, text, whole
 
 SCHEMA_VERSION = "0.3.0"
 UNDATED = "0"
@@ -30,7 +30,7 @@ def export(source: Source) -> dict[str, bytes]:
     return files
 
 
-def record(source: Source, model: str, variant: str, rows: list[Row]) -> dict[str, Any]:
+def record(source: Source, model: str, variant: str, rows: list[Fields]) -> dict[str, Any]:
     """One record."""
     known, checksum = source.model(model), str(source.manifest["checksum"]).removeprefix("sha256:")
     suite = source.manifest.get("suite", {})
@@ -81,7 +81,7 @@ def _method(source: Source, key: str) -> str:
     return EXACT if key == "accuracy" else BOTH if key in COUNTED else RESAMPLED
 
 
-def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
+def result(source: Source, row: Fields, metric: Metric) -> dict[str, Any]:
     """One metric on one task; lower and upper ends only where the row has both."""
     task = source.task(row)
     value = number(row, metric.key)
@@ -128,5 +128,5 @@ def result(source: Source, row: Row, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _has(row: Row, metric: Metric) -> bool:
+def _has(row: Fields, metric: Metric) -> bool:
     return number(row, metric.key) is not None

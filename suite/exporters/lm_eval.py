@@ -11,7 +11,7 @@ from typing import Any
 
 from suite.cell import slug
 from suite.exporters.source import METRICS, Source, json_bytes
-from suite.publish.fields import Row, number, text, whole
+from suite.publish.fields import Fields, number, text, whole
 
 TWO_SIDED = 2 * 1.959964
 """Standard errors in a normal 95 % interval, end to end."""
@@ -28,7 +28,7 @@ def export(source: Source) -> dict[str, bytes]:
     return files
 
 
-def results(source: Source, model: str, variant: str, rows: list[Row]) -> dict[str, Any]:
+def results(source: Source, model: str, variant: str, rows: list[Fields]) -> dict[str, Any]:
     """One results file."""
     names = _names(rows)
     known = source.model(model)
@@ -71,7 +71,7 @@ def results(source: Source, model: str, variant: str, rows: list[Row]) -> dict[s
     }
 
 
-def _names(rows: list[Row]) -> dict[str, Row]:
+def _names(rows: list[Fields]) -> dict[str, Fields]:
     """Each row under its task, with its way of asking where a task has several."""
     tasks = [text(row, "task") for row in rows]
     return {
@@ -82,7 +82,7 @@ def _names(rows: list[Row]) -> dict[str, Row]:
     }
 
 
-def _figures(row: Row) -> dict[str, float | str]:
+def _figures(row: Fields) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
     for metric in METRICS:
         value = number(row, metric.key)
@@ -96,7 +96,7 @@ def _figures(row: Row) -> dict[str, float | str]:
     return found
 
 
-def _key(key: str, row: Row) -> str:
+def _key(key: str, row: Fields) -> str:
     if key != "accuracy":
         return key
     return "acc_norm" if text(row, "scoring") == "cloze-norm" else "acc"

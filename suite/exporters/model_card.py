@@ -11,7 +11,7 @@ import yaml
 
 from suite.cell import slug
 from suite.exporters.source import Source
-from suite.publish.fields import Row, flags, is_cloze, number, text, whole
+from suite.publish.fields import Fields, flags, is_cloze, number, text, whole
 from suite.publish.numerals import interval, places
 
 SHOWN = (("accuracy", "accuracy"), ("set_size", "conformal set size"), ("lac_coverage", "LAC coverage"))
@@ -30,7 +30,7 @@ def export(source: Source) -> dict[str, bytes]:
     return files
 
 
-def results(source: Source, rows: list[Row]) -> list[dict[str, Any]]:
+def results(source: Source, rows: list[Fields]) -> list[dict[str, Any]]:
     """One result a task."""
     found = []
     for row in rows:
@@ -58,7 +58,7 @@ def results(source: Source, rows: list[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _ends(row: Row, key: str) -> str:
+def _ends(row: Fields, key: str) -> str:
     if key.startswith("ece"):
         return ""
     ends = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), places(key))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.publish.fields import Row, number, text
+from suite.publish.fields import Fields, number, text
 from suite.publish.order import grouped
 
 
@@ -54,10 +54,10 @@ METRICS = (
 class Source:
     """A snapshot as exporters see it."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Fields]
     manifest: Mapping[str, Any]
 
-    def by_model(self) -> dict[tuple[str, str], list[Row]]:
+    def by_model(self) -> dict[tuple[str, str], list[Fields]]:
         """Rows of each model and variant."""
         return grouped(self.rows, lambda row: (text(row, "model"), text(row, "variant")))
 
@@ -65,7 +65,7 @@ class Source:
         """The manifest's entry of a model; empty where it has none."""
         return next((entry for entry in self.manifest.get("models", ()) if entry.get("name") == name), {})
 
-    def task(self, row: Row) -> Mapping[str, Any]:
+    def task(self, row: Fields) -> Mapping[str, Any]:
         """The manifest's entry of a row's task and setting."""
         wanted = {key: row.get(key) for key in ("scoring", "prompt", "shots")} | {"name": row.get("task")}
         found = [e for e in self.manifest.get("tasks", ()) if all(e.get(k) == v for k, v in wanted.items())]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.publish.fields import Row, number
+from suite.publish.fields import Fields, number
 from suite.publish.numerals import parameters
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def above(figure: Figure, axes: Axes, *, points: float) -> Any:
     return axes.transAxes + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
 
 
-def size_words(rows: Sequence[Row]) -> str:
+def size_words(rows: Sequence[Fields]) -> str:
     """The parameter count as the end of a phrase, empty where it is unknown."""
     sizes = known(rows, "params_b")
     return f", {parameters(sizes[0])} parameters" if sizes else ""
@@ -125,12 +125,12 @@ def shorter(value: str, most: int) -> str:
     return f"{value[:head]}…{value[len(value) - (most - 1 - head) :]}"
 
 
-def known(rows: Sequence[Row], key: str) -> list[float]:
+def known(rows: Sequence[Fields], key: str) -> list[float]:
     """The values of a metric that are there, in the order of the rows."""
     return [value for row in rows if (value := number(row, key)) is not None]
 
 
-def number_or_nan(row: Row | None, key: str) -> float:
+def number_or_nan(row: Fields | None, key: str) -> float:
     """A metric as Matplotlib wants it: NaN where there is no row or no value."""
     value = None if row is None else number(row, key)
     return math.nan if value is None else value

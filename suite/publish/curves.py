@@ -23,7 +23,7 @@ from suite.publish.canvas import (
     shorter,
     size_words,
 )
-from suite.publish.fields import Row, flags, one_line, text
+from suite.publish.fields import Fields, flags, one_line, text
 from suite.publish.order import (
     OTHER,
     Curve,
@@ -48,7 +48,7 @@ NARROW = 7.0
 CHANCE: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
-def shared_limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
+def shared_limits(rows: Sequence[Fields], key: str) -> tuple[float, float]:
     """One range for all panels of all models, so that heights compare between pictures."""
     chance = {"accuracy": "chance_accuracy", "set_size": "set_size_chance"}[key]
     values = [value for name in (key, f"{key}_low", f"{key}_high", chance) for value in known(rows, name)]
@@ -59,7 +59,7 @@ def shared_limits(rows: Sequence[Row], key: str) -> tuple[float, float]:
 
 
 def curves_figure(
-    scope: Scope, rows: Sequence[Row], names: Mapping[Setting, str], limits: Mapping[str, tuple[float, float]]
+    scope: Scope, rows: Sequence[Fields], names: Mapping[Setting, str], limits: Mapping[str, tuple[float, float]]
 ) -> Figure:
     """Accuracy above set size, a column a curve, a line a setting.
 
@@ -116,7 +116,7 @@ def curves_figure(
 
 
 def _curve_panel(
-    axes: Axes, rows: Sequence[Row], levels: Sequence[str], *, key: str, chance_key: str, joined: bool
+    axes: Axes, rows: Sequence[Fields], levels: Sequence[str], *, key: str, chance_key: str, joined: bool
 ) -> None:
     """One metric along the levels of one curve, a line a setting; `joined` is false where levels have no order."""
     by_setting = grouped(rows, setting_of)
@@ -160,7 +160,7 @@ def _look(setting: Setting, settings: Sequence[Setting]) -> dict[str, Any]:
     }
 
 
-def _chances(rows: Sequence[Row], key: str) -> dict[Setting, float]:
+def _chances(rows: Sequence[Fields], key: str) -> dict[Setting, float]:
     found = {setting: known(group, key) for setting, group in grouped(rows, setting_of).items()}
     return {setting: values[0] for setting, values in found.items() if values}
 
@@ -171,7 +171,7 @@ def _alike(chances: Mapping[Setting, float]) -> bool:
 
 
 def _legend_entries(
-    rows: Sequence[Row], settings: Sequence[Setting], names: Mapping[Setting, str]
+    rows: Sequence[Fields], settings: Sequence[Setting], names: Mapping[Setting, str]
 ) -> list[tuple[str, Line2D]]:
     """Labels and handles: the settings, the chance line, and how variants that changed nothing are drawn."""
     from matplotlib.lines import Line2D
@@ -197,7 +197,7 @@ def _legend_columns(labels: Sequence[str], width: float) -> int:
     return max(1, min(len(labels), int((width - 0.2) / max(widths))))
 
 
-def _levels(rows: Sequence[Row], curve: Curve) -> list[str]:
+def _levels(rows: Sequence[Fields], curve: Curve) -> list[str]:
     """Variant names along a curve, dense first; the reference of unparsed names is shown too."""
     names = {text(row, "variant") for row in rows}
     chosen = {name for name in names if name == "dense" or curve_of(name) == curve}

@@ -17,7 +17,7 @@ from suite.cell import Cell, load_cells
 from suite.config import Protocol, read_config
 from suite.errors import SuiteError
 from suite.metrics.rows import rows_against
-from suite.publish.fields import Row, is_cloze, number, one_line
+from suite.publish.fields import Fields, is_cloze, number, one_line
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import read_manifest
 from suite.publish.numerals import estimate, rounded
@@ -49,7 +49,7 @@ class Change:
     second: int
     same_scores: bool
     other_weights: bool
-    row: Row = field(default_factory=dict)
+    row: Fields = field(default_factory=dict)
 
     def surely(self, key: str) -> bool:
         """Whether the interval of a change leaves zero out."""

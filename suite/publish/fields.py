@@ -1,4 +1,4 @@
-"""Typed access to one row of metrics: a flat mapping in which every value may be missing."""
+"""Typed access to a row, a standing or a record as it is read: a flat mapping in which every value may be missing."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Mapping
 
 from suite.metrics.row import number as number
 
-Row = Mapping[str, object]
+Fields = Mapping[str, object]
 
 
-def text(row: Row, key: str) -> str:
+def text(row: Fields, key: str) -> str:
     """The value under `key` as text; empty where it is absent or null."""
     value = row.get(key)
     return "" if value is None else str(value)
 
 
-def whole(row: Row, key: str) -> int:
+def whole(row: Fields, key: str) -> int:
     """The value under `key` as a whole number; 0 where it is absent, null or no number."""
     value = number(row, key)
     return 0 if value is None else int(value)
 
 
-def flags(row: Row) -> tuple[str, ...]:
+def flags(row: Fields) -> tuple[str, ...]:
     """The flags of a row, sorted, each once."""
     value = row.get("flags")
     return tuple(sorted({str(flag) for flag in value})) if isinstance(value, list | tuple) else ()
 
 
-def notes(row: Row) -> dict[str, str]:
+def notes(row: Fields) -> dict[str, str]:
     """Why a value of the row is missing: key to reason."""
     value = row.get("notes")
     return {str(key): str(reason) for key, reason in value.items()} if isinstance(value, Mapping) else {}
 
 
-def is_cloze(row: Row) -> bool:
+def is_cloze(row: Fields) -> bool:
     """Whether the scores are log-likelihoods of option texts.
 
     Their softmax over the options ranks them and is no probability that the model claims, so figures after temperature

@@ -12,7 +12,7 @@ from typing import Any
 from suite.cell import Cell, slug
 from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
-from suite.publish.fields import Row, one_line, text
+from suite.publish.fields import Fields, one_line, text
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
@@ -41,7 +41,7 @@ class Picture:
     content: bytes
 
 
-def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = True) -> list[Picture]:
+def draw_figures(rows: Sequence[Fields], cells: Sequence[Cell], *, draw: bool = True) -> list[Picture]:
     """Curves and a reliability diagram for each model.
 
     Args:
@@ -88,7 +88,7 @@ def draw_figures(rows: Sequence[Row], cells: Sequence[Cell], *, draw: bool = Tru
 
 
 def draw_verdict_figures(
-    rows: Sequence[Row], assessment: Assessment, pictures: Sequence[Picture], *, draw: bool = True
+    rows: Sequence[Fields], assessment: Assessment, pictures: Sequence[Picture], *, draw: bool = True
 ) -> list[Picture]:
     """Fitted curves and accuracy against set size for each model with a verdict, and one map of all of them.
 
@@ -128,7 +128,7 @@ def _drawn(figure: Callable[..., Any], draw: bool, *content: Any) -> bytes:
         return png(figure(*content))
 
 
-def _cell_key(row: Row) -> tuple[str, str, str, str, int, str]:
+def _cell_key(row: Fields) -> tuple[str, str, str, str, int, str]:
     setting = setting_of(row)
     return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.metrics.average import Average, Setting, above_chance, averaged_settings, combined
-from suite.publish.fields import Row, flags, number, text
+from suite.publish.fields import Fields, flags, number, text
 from suite.publish.order import Scope, dense_of, grouped, scope_of, setting_of, severity_key
 
 
@@ -25,10 +25,10 @@ class Macro:
 
     scope: Scope
     variant: str
-    rows: tuple[Row, ...]
+    rows: tuple[Fields, ...]
     absent: tuple[str, ...]
     flags: dict[str, int]
-    every: tuple[Row, ...]
+    every: tuple[Fields, ...]
 
     def average(self, key: str) -> Average:
         """The average of a metric over tasks (`suite.metrics.average`); none where a setting is absent."""
@@ -42,12 +42,12 @@ class Macro:
         return values.pop() if len(values) == 1 else None
 
 
-def average_of(row: Row, key: str) -> Average:
+def average_of(row: Fields, key: str) -> Average:
     """A metric of a row and its interval, as the average that it is of itself."""
     return Average(*(number(row, f"{key}{end}") for end in ("", "_low", "_high")))
 
 
-def settings_averaged(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:
+def settings_averaged(rows: Sequence[Fields]) -> dict[Scope, list[Setting]]:
     """For each scope, the settings that its averages are made of."""
     return {
         scope: averaged_settings(
@@ -57,7 +57,7 @@ def settings_averaged(rows: Sequence[Row]) -> dict[Scope, list[Setting]]:
     }
 
 
-def macro_averages(rows: Sequence[Row]) -> list[Macro]:
+def macro_averages(rows: Sequence[Fields]) -> list[Macro]:
     """One entry a model and variant, scopes in the order of the input, variants by severity."""
     result = []
     settings = settings_averaged(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from suite.metrics.average import Average
-from suite.publish.fields import Row, number
+from suite.publish.fields import Fields, number
 
 MISSING = "–"
 PLACES = {
@@ -59,7 +59,7 @@ def with_interval(
     return f"{fixed(value, decimals, signed=signed)} {interval(low, high, decimals, signed=signed)}".strip()
 
 
-def estimate(row: Row, key: str, *, signed: bool = False) -> str:
+def estimate(row: Fields, key: str, *, signed: bool = False) -> str:
     """A metric of a row with its interval, where it has one.
 
     >>> estimate({"accuracy": 0.475, "accuracy_low": 0.43, "accuracy_high": 0.52}, "accuracy")
@@ -105,7 +105,7 @@ def significant(value: float, digits: int = SIGNIFICANT) -> float:
     return float(f"{value:.{digits}g}") + 0.0  # no negative zero
 
 
-def rounded(row: Row) -> dict[str, object]:
+def rounded(row: Fields) -> dict[str, object]:
     """A row as it is published: floats to 6 significant digits, None for one that is not finite.
 
     Tables, pictures and sentences are made from such rows, so that whoever makes them again from rows.csv or

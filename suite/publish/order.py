@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from suite.errors import SuiteError
 from suite.metrics.average import Setting
-from suite.publish.fields import Row, number, text, whole
+from suite.publish.fields import Fields, number, text, whole
 from suite.variant import FAMILIES, Variant, is_repeat, parse_variant
 
 _Key = TypeVar("_Key")
@@ -106,17 +106,17 @@ def level_axis(curve: Curve) -> str:
     }.get(curve.family, "variant")
 
 
-def scope_of(row: Row) -> Scope:
+def scope_of(row: Fields) -> Scope:
     """The scope a row counts in."""
     return Scope(text(row, "model"), text(row, "protocol"), number(row, "alpha") or 0.0)
 
 
-def setting_of(row: Row) -> Setting:
+def setting_of(row: Fields) -> Setting:
     """The setting a row was made in."""
     return Setting(text(row, "task"), text(row, "scoring"), text(row, "prompt"), whole(row, "shots"))
 
 
-def in_order(rows: Sequence[Row]) -> list[Row]:
+def in_order(rows: Sequence[Fields]) -> list[Fields]:
     """Rows by model (fewest parameters first, unknown last), protocol, task, setting and severity.
 
     Rows that agree in all of these are ordered by their contents, so that the order of the input never shows.
@@ -127,7 +127,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
         if size is not None:
             sizes[text(row, "model")] = min(size, sizes.get(text(row, "model"), size))
 
-    def key(row: Row) -> tuple[object, ...]:
+    def key(row: Fields) -> tuple[object, ...]:
         scope = scope_of(row)
         size = sizes.get(scope.model)
         return (size is None, size or 0.0, scope, setting_of(row), severity_key(text(row, "variant")))
@@ -144,15 +144,15 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def grouped(rows: Sequence[Row], key: Callable[[Row], _Key]) -> dict[_Key, list[Row]]:
+def grouped(rows: Sequence[Fields], key: Callable[[Fields], _Key]) -> dict[_Key, list[Fields]]:
     """Rows that share a key, groups and members in the order of the input."""
-    groups: dict[_Key, list[Row]] = {}
+    groups: dict[_Key, list[Fields]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return groups
 
 
-def setting_names(rows: Sequence[Row]) -> dict[Setting, str]:
+def setting_names(rows: Sequence[Fields]) -> dict[Setting, str]:
     """A short name for each setting: the task alone, with scoring, prompt and shots where a task has several."""
     settings = sorted({setting_of(row) for row in rows})
     tasks = [setting.task for setting in settings]
@@ -164,11 +164,11 @@ def setting_names(rows: Sequence[Row]) -> dict[Setting, str]:
     }
 
 
-def without_repeats(rows: Sequence[Row]) -> list[Row]:
+def without_repeats(rows: Sequence[Fields]) -> list[Fields]:
     """The rows but those of repetitions (`Variant.repeats`), which nothing is ranked or judged by."""
     return [row for row in rows if not is_repeat(text(row, "variant"))]
 
 
-def dense_of(rows: Sequence[Row]) -> Row | None:
+def dense_of(rows: Sequence[Fields]) -> Fields | None:
     """The dense row among rows of one scope and setting; None where there is none."""
     return next((row for row in rows if text(row, "variant") == "dense"), None)

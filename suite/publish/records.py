@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from suite.publish.fields import Row
+from suite.publish.fields import Fields
 
 TEXT_KEYS = frozenset(
     {"model", "variant", "family", "method", "task", "scoring", "prompt", "protocol", "kind", "notes"}
@@ -24,12 +24,12 @@ COUNT_KEYS = frozenset({"shots", "n", "n_evaluated", "n_paired"})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
+def columns(rows: Sequence[Fields]) -> list[str]:
     """Every key once: those of the first row in its order, then keys that only later rows have."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def csv_bytes(rows: Sequence[Row]) -> bytes:
+def csv_bytes(rows: Sequence[Fields]) -> bytes:
     """Rows, rounded, as CSV: UTF-8, comma, one header line, ``\\n`` line ends.
 
     Flags are joined by ``;``, notes are JSON text. Text that a spreadsheet would run as a formula gets a leading
@@ -47,7 +47,7 @@ def fields_bytes(lines: Iterable[Iterable[str]]) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
-def parquet_bytes(rows: Sequence[Row]) -> bytes:
+def parquet_bytes(rows: Sequence[Fields]) -> bytes:
     """Rows, rounded, as Parquet: the columns of the CSV in its order, typed.
 
     Names are strings, counts int64, flags list<string>, notes JSON text, everything else float64 unless the column

@@ -24,7 +24,7 @@ from suite.publish.canvas import (
     shorter,
     size_words,
 )
-from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
+from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Scope, dense_of, grouped, setting_of
 
@@ -40,7 +40,7 @@ FEW = 5
 DIAGONAL: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def collapsed_pair(rows: Sequence[Row]) -> tuple[Row, Row] | None:
+def collapsed_pair(rows: Sequence[Fields]) -> tuple[Fields, Fields] | None:
     """The dense row and the row of the variant whose reliability is shown beside it.
 
     The task is the one on which dense accuracy lies furthest above chance; the variant is the one with the largest
@@ -49,7 +49,7 @@ def collapsed_pair(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     Returns:
         None where no task is above chance, or no variant has a change of set size on that task.
     """
-    best: tuple[float, list[Row], Row] | None = None
+    best: tuple[float, list[Fields], Fields] | None = None
     for group in grouped(rows, setting_of).values():
         dense = dense_of(group)
         if dense is None or not above_chance(dense):
@@ -66,7 +66,7 @@ def collapsed_pair(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     return dense, max(grown, key=lambda row: number(row, "set_size_change") or 0.0)
 
 
-def reliability_figure(scope: Scope, panels: Sequence[tuple[Row, Cell]], names: Mapping[Setting, str]) -> Figure:
+def reliability_figure(scope: Scope, panels: Sequence[tuple[Fields, Cell]], names: Mapping[Setting, str]) -> Figure:
     """Reliability diagrams side by side with their counts below, one a row and its cell, all of one setting."""
     setting = setting_of(panels[0][0])
     width, height = WIDTH, 6.9
@@ -124,7 +124,7 @@ class ConfidenceSeries:
     filled: bool
 
 
-def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell: Cell) -> list[ConfidenceSeries]:
+def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Fields, cell: Cell) -> list[ConfidenceSeries]:
     upper, lower = panels
     series = confidence_series(row, cell)
     upper.plot([0, 1], [0, 1], color=QUIET, zorder=1, **DIAGONAL)
@@ -178,7 +178,7 @@ def _reliability_panel(figure: Figure, panels: tuple[Axes, Axes], row: Row, cell
     return series
 
 
-def confidence_series(row: Row, cell: Cell) -> list[ConfidenceSeries]:
+def confidence_series(row: Fields, cell: Cell) -> list[ConfidenceSeries]:
     """Confidence raw and, where the row has a temperature, divided by it; the one that leads comes last, on top.
 
     The temperature is the row's, a mean over splits, applied to all items; the row's own after-temperature figures are

@@ -16,7 +16,7 @@ from suite.metrics.average import Setting, above_chance, averaged_settings, task
 from suite.metrics.groups import Shares, behind, groups_of_best, z_against_best
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured
-from suite.publish.fields import Row, flags, number, text
+from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import rounded
 from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
 from suite.variant import is_repeat
@@ -107,11 +107,11 @@ class Standings:
         nearest: where there is no pair, the two that come nearest to one, with the keys `PAIR_KEYS` up to their sizes.
     """
 
-    ranking: tuple[Row, ...] = ()
+    ranking: tuple[Fields, ...] = ()
     settings: tuple[Setting, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
-    pairs: tuple[Row, ...] = ()
-    nearest: Row | None = None
+    pairs: tuple[Fields, ...] = ()
+    nearest: Fields | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Standings:
         return {tuple(row[name] for name in names): row["group"] for row in self.ranking}  # type: ignore[misc]
 
 
-def standings(rows: Sequence[Row], collected: Collected) -> Standings:
+def standings(rows: Sequence[Fields], collected: Collected) -> Standings:
     """Groups for every setting and for the average over tasks, and pairs of equal megabytes.
 
     Args:
@@ -150,7 +150,7 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
     }
     useful = averaged_settings({setting: _anyone_above_chance(members) for setting, members in by_setting.items()})
     entries, tables = _complete(by_setting, useful, collected, left_out)
-    ranking: list[Row] = []
+    ranking: list[Fields] = []
     average = Setting(AVERAGE, "", "", 0)
     ranking += _ranked(average, entries, tables) if len(useful) > 1 else []
     for setting, members in by_setting.items():
@@ -161,7 +161,7 @@ def standings(rows: Sequence[Row], collected: Collected) -> Standings:
     return Standings(tuple(ranking), tuple(useful), dict(sorted(left_out.items())), compared, missed)
 
 
-def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str, int]) -> list[Row]:
+def _comparable(members: Sequence[Fields], collected: Collected, left_out: dict[str, int]) -> list[Fields]:
     """The rows that share the most common set of items and have replicates of every metric."""
     usable = [
         row for row in members if (one := collected.get(_key(row))) is not None and set(one.replicates) == set(METRICS)
@@ -177,18 +177,18 @@ def _comparable(members: Sequence[Row], collected: Collected, left_out: dict[str
     return sets[common]
 
 
-def _anyone_above_chance(members: Sequence[Row]) -> bool:
+def _anyone_above_chance(members: Sequence[Fields]) -> bool:
     return any(above_chance(dense_of(group)) for group in grouped(members, lambda row: text(row, "model")).values())
 
 
 def _complete(
-    by_setting: Mapping[Setting, Sequence[Row]],
+    by_setting: Mapping[Setting, Sequence[Fields]],
     useful: Sequence[Setting],
     collected: Collected,
     left_out: dict[str, int],
-) -> tuple[list[Row], dict[str, _Table]]:
+) -> tuple[list[Fields], dict[str, _Table]]:
     """Entries with a cell in every useful setting, first row of each, and their tables by task."""
-    found: dict[tuple[str, str], dict[Setting, Row]] = {}
+    found: dict[tuple[str, str], dict[Setting, Fields]] = {}
     for setting in useful:
         for row in by_setting[setting]:
             found.setdefault((text(row, "model"), text(row, "variant")), {})[setting] = row
@@ -200,7 +200,7 @@ def _complete(
     return columns[useful[0]], {metric: _table(columns, metric, collected) for metric in METRICS}
 
 
-def _table(columns: Mapping[Setting, Sequence[Row]], metric: str, collected: Collected) -> _Table:
+def _table(columns: Mapping[Setting, Sequence[Fields]], metric: str, collected: Collected) -> _Table:
     """Values [tasks, entries] and replicates [tasks, entries, replicates] of entries by setting, in one order."""
     values = {
         setting: np.array([number(row, metric) or 0.0 for row in members]) for setting, members in columns.items()
@@ -213,7 +213,7 @@ def _table(columns: Mapping[Setting, Sequence[Row]], metric: str, collected: Col
     return np.array(list(task_means(values).values())), np.array(list(task_means(copies).values())), shares
 
 
-def _shares(columns: Mapping[Setting, Sequence[Row]], collected: Collected) -> list[Shares | None]:
+def _shares(columns: Mapping[Setting, Sequence[Fields]], collected: Collected) -> list[Shares | None]:
     """Right or not, averaged over the settings of each task; None where these have other items, which nothing pairs."""
     cells = {setting: [collected[_key(row)] for row in members] for setting, members in columns.items()}
     orders: dict[str, set[str]] = {}
@@ -225,8 +225,8 @@ def _shares(columns: Mapping[Setting, Sequence[Row]], collected: Collected) -> l
     return [Shares(correct[task], units[task]) if task in correct and len(units[task]) else None for task in orders]
 
 
-def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Table]) -> list[Row]:
-    result: list[Row] = []
+def _ranked(setting: Setting, entries: Sequence[Fields], tables: Mapping[str, _Table]) -> list[Fields]:
+    result: list[Fields] = []
     if len(entries) < 2:
         return result
     for metric, higher in METRICS.items():
@@ -254,7 +254,7 @@ def _ranked(setting: Setting, entries: Sequence[Row], tables: Mapping[str, _Tabl
 _Pair = tuple[int, int]
 
 
-def _size_pairs(entries: Sequence[Row]) -> tuple[list[_Pair], _Pair | None]:
+def _size_pairs(entries: Sequence[Fields]) -> tuple[list[_Pair], _Pair | None]:
     """Each dense or quantized entry of a model beside the entry of each bigger model nearest to it in megabytes.
 
     The partner is chosen by size alone, never by its results; it has fewer bits a weight.
@@ -282,7 +282,7 @@ def _size_pairs(entries: Sequence[Row]) -> tuple[list[_Pair], _Pair | None]:
     return pairs, min(missed)[1] if missed else None
 
 
-def _sizes(entries: Sequence[Row], big: int, small: int) -> dict[str, object]:
+def _sizes(entries: Sequence[Fields], big: int, small: int) -> dict[str, object]:
     line: dict[str, object] = {}
     for name, index in (("bigger", big), ("smaller", small)):
         row = entries[index]
@@ -293,10 +293,10 @@ def _sizes(entries: Sequence[Row], big: int, small: int) -> dict[str, object]:
 
 
 def _compare_sizes(
-    entries: Sequence[Row], tables: Mapping[str, _Table], pairs: Sequence[_Pair], tasks: int
-) -> tuple[Row, ...]:
+    entries: Sequence[Fields], tables: Mapping[str, _Table], pairs: Sequence[_Pair], tasks: int
+) -> tuple[Fields, ...]:
     z = z_against_best(2 * len(pairs))  # two sides
-    result: list[Row] = []
+    result: list[Fields] = []
     for big, small in pairs:
         line = {"tasks": tasks, "pairs": len(pairs), **_sizes(entries, big, small)}
         for metric in METRICS:
@@ -311,7 +311,7 @@ def _compare_sizes(
     return tuple(result)
 
 
-def _bigger(big: Row, small: Row) -> bool:
+def _bigger(big: Fields, small: Fields) -> bool:
     """Whether an entry has more parameters, fewer bits a weight and a known size."""
     sizes = [number(row, key) for key in ("params_b", "bits_per_weight", "megabytes") for row in (big, small)]
     if any(size is None for size in sizes):
@@ -320,13 +320,13 @@ def _bigger(big: Row, small: Row) -> bool:
     return many > few and bits < more_bits and megabytes > 0
 
 
-def _apart(big: Row, small: Row) -> float:
+def _apart(big: Fields, small: Fields) -> float:
     """Difference in megabytes as a fraction of the smaller model's."""
     wanted = number(small, "megabytes") or 0.0
     return abs((number(big, "megabytes") or 0.0) - wanted) / wanted
 
 
-def _key(row: Row) -> _Cell:
+def _key(row: Fields) -> _Cell:
     setting = setting_of(row)
     return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
 

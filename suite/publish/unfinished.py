@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from suite.cell import Cell
 from suite.config import RunConfig
-from suite.publish.fields import Row, one_line
+from suite.publish.fields import Fields, one_line
 
 
-def unfinished(config: RunConfig | None, cells: Sequence[Cell], failures: Sequence[Row]) -> str:
+def unfinished(config: RunConfig | None, cells: Sequence[Cell], failures: Sequence[Fields]) -> str:
     """One sentence on cells that are neither there nor failed; empty where there are none.
 
     Args:

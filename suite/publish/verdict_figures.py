@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suite.publish.canvas import COLOURS, INK, MARKERS, QUIET, WIDTH, footnote, headline, legend, new_figure, shorter
-from suite.publish.fields import Row, number, one_line, text
+from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Curve, level_label, severity_key
 from suite.verdicts.curves import MACRO, PRIMARY, task_title
@@ -121,7 +121,7 @@ def _collapse_legend(verdicts: Sequence[Verdict]) -> list[tuple[str, Line2D]]:
     return entries
 
 
-def coupling_figure(model: str, records: Sequence[Row]) -> Figure:
+def coupling_figure(model: str, records: Sequence[Fields]) -> Figure:
     """Change of accuracy against change of set size, one point a variant and task, with the zone of equivalence.
 
     Args:

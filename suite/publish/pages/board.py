@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from suite.cell import Cell
 from suite.metrics.average import Average, Setting
 from suite.metrics.rows import FLAGS
-from suite.publish.fields import Row, flags, is_cloze, number, one_line, text
+from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.macro import average_of, macro_averages
 from suite.publish.numerals import MISSING, average_words, fixed, parameters, places, significant
 from suite.publish.order import curve_of, level_label, setting_names, setting_of
@@ -87,7 +87,7 @@ COLUMNS = (
 )
 
 
-def controls(rows: Sequence[Row], data: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def controls(rows: Sequence[Fields], data: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """What the filters above the table offer, each a list of values and words.
 
     Args:
@@ -110,7 +110,7 @@ def controls(rows: Sequence[Row], data: Mapping[str, Any]) -> dict[str, list[tup
     }
 
 
-def board_data(rows: Sequence[Row], cells: Sequence[Cell], standings: Standings) -> dict[str, Any]:
+def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standings) -> dict[str, Any]:
     """The JSON object behind the table.
 
     Args:
@@ -203,7 +203,7 @@ def _published(value: float | None) -> float | None:
     return None if value is None else significant(value)
 
 
-def _of_one_row(row: Row) -> dict[str, Any]:
+def _of_one_row(row: Fields) -> dict[str, Any]:
     changed = number(row, "drift_changed_answers")
     return {
         "accuracy_chance": number(row, "chance_accuracy"),
@@ -216,7 +216,7 @@ def _of_one_row(row: Row) -> dict[str, Any]:
     }
 
 
-def _names(row: Row, view: int, models: Sequence[str]) -> dict[str, Any]:
+def _names(row: Fields, view: int, models: Sequence[str]) -> dict[str, Any]:
     curve = curve_of(text(row, "variant"))
     params, bits, megabytes = (number(row, key) for key in ("params_b", "bits_per_weight", "megabytes"))
     return {
@@ -238,7 +238,7 @@ def _names(row: Row, view: int, models: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _bins(row: Row, cell: Cell) -> list[Any]:
+def _bins(row: Fields, cell: Cell) -> list[Any]:
     """Reliability bins that hold items: confidence, accuracy, count; the series that leads comes last."""
     return [
         [

@@ -15,7 +15,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from suite.cell import Cell
-from suite.publish.fields import Row
+from suite.publish.fields import Fields
 from suite.publish.pages.board import COLUMNS, board_data, controls
 from suite.publish.sections.section import Image, Items, Page
 from suite.publish.sections.words import pieces, tidy
@@ -25,7 +25,7 @@ TAGS = {"code": "code", "strong": "strong", "emphasis": "em"}
 """Elements of the looks of a span that are nothing but an element; the template has the others."""
 
 
-def html_page(page: Page, rows: Sequence[Row], cells: Sequence[Cell], standings: Standings) -> bytes:
+def html_page(page: Page, rows: Sequence[Fields], cells: Sequence[Cell], standings: Standings) -> bytes:
     """The page, UTF-8; the same input gives the same bytes.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.metrics.average import Setting
-from suite.publish.fields import Row, flags, number, text
+from suite.publish.fields import Fields, flags, number, text
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import estimate, fixed, rounded, with_interval
 from suite.publish.order import OTHER, curve_of, in_order, setting_names, setting_of, without_repeats
@@ -23,7 +23,7 @@ NAMED = 3
 """How many curves one sentence names; the others are counted."""
 
 
-def highlights(rows: Sequence[Row]) -> list[str]:
+def highlights(rows: Sequence[Fields]) -> list[str]:
     """Three plain sentences, or none where there are no rows.
 
     Args:
@@ -35,18 +35,18 @@ def highlights(rows: Sequence[Row]) -> list[str]:
     return published_highlights(in_order([rounded(row) for row in rows]))
 
 
-def published_highlights(rows: Sequence[Row]) -> list[str]:
+def published_highlights(rows: Sequence[Fields]) -> list[str]:
     """The same for rows that are rounded and sorted already, as those of a snapshot are."""
     return [plain(sentence) for sentence in _sentences(rows)]
 
 
-def first_look(rows: Sequence[Row]) -> Section | None:
+def first_look(rows: Sequence[Fields]) -> Section | None:
     """The section; None where there are no rows."""
     sentences = _sentences(rows)
     return Section("What to look at first", (Items(sentences, numbered=True),)) if sentences else None
 
 
-def _sentences(rows: Sequence[Row]) -> tuple[Words, ...]:
+def _sentences(rows: Sequence[Fields]) -> tuple[Words, ...]:
     rows = without_repeats(rows)
     if not rows:
         return ()
@@ -54,7 +54,7 @@ def _sentences(rows: Sequence[Row]) -> tuple[Words, ...]:
     return (_silent_loss(rows), _transferred_coverage(rows, names), _calibration(rows, names))
 
 
-def _silent_loss(rows: Sequence[Row]) -> Words:
+def _silent_loss(rows: Sequence[Fields]) -> Words:
     """First level of each curve whose set size grew (interval above zero) with the accuracy change covering zero."""
     curves: dict[tuple[str, str, str], list[Macro]] = {}
     many = len({text(row, "model") for row in rows}) > 1
@@ -112,7 +112,7 @@ def _silent_words(macro: Macro, *, many: bool) -> Words:
     )
 
 
-def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> Words:
+def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     """The variant that loses most coverage under the dense model's threshold, against the promised 1 - alpha."""
     lost = [(short, row) for row in rows if (short := _shortfall(row)) is not None and "no-op" not in flags(row)]
     if not lost:
@@ -146,17 +146,17 @@ def _transferred_coverage(rows: Sequence[Row], names: dict[Setting, str]) -> Wor
     )
 
 
-def _shortfall(row: Row) -> float | None:
+def _shortfall(row: Fields) -> float | None:
     coverage, alpha = number(row, "lac_transfer_coverage"), number(row, "alpha")
     return None if coverage is None or alpha is None else 1 - alpha - coverage
 
 
-def _surely_below(row: Row) -> bool:
+def _surely_below(row: Fields) -> bool:
     high, alpha = number(row, "lac_transfer_coverage_high"), number(row, "alpha")
     return high is not None and alpha is not None and high < 1 - alpha
 
 
-def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> Words:
+def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     """What temperature repairs: how often it lowers the error, and where most is left above the dense model's."""
     compressed = [row for row in rows if text(row, "variant") != "dense" and "no-op" not in flags(row)]
     known = [(number(row, "ece"), number(row, "ece_ts")) for row in compressed]
@@ -202,7 +202,7 @@ def _calibration(rows: Sequence[Row], names: dict[Setting, str]) -> Words:
     return start + found + rest
 
 
-def _where(row: Row, rows: Sequence[Row], names: dict[Setting, str]) -> str:
+def _where(row: Fields, rows: Sequence[Fields], names: dict[Setting, str]) -> str:
     many = len({text(each, "model") for each in rows}) > 1
     return f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {names[setting_of(row)]}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from suite.publish.fields import Row
+from suite.publish.fields import Fields
 from suite.publish.figures import Picture
 from suite.publish.order import setting_names
 from suite.publish.sections.highlights import first_look
@@ -19,13 +19,13 @@ from suite.verdicts.assess import FILES
 
 
 def leaderboard_page(
-    rows: Sequence[Row],
+    rows: Sequence[Fields],
     pictures: Sequence[Picture] = (),
-    failures: Sequence[Row] = (),
+    failures: Sequence[Fields] = (),
     *,
     standings: Standings | None = None,
-    assessed: Mapping[str, Sequence[Row]] | None = None,
-    spread: Sequence[Row] = (),
+    assessed: Mapping[str, Sequence[Fields]] | None = None,
+    spread: Sequence[Fields] = (),
     unfinished: str = "",
 ) -> Page:
     """Everything that LEADERBOARD.md and index.html show.

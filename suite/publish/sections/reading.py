@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.metrics.rows import FLAGS
-from suite.publish.fields import Row, flags, number
+from suite.publish.fields import Fields, flags, number
 from suite.publish.order import scope_of
 from suite.publish.sections.section import Column, Items, Section, Span, Words
 from suite.publish.sections.words import code, say
@@ -64,7 +64,7 @@ def explained(heading: str, *, words: bool = False) -> Column:
     return Column(heading, words, COLUMNS.get(heading, ""))
 
 
-def protocol(rows: Sequence[Row]) -> Words:
+def protocol(rows: Sequence[Fields]) -> Words:
     """How the rows were measured, one sentence a protocol, and what their coverage does not promise."""
     found = sorted({(scope_of(row).protocol, scope_of(row).alpha, number(row, "splits")) for row in rows}, key=repr)
     said = say("**How it was measured.** ")
@@ -85,7 +85,7 @@ def protocol(rows: Sequence[Row]) -> Words:
     return (*said, MARGINAL)
 
 
-def columns(rows: Sequence[Row]) -> Section:
+def columns(rows: Sequence[Fields]) -> Section:
     """What the columns mean, the flags that occur, and how figures were rounded."""
     lines: list[Words] = [(Span(heading, "strong"), f": {meaning}") for heading, meaning in COLUMNS.items()]
     seen = sorted({flag for row in rows for flag in flags(row)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from suite.metrics.average import Setting
-from suite.publish.fields import Row, number, text
+from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, interval, places
 from suite.publish.order import setting_of
 from suite.publish.sections.section import Section, Words, figures, words
@@ -21,7 +21,7 @@ MEANING = (
 PARTS = ("change, lowest to highest", "deviation over seeds", "half-width over items", "seeds / items")
 
 
-def seeds(records: Sequence[Row], names: Mapping[Setting, str]) -> Section | None:
+def seeds(records: Sequence[Fields], names: Mapping[Setting, str]) -> Section | None:
     """The section; None where no recipe was drawn more than once.
 
     Args:
@@ -37,7 +37,7 @@ def seeds(records: Sequence[Row], names: Mapping[Setting, str]) -> Section | Non
     return Section("Seeds of the sample text", (MEANING,), header, tuple(_line(record, names) for record in records))
 
 
-def _line(record: Row, names: Mapping[Setting, str]) -> tuple[Words, ...]:
+def _line(record: Fields, names: Mapping[Setting, str]) -> tuple[Words, ...]:
     drawn = record["seeds"]
     assert isinstance(drawn, list)
     shown = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from suite.publish.fields import Row, number, text, whole
+from suite.publish.fields import Fields, number, text, whole
 from suite.publish.numerals import estimate, fixed, parameters, places
 from suite.publish.order import grouped
 from suite.publish.sections.section import Section, Span, Words, figures, words
@@ -47,7 +47,7 @@ def groups(standings: Standings) -> Section | None:
     )
 
 
-def _group(members: Sequence[Row], standings: Standings) -> tuple[Words, ...]:
+def _group(members: Sequence[Fields], standings: Standings) -> tuple[Words, ...]:
     metric, task = text(members[0], "metric"), text(members[0], "task")
     ends = (fixed(number(row, "value"), places(metric)) for row in (members[0], members[-1]))
     names = joined((_entry(row, "model", "variant") for row in members[:NAMED]), ", ")
@@ -61,12 +61,12 @@ def _group(members: Sequence[Row], standings: Standings) -> tuple[Words, ...]:
     )
 
 
-def _place(row: Row) -> tuple[str, str, str, int, str, int]:
+def _place(row: Fields) -> tuple[str, str, str, int, str, int]:
     names = (text(row, "task"), text(row, "scoring"), text(row, "prompt"))
     return (*names, whole(row, "shots"), text(row, "metric"), whole(row, "group"))
 
 
-def _entry(row: Row, model: str, variant: str, size: str = "") -> tuple[str | Span, ...]:
+def _entry(row: Fields, model: str, variant: str, size: str = "") -> tuple[str | Span, ...]:
     return say("{model}{size} {variant}", model=text(row, model), size=(size,), variant=code(text(row, variant)))
 
 
@@ -87,7 +87,7 @@ def equal_megabytes(standings: Standings) -> Section | None:
     )
 
 
-def _pair(pair: Row) -> tuple[Words, ...]:
+def _pair(pair: Fields) -> tuple[Words, ...]:
     cells: list[Words] = []
     for name in ("bigger", "smaller"):
         size = f" ({parameters(number(pair, f'{name}_params_b'))})"
@@ -98,7 +98,7 @@ def _pair(pair: Row) -> tuple[Words, ...]:
     return (*cells, *(figure(estimate(pair, f"{key}_change", signed=True)) for key in ("accuracy", "set_size")))
 
 
-def _no_pair(nearest: Row) -> str:
+def _no_pair(nearest: Fields) -> str:
     sizes = [number(nearest, f"{name}_megabytes") or 0.0 for name in ("bigger", "smaller")]
     bigger, smaller = (
         f"{text(nearest, name)} {text(nearest, f'{name}_variant')} ({fixed(size, 1)} MB)"

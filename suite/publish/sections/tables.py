@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from suite.metrics.average import Setting
 from suite.metrics.rows import FLAGS
 from suite.prompt_name import original_of
-from suite.publish.fields import Row, flags, is_cloze, notes, number, one_line, text
+from suite.publish.fields import Fields, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
 from suite.publish.macro import Macro, macro_averages, settings_averaged
 from suite.publish.numerals import MISSING, average_words, estimate, fixed, parameters, places
@@ -20,7 +20,7 @@ from suite.publish.sections.words import code, figure, joined, say
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def summary(rows: Sequence[Row]) -> Section:
+def summary(rows: Sequence[Fields]) -> Section:
     """Averages over tasks, one line a model and variant.
 
     Args:
@@ -47,7 +47,7 @@ def summary(rows: Sequence[Row]) -> Section:
     )
 
 
-def _went_in(rows: Sequence[Row], scopes: Mapping[Scope, str]) -> tuple[Words, ...]:
+def _went_in(rows: Sequence[Fields], scopes: Mapping[Scope, str]) -> tuple[Words, ...]:
     lines = []
     for scope, settings in settings_averaged(rows).items():
         left_out = sorted({setting_of(row) for row in rows if scope_of(row) == scope} - set(settings))
@@ -97,7 +97,7 @@ def marks(macro: Macro) -> list[tuple[str, str]]:
     return found + [("lacks", f"lacks {', '.join(map(one_line, macro.absent))}")] * bool(macro.absent)
 
 
-def tasks(rows: Sequence[Row], pictures: Sequence[Picture]) -> tuple[Section, ...]:
+def tasks(rows: Sequence[Fields], pictures: Sequence[Picture]) -> tuple[Section, ...]:
     """One section a model, with its pictures and a table for each of its tasks."""
     names = setting_names(rows)
     scopes = scope_names(rows)
@@ -115,7 +115,7 @@ def tasks(rows: Sequence[Row], pictures: Sequence[Picture]) -> tuple[Section, ..
     return tuple(found)
 
 
-def _task(name: str, setting: Setting, rows: Sequence[Row]) -> Section:
+def _task(name: str, setting: Setting, rows: Sequence[Fields]) -> Section:
     after = any(is_cloze(row) for row in rows)
     proper = ("ece_ts", "ece", "nll_ts", "nll") if after else ("ece", "ece_ts", "nll", "nll_ts")
     return Section(
@@ -142,7 +142,7 @@ def _task(name: str, setting: Setting, rows: Sequence[Row]) -> Section:
     )
 
 
-def _setting_line(setting: Setting, rows: Sequence[Row]) -> Words:
+def _setting_line(setting: Setting, rows: Sequence[Fields]) -> Words:
     counts = sorted({int(value) for row in rows if (value := number(row, "n")) is not None})
     items = (f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}") if counts else ""
     chance, at_chance = (
@@ -177,7 +177,7 @@ def _proper_columns(after: bool) -> tuple[Column, ...]:
     return tuple(Column(name, note=explained("ECE" if "ECE" in name else "NLL").note) for name in names)
 
 
-def _coverage(row: Row) -> Words:
+def _coverage(row: Fields) -> Words:
     value = number(row, "lac_coverage")
     if value is None:
         return MISSING
@@ -194,7 +194,7 @@ def _whole(shown: str) -> str:
     return head.replace(" ", NO_BREAK) + bracket + rest.replace(" ", NO_BREAK)
 
 
-def _beyond_band(row: Row) -> int:
+def _beyond_band(row: Fields) -> int:
     """-1 where coverage lies below its band, 1 above, 0 inside or unknown."""
     value, low, high = (number(row, f"lac_coverage{end}") for end in ("", "_band_low", "_band_high"))
     if value is None or low is None or high is None:
@@ -202,7 +202,7 @@ def _beyond_band(row: Row) -> int:
     return (value > high) - (value < low)
 
 
-def scope_names(rows: Sequence[Row]) -> dict[Scope, str]:
+def scope_names(rows: Sequence[Fields]) -> dict[Scope, str]:
     """The model, with protocol and α only where rows differ in them."""
     scopes = set(map(scope_of, rows))
     alike = len({(scope.protocol, scope.alpha) for scope in scopes}) == 1
@@ -213,7 +213,7 @@ def scope_names(rows: Sequence[Row]) -> dict[Scope, str]:
     }
 
 
-def failed(failures: Sequence[Row]) -> Section | None:
+def failed(failures: Sequence[Fields]) -> Section | None:
     """Cells that could not be scored; None where there are none."""
     if not failures:
         return None
@@ -232,7 +232,7 @@ SIZES = ("params_b", "bits_per_weight", "megabytes")
 """What no task changes."""
 
 
-def missing(rows: Sequence[Row]) -> Section | None:
+def missing(rows: Sequence[Fields]) -> Section | None:
     """Why tables have dashes: each reason once, with how many rows it touches; None where there are no dashes."""
     reasons: Counter[tuple[str, str]] = Counter()
     for row in rows:

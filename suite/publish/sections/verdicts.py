@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from suite.publish.fields import Row, number, text
+from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
 from suite.publish.sections.section import Block, Items, Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
@@ -24,7 +24,7 @@ MEANINGS = {
 }
 
 
-def verdict_sections(assessed: Mapping[str, Sequence[Row]]) -> list[Section]:
+def verdict_sections(assessed: Mapping[str, Sequence[Fields]]) -> list[Section]:
     """The sections on what follows from the rows; none where there is no curve.
 
     Args:
@@ -40,7 +40,7 @@ def verdict_sections(assessed: Mapping[str, Sequence[Row]]) -> list[Section]:
     return [section for section in found if section is not None]
 
 
-def collapse(records: Sequence[Row]) -> Section | None:
+def collapse(records: Sequence[Fields]) -> Section | None:
     """Where set size breaks along rising compression; None where there is no curve.
 
     Args:
@@ -94,7 +94,7 @@ def collapse(records: Sequence[Row]) -> Section | None:
     )
 
 
-def every_verdict(records: Sequence[Row]) -> Section | None:
+def every_verdict(records: Sequence[Fields]) -> Section | None:
     """One line a curve and metric; None where there is no curve."""
     if not records:
         return None
@@ -119,11 +119,11 @@ def every_verdict(records: Sequence[Row]) -> Section | None:
     )
 
 
-def _curve_words(one: Row) -> tuple[Words, ...]:
+def _curve_words(one: Fields) -> tuple[Words, ...]:
     return (text(one, "model"), record_title(one), task_title(text(one, "task")))
 
 
-def _unjudged(verdicts: Sequence[Row]) -> tuple[Words, ...]:
+def _unjudged(verdicts: Sequence[Fields]) -> tuple[Words, ...]:
     """In one line a model: the curves that have no row, since there is nothing to measure along them."""
     lines: list[Words] = []
     for model in dict.fromkeys(text(one, "model") for one in verdicts):
@@ -139,12 +139,12 @@ def _unjudged(verdicts: Sequence[Row]) -> tuple[Words, ...]:
     return tuple(lines)
 
 
-def _reason(one: Row) -> str:
+def _reason(one: Fields) -> str:
     notes = one.get("notes")
     return str(notes[0]) if isinstance(notes, list | tuple) and notes else "verdicts.json says why"
 
 
-def parts(records: Sequence[Row], verdicts: Sequence[Row]) -> Section | None:
+def parts(records: Sequence[Fields], verdicts: Sequence[Fields]) -> Section | None:
     """Parts that get worse otherwise than their task; None where there is none.
 
     Args:
@@ -192,17 +192,17 @@ def parts(records: Sequence[Row], verdicts: Sequence[Row]) -> Section | None:
     )
 
 
-def _curve(one: Row) -> tuple[str, ...]:
+def _curve(one: Fields) -> tuple[str, ...]:
     return tuple(text(one, key) for key in ("model", "family", "method", "task"))
 
 
-def _counts(records: Sequence[Row]) -> str:
+def _counts(records: Sequence[Fields]) -> str:
     return ", ".join(
         f"{count} {name}" for name, count in sorted(Counter(text(one, "verdict") for one in records).items())
     )
 
 
-def _level(one: Row) -> Words:
+def _level(one: Fields) -> Words:
     level, low, high = (text(one, key) for key in ("level", "level_low", "level_high"))
     if not level:
         return MISSING
@@ -215,12 +215,12 @@ def _percent(value: float | None) -> str:
     return MISSING if value is None else f"{fixed(100 * value, 0)} %"
 
 
-def _p(one: Row) -> Span:
+def _p(one: Fields) -> Span:
     value = number(one, "p_value")
     return figure("< 0.001" if value is not None and value < 0.001 else fixed(value, 3))
 
 
-def decoupling(records: Sequence[Row]) -> Section | None:
+def decoupling(records: Sequence[Fields]) -> Section | None:
     """Variants whose accuracy is kept and whose uncertainty is not; None where nothing was compared.
 
     Args:
@@ -251,12 +251,12 @@ def decoupling(records: Sequence[Row]) -> Section | None:
     )
 
 
-def _estimate(one: Row, key: str, decimals: int) -> Span:
+def _estimate(one: Fields, key: str, decimals: int) -> Span:
     value, low, high = (number(one, f"{key}{end}") for end in ("", "_low", "_high"))
     return figure(with_interval(value, low, high, decimals, signed=True))
 
 
-def size(records: Sequence[Row]) -> Section | None:
+def size(records: Sequence[Fields]) -> Section | None:
     """Set size and its inflation by parameters; None where no sizes were compared.
 
     Args:
@@ -287,7 +287,7 @@ def size(records: Sequence[Row]) -> Section | None:
     )
 
 
-def _by_parameters(one: Row) -> str:
+def _by_parameters(one: Fields) -> str:
     models = one["models"]
     assert isinstance(models, list)
     return ", ".join(f"{parameters(number(m, 'params_b'))}: {fixed(number(m, 'value'), 2)}" for m in models)
