@@ -170,6 +170,14 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "a base": ("starcoder2", {"sliding_window": None, **rotated(1.0, 1e6)}, LAYER | {"rope__freq_base": 1e6}),
     "heads": ("qwen3", {"head_dim": 32}, {"attention__layer_norm_rms_epsilon": 1e-6, "attention__key_length": 32}),
     "sizes": ("gpt2", {"n_inner": 96}, LAYER),
+    "biases": ("llama", {"attention_bias": True, "rms_norm_eps": 1e-5}, RMS),
+    "experts": (
+        "qwen3_moe",
+        {"head_dim": 16, "rms_norm_eps": 1e-5, "norm_topk_prob": False},
+        RMS
+        | {"attention__key_length": 16, "expert_count": 4, "expert_used_count": 2}
+        | {"expert_feed_forward_length": 32, "expert_weights_norm": False},
+    ),
 }
 
 
@@ -177,9 +185,14 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def test_what_a_file_says_of_its_network_is_so(what: str, tmp_path: Path) -> None:
     architecture, changes, fields = SETTINGS[what]
     network = zoo.build(architecture, **{"sliding_window": None, "layer_types": None, "head_dim": None, **changes})
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(torch.linspace(-1, 1, len(parameter)))
     if architecture != "gpt2":
         fields = fields | {"attention__head_count_kv": 2}
-    assert_same(load_path(write_network(tmp_path / "tiny.gguf", architecture, network, **fields)).network, network)
+    file = write_network(tmp_path / "tiny.gguf", architecture.replace("3_moe", "3moe"), network, **fields)
+    assert_same(load_path(file).network, network)
 
 
 def test_a_part_of_a_head_that_the_architecture_cannot_rotate(tmp_path: Path) -> None:

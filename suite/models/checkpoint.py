@@ -366,7 +366,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     with _quiet(), load_report.report() as report, gguf_file.untaken() as passed:
         config = AutoConfig.from_pretrained(whole.parent, gguf_file=whole.name)
         _without_padding(config)
-        gguf_file.complete(reader, config)
+        gguf_file.complete(reader, tensors, config)
         used = gguf_file.apply_rope(model.path, reader, tensors, config)
         network, found = loader.from_pretrained(
             whole.parent,

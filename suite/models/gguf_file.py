@@ -49,6 +49,12 @@ SETTINGS: dict[str, tuple[str, tuple[object, ...]]] = {
 }
 # how configurations call what is added under the root of a norm
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps")
+# how configurations call what files state of experts
+EXPERTS = {
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
+    "expert_weights_norm": "norm_topk_prob",
+}
 # blocks of the sizes whose attention logits are not divided by the root of a head's size
 WIDE = {"gemma2": 46, "gemma3": 62}
 # tensors that hold what the configuration says as well
@@ -123,12 +129,13 @@ def field(reader: Any, key: str) -> Any:
     return None if found is None else found.contents()
 
 
-def complete(reader: Any, config: Any) -> None:
+def complete(reader: Any, tensors: Sequence[Any], config: Any) -> None:
     """Write into a configuration what a file says of its network and transformers leaves at defaults of its own.
 
     Those are the size of heads and how much of it is rotated, the base of rotations, epsilons of norms, soft caps,
-    Phi-3's window, GPT-2's sizes, and what attention logits of Gemma 2 and 3 are divided by, which no file states: as
-    llama.cpp does, the root of a head's size, for the 27B models that of their width over their heads.
+    sizes of experts, whether layers have biases, Phi-3's window, GPT-2's sizes, and what attention logits of Gemma 2
+    and 3 are divided by, which no file states: as llama.cpp does, the root of a head's size, for the 27B models that of
+    their width over their heads.
     """
     architecture = str(field(reader, "general.architecture"))
 
@@ -150,6 +157,13 @@ def complete(reader: Any, config: Any) -> None:
             given = rope.get("partial_rotary_factor", getattr(config, "partial_rotary_factor", None))
             if share != (1.0 if given is None else given):
                 rope["partial_rotary_factor"] = config.partial_rotary_factor = share
+    for key, name in EXPERTS.items():
+        if stated(key) is not None and hasattr(config, name):
+            setattr(config, name, type(getattr(config, name))(stated(key)))
+    names = {tensor.name for tensor in tensors}
+    for tensor, name in (("attn_q.bias", "attention_bias"), ("ffn_up.bias", "mlp_bias")):
+        if f"blk.0.{tensor}" in names and hasattr(config, name):
+            setattr(config, name, True)
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         if stated(key) is not None and hasattr(config, key):
             setattr(config, key, float(stated(key)) or None)

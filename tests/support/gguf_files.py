@@ -101,7 +101,7 @@ def write_gguf(
 
 
 def write_network(path: Path, architecture: str, network: Any, **fields: Any) -> Path:
-    """A network as llama.cpp's converter writes it, for architectures whose matrices it leaves as they are.
+    """A network as llama.cpp's converter writes it, for a few architectures.
 
     Args:
         fields: metadata below the architecture's name, dots written as two underscores.
@@ -122,6 +122,7 @@ def write_network(path: Path, architecture: str, network: Any, **fields: Any) ->
     writer.add_token_merges([" ".join(pair) for pair in tokenizer["merges"]])
     for name, value in fields.items():
         put = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+        put = writer.add_bool if isinstance(value, bool) else put
         put(f"{architecture}.{name.replace('__', '.')}", value)
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
@@ -129,14 +130,21 @@ def write_network(path: Path, architecture: str, network: Any, **fields: Any) ->
         module, _, local = name.rpartition(".")
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        values = tensor.numpy()
-        if (architecture in ("nemotron", "gemma2") and name.endswith("norm.weight")) or (
-            architecture == "nemotron" and name.endswith("layernorm.weight")
-        ):
+        values, block = tensor.numpy(), module.partition("layers.")[2].partition(".")[0]
+        if architecture in ("nemotron", "gemma2") and name.endswith(("norm.weight", "layernorm.weight")):
             values = values + 1
         elif architecture == "gpt2" and module.rpartition(".")[2].startswith("c_") and local == "weight":
             values = values.T
-        writer.add_tensor(f"{names.get_name(module)}.{local}", np.ascontiguousarray(values))
+        elif architecture == "llama" and module.endswith(("q_proj", "k_proj")):
+            heads = config.num_attention_heads if module.endswith("q_proj") else config.num_key_value_heads
+            halves = values.reshape(heads, 2, len(values) // heads // 2, *values.shape[1:])
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        if module.endswith("experts"):
+            parts = np.split(values, 2, axis=1) if local == "gate_up_proj" else [values]
+            for part, matrices in zip(("gate", "up") if len(parts) == 2 else ("down",), parts, strict=True):
+                writer.add_tensor(f"blk.{block}.ffn_{part}_exps.weight", np.ascontiguousarray(matrices))
+        else:
+            writer.add_tensor(f"{names.get_name(module)}.{local}", np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
