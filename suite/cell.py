@@ -6,10 +6,8 @@ them. The module needs NumPy and PyArrow only.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
+from suite.files import replacing
 from suite.sample_text import recorded
 from suite.variant import Variant, parse_variant
 
@@ -297,27 +296,11 @@ def write_cell(path: str | Path, cell: Cell) -> None:
     table = pa.table(columns)
     signed = metadata | {"checksum": _checksum(metadata, table.to_pydict())}
     text = json.dumps(signed, sort_keys=True, ensure_ascii=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as handle:
-            # without Arrow's copy of the schema: it would hold the metadata a second time, half of a file of 400 items
-            with pq.ParquetWriter(
-                handle, table.schema, compression="zstd", write_page_checksum=True, store_schema=False
-            ) as writer:
-                writer.write_table(table)
-                writer.add_key_value_metadata({METADATA_KEY: text})
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise SuiteError(
-            f"cannot write {path}: {error.strerror or error}; free some disk space or name another folder"
-        ) from error
-    finally:
-        # the folder itself may be what is wrong: read-only, or no folder
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    # without Arrow's copy of the schema: it would hold the metadata a second time, half of a file of 400 items
+    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    with replacing(path) as handle, pq.ParquetWriter(handle, table.schema, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({METADATA_KEY: text})
 
 
 def read_cell(path: str | Path) -> Cell:

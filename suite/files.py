@@ -1,14 +1,16 @@
-"""Text files that people bring: read in one place, packed or not, whatever editor has saved them."""
+"""Files: read in one place, packed or not, whatever editor has saved them; written whole or not at all."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from suite.errors import SuiteError
 
@@ -106,3 +108,44 @@ def parse_json(text: str, where: str) -> Any:
     except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
         raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
     return value
+
+
+@contextlib.contextmanager
+def replacing(
+    path: Path, *, todo: str = "free some disk space or name another folder", named: str = ""
+) -> Iterator[IO[bytes]]:
+    """A file to write into that takes its place in one step: readers see the old content or the new.
+
+    Folders on the way are made. What has been written is on the disk before the name changes.
+
+    Args:
+        todo: what messages say is to be done about a disk that is full or a folder that cannot be written.
+        named: how messages call it; its path if not given.
+
+    Raises:
+        SuiteError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise SuiteError(f"cannot write {named or path}: {error.strerror or error}; {todo}") from error
+    finally:
+        # the folder itself may be what is wrong: read-only, or no folder
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def write_file(path: Path, content: bytes | str, *, todo: str = "free some disk space or name another folder") -> None:
+    """Write a file as a whole (see `replacing`); text as UTF-8.
+
+    Raises:
+        SuiteError: the disk is full or the folder cannot be written.
+    """
+    with replacing(path, todo=todo) as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)

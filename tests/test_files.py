@@ -11,7 +11,7 @@ import pytest
 
 from suite.config import read_config
 from suite.errors import SuiteError
-from suite.files import decoded, json_objects, read_bytes, read_text, unpacked_name
+from suite.files import decoded, json_objects, read_bytes, read_text, replacing, unpacked_name, write_file
 from suite.importers import import_cells
 from suite.sample_text import read_sample_text
 from suite.task import jsonl_task
@@ -127,3 +127,20 @@ def test_files_put_together_keep_their_marks(tmp_path: Path) -> None:
 
 def test_the_name_without_the_packing() -> None:
     assert [unpacked_name(name) for name in ("a.jsonl.gz", "a.jsonl", "a.gz.txt")] == ["a.jsonl", "a.jsonl", "a.gz.txt"]
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "note.txt"
+    write_file(path, "gänzlich\n")
+    assert path.read_bytes() == "gänzlich\n".encode()
+    with pytest.raises(KeyboardInterrupt), replacing(path) as handle:  # noqa: PT012
+        handle.write(b"half of ")
+        raise KeyboardInterrupt
+    assert path.read_text(encoding="utf-8") == "gänzlich\n"
+    assert [file.name for file in path.parent.iterdir()] == ["note.txt"]
+
+
+def test_a_file_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SuiteError, match=r"^cannot write \S+/file/note.txt: .*; ask for room$"):
+        write_file(tmp_path / "file" / "note.txt", b"", todo="ask for room")

@@ -20,6 +20,7 @@ from scripts.markers import check_markers, write_between
 from suite.compress import recipe_of
 from suite.config import RunConfig, read_config
 from suite.errors import CellFailure, SuiteError
+from suite.files import write_file
 from suite.models.device import resolve_device
 from suite.models.model import resolve_model
 from suite.run.prepare import Conditions, prepare, resolve_dtype, sample_recipes
@@ -81,9 +82,7 @@ def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dic
             except (CellFailure, SuiteError) as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
                 continue
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-            partial.replace(file)
+            write_file(file, json.dumps(record, indent=1))
         if file.is_file():
             found.append(json.loads(file.read_text(encoding="utf-8")))
             print(f"{name}: perplexity {found[-1]['perplexity']:.2f}", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from typing import Any
 from suite.compress import VariantInfo
 from suite.compress.save import save
 from suite.errors import SuiteError
+from suite.files import write_file
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import NOTE, Checkpoint, load
 from suite.models.model import Model
@@ -116,6 +117,4 @@ def trim(limit: float) -> list[Path]:
 
 def _rewrite(file: Path, more: Mapping[str, Any]) -> None:
     note = {**json.loads(file.read_text(encoding="utf-8")), **more}
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(note, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(file)
+    write_file(file, json.dumps(note, indent=1, sort_keys=True))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from suite.errors import SuiteError, unknown_name
 from suite.exporters import every_eval_ever, lm_eval, model_card
 from suite.exporters.source import Source
-from suite.publish.files import write_file
+from suite.files import write_file
 from suite.publish.manifest import read_manifest
 
 EXPORTERS: Mapping[str, Callable[[Source], dict[str, bytes]]] = {

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, first_line, unknown_name
+from suite.files import write_file
 from suite.hub import NotFetched, fetch
 from suite.models.cache import cache_dir
 from suite.models.gguf_file import WIDE
@@ -335,13 +335,5 @@ def _file_hash(path: Path) -> str:
         while block := handle.read(_CHUNK):
             digest.update(block)
     result = "sha256:" + digest.hexdigest()
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_name(f"{note.name}.{os.getpid()}.partial")
-        partial.write_text(result, encoding="ascii")
-        partial.replace(note)
-    except OSError as error:
-        raise SuiteError(
-            f"cache {note.parent}: {error.strerror}; free space or set SUITE_CACHE to another folder"
-        ) from error
+    write_file(note, result, todo="free space or set SUITE_CACHE to another folder")
     return result

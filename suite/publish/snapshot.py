@@ -20,10 +20,10 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.config import RunConfig, protocol_of
 from suite.errors import SuiteError
+from suite.files import write_file
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
-from suite.publish.files import write_file
 from suite.publish.formulas import numbers
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST

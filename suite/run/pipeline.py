@@ -26,6 +26,7 @@ from suite import __version__
 from suite.cell import Cell, file_key, key_of, read_cell, read_metadata, write_cell
 from suite.config import RunConfig
 from suite.errors import CellFailure, SuiteError
+from suite.files import write_file
 from suite.models.device import resolve_device
 from suite.models.model import Model
 from suite.run.early_tables import EarlyTables
@@ -99,7 +100,7 @@ def execute(
     with _locked(out):
         _remove_unfinished(out)
         _keep_environment(environment, out)
-        _write_text(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
+        write_file(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
         put = partial(_put, out=out)
         if cells_from is not None:
             log(f"{take_cells(cells_from, planned, put, log)} of {len(planned)} cells are in {cells_from}")
@@ -174,7 +175,7 @@ def _read_environment(out: Path) -> dict[str, Any]:
 
 
 def _keep_environment(environment: dict[str, Any], out: Path) -> None:
-    _write_text(out / "environment.json", json.dumps(environment, indent=1, sort_keys=True) + "\n")
+    write_file(out / "environment.json", json.dumps(environment, indent=1, sort_keys=True) + "\n")
 
 
 def _score_all(
@@ -288,7 +289,7 @@ def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None])
     make_folder(cell.path.parent)
     # a cell of other content under this name would be shown as if it were this one
     _set_aside(cell.path, out)
-    _write_text(cell.path.with_suffix(".failed.json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_file(cell.path.with_suffix(".failed.json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
     log(f"failed: {cell.label}: {reason}")
     return record
 
@@ -401,18 +402,3 @@ def _remove_unfinished(out: Path) -> None:
     """Remove the files that a killed run was writing; nobody else writes here, the lock sees to that."""
     for file in [*out.glob(".*.partial"), *(out / "cells").rglob(".*.partial"), *(out / "figures").glob(".*.partial")]:
         file.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise SuiteError(
-            f"cannot write {path}: {error.strerror}; free some disk space or name another folder"
-        ) from error
-    finally:
-        # the folder itself may be what is wrong: read-only, or no folder
-        with suppress(OSError):
-            partial.unlink()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.errors import SuiteError
+from suite.files import write_file
 
 _MAGIC = b"SUITESH1"
 
@@ -72,24 +70,8 @@ class ShardStore:
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(scores).astype(np.float64), allow_pickle=False)
         body = buffer.getvalue()
-        path = self._path(number)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as handle:
-                handle.write(_MAGIC + hashlib.sha256(body).digest() + body)
-                handle.flush()
-                os.fsync(handle.fileno())
-            partial.replace(path)
-        except OSError as error:
-            raise SuiteError(
-                f"cannot write {path}: {error.strerror or error}; free some disk space and start again, "
-                "finished parts are kept"
-            ) from error
-        finally:
-            # the folder itself may be what is wrong: read-only, or no folder
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        todo = "free some disk space and start again, finished parts are kept"
+        write_file(self._path(number), _MAGIC + hashlib.sha256(body).digest() + body, todo=todo)
 
     def clear(self) -> None:
         """Remove the folder: the cell is complete."""
