@@ -179,9 +179,12 @@ def test_a_forged_description_is_named(
 
 
 def remarks(folder: Path) -> list[str]:
+    """What verify says of a snapshot that is right, but for figures whose formula is another one since it was made."""
     report = verify(folder)
     assert report.problems == []
-    return report.remarks
+    again = r"computed by formula \d+, today \d+: [^;]+(; )?"
+    known = [re.sub(again, "", remark).removesuffix("; ") for remark in report.remarks]
+    return [remark for remark in known if remark != "held to the checksums of the manifest: "]
 
 
 def test_a_new_metric_is_asked_of_no_older_snapshot(

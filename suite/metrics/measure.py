@@ -458,17 +458,22 @@ def _temperature(scored: Scored, figures: Figures) -> None:
     figures.centres["ece_ts"] = figures.points["ece_ts_debiased"]
     if scored.sample.protocol.replicates:
         grid = _temperature_grid(scored, folds.temperature[usable[0]], np.log(temperatures)) if determined else _AT_ONE
-        replicates = _temperature_replicates(scored, usable, grid, np.log(temperatures), deviations)
+        replicates = _temperature_replicates(scored, usable, grid, deviations)
+        drawn = np.all([scored.sample.weights[folds.temperature[index]].any(axis=0) for index in usable], axis=0)
         for key in replicates.keys() & figures.points.keys():
-            figures.replicates[key] = _without_steps(replicates[key], figures.points[key])
+            figures.replicates[key] = _without_steps(replicates[key], figures.points[key], drawn)
 
 
-def _without_steps(replicates: Floats, point: float) -> Floats:
-    """Replicates that differ by the grid's own small steps alone, as they do at a bound, made the value itself."""
-    known = np.isfinite(replicates)
+def _without_steps(replicates: Floats, point: float, drawn: NDArray[np.bool_]) -> Floats:
+    """Replicates that differ by the grid's own small steps alone, as they do at a bound, made the value itself.
+
+    Args:
+        drawn: replicates in which every fold that fits a temperature has an item; the others have nothing to go by.
+    """
+    known = np.isfinite(replicates) & drawn
     if not known.any() or np.ptp(replicates[known]) > 1e-6 * abs(point):
         return replicates
-    return np.where(known, point, replicates)
+    return np.where(np.isfinite(replicates), point, replicates)
 
 
 @dataclass(frozen=True)
@@ -488,14 +493,13 @@ class _Rescaled:
 
 
 def _temperature_replicates(
-    scored: Scored, usable: list[int], grid: Floats, fitted: Floats, deviations: list[Floats]
+    scored: Scored, usable: list[int], grid: Floats, deviations: list[Floats]
 ) -> dict[str, Floats]:
     """After-temperature figures in every replicate, the temperature fitted again in each.
 
     NLL, Brier and the 15 binned gaps are tabulated on a grid of log temperatures that spans what resampling can reach;
     in each replicate the weighted NLL of the temperature fold is minimized over the grid by a parabola through its
-    lowest three points, and the figures are interpolated there. Where no item of that fold is drawn, the fitted log
-    temperature stays.
+    lowest three points, and the figures are interpolated there.
     """
     sample, folds = scored.sample, scored.sample.temperature_folds
     everything = np.arange(len(sample))
@@ -509,10 +513,9 @@ def _temperature_replicates(
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
     totals = {key: np.zeros(sample.protocol.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
     sum_over = _fold_sums(tables.reshape(-1, len(sample)), sample.weights, several=len(usable) > 1)
-    for index, stays, deviation in zip(usable, np.interp(fitted, grid, np.arange(len(grid))), deviations, strict=True):
+    for index, deviation in zip(usable, deviations, strict=True):
         fold, rest = folds.temperature[index], folds.rescaled[index]
-        drawn = bootstrap.weighted_sums(losses[:, fold], sample.weights[fold])
-        place = np.where(np.ptp(drawn, axis=0) > 0, _lowest(drawn), stays)
+        place = _lowest(bootstrap.weighted_sums(losses[:, fold], sample.weights[fold]))
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
         mass = sample.weights[rest].sum(axis=0, dtype=np.float64)
         sums = sum_over(rest).reshape(len(grid), -1, len(mass))
