@@ -72,7 +72,7 @@ def test_the_page_lists_every_figure_and_every_way_tried(study, records):
 
 
 def test_exact_intervals_hold_where_percentiles_do_not():
-    from scripts import proportion_coverage
+    from scripts.studies import proportion_coverage
 
     exact, resampled = proportion_coverage.accuracy_coverage(0.98, 200)
     assert exact >= 0.95
@@ -81,7 +81,7 @@ def test_exact_intervals_hold_where_percentiles_do_not():
 
 
 def test_the_tables_of_few_errors_have_every_row(monkeypatch):
-    from scripts import proportion_coverage
+    from scripts.studies import proportion_coverage
 
     few = {"SAMPLES": 20, "GROUPED_SAMPLES": 3, "SET_SAMPLES": 2, "REPLICATES": 20, "POPULATION": 99, "ITEMS": (50,)}
     for name, value in few.items():
