@@ -266,3 +266,9 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 def test_a_machine_path_is_recognized(path: str) -> None:
     assert FORBIDDEN.search(f"see {path}")
     assert not FORBIDDEN.search("framework/main and a network/opt-out, ~/.cache")
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """One without __init__.py is found from a clone and left out of what is installed."""
+    folders = {file.parent for part in ("suite", "tasks") for file in (ROOT / part).rglob("*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
