@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,31 @@ class CellKey(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(map(str, self))
+
+
+class Asked(Protocol):
+    """One item as a model sees it: what comes before the answer, and each option as a continuation of it."""
+
+    @property
+    def context(self) -> str:
+        """The text before the answer."""
+
+    @property
+    def continuations(self) -> Sequence[str]:
+        """The options."""
+
+
+def prompt_hash(items: Sequence[Asked]) -> str:
+    """SHA-256 over the exact text of every item of a cell, in order, each text preceded by its length in bytes.
+
+    The ``prompt_hash`` of a cell's task, scored here or imported.
+    """
+    digest = hashlib.sha256()
+    for item in items:
+        for text in (item.context, *item.continuations):
+            raw = text.encode()
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+    return "sha256:" + digest.hexdigest()
 
 
 def key_of(metadata: Mapping[str, Any]) -> CellKey:

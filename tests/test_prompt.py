@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_models import build_tokenizer
 
+from suite.cell import prompt_hash
 from suite.errors import SuiteError
-from suite.score.prompt import Rendered, prompt_hash, render
+from suite.score.prompt import Rendered, render
 from suite.score.transformers.encode import encode
 from suite.task import Question, Task
 

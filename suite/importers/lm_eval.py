@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from suite.cell import Cell
+from suite.cell import Cell, prompt_hash
 from suite.errors import SuiteError
 from suite.files import parse_json, read_text, unpacked_name
 from suite.importers.labels import Items, Labels, imported_cell
@@ -99,7 +98,7 @@ def read(src: Path, labels: Labels) -> list[Cell]:
             style=style,
             model=_model(results[0]),
             task={
-                "prompt_hash": _prompt_hash([sample for sample, _ in pairs]),
+                "prompt_hash": prompt_hash([sample for sample, _ in pairs]),
                 "subtasks": [file.subtask for file in files],
                 **({} if labels.filter is None else {"filter": labels.filter}),
             },
@@ -248,13 +247,3 @@ def _section(results: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _prompt_hash(samples: Sequence[Sample]) -> str:
-    """As for cells scored here: SHA-256 over every text of every item, each preceded by its length in bytes."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        for text in (sample.context, *sample.continuations):
-            raw = text.encode()
-            digest.update(len(raw).to_bytes(8, "little") + raw)
-    return "sha256:" + digest.hexdigest()

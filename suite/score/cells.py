@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.cell import Cell, make_cell
+from suite.cell import Cell, make_cell, prompt_hash
 from suite.errors import CellFailure
 from suite.score.chat import RAW, in_chat, template_hash
-from suite.score.prompt import prompt_hash
 from suite.score.scorer import Scorer, ran_by
 from suite.score.sheet import Sheet
 from suite.score.store import ShardStore

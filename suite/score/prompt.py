@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,13 +95,3 @@ def _lettered(style: LetterStyle, item: Question, shown: Sequence[int]) -> str:
 
 def _cloze(template: str, item: Question) -> str:
     return template.format(context=item.context, question=item.question).lstrip()
-
-
-def prompt_hash(rendered: Sequence[Rendered]) -> str:
-    """SHA-256 over the exact text of every item of a cell, in order."""
-    digest = hashlib.sha256()
-    for item in rendered:
-        for text in (item.context, *item.continuations):
-            raw = text.encode()
-            digest.update(len(raw).to_bytes(8, "little") + raw)
-    return "sha256:" + digest.hexdigest()

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.cell import prompt_hash
 from suite.errors import SuiteError
 from suite.prompt_name import PromptName, parse_prompt
 from suite.score.noise import perturb
-from suite.score.prompt import Rendered, check_style, prompt_hash, render, rotations
+from suite.score.prompt import Rendered, check_style, render, rotations
 from suite.task import Question, Task, select
 
 
