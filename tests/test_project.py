@@ -449,3 +449,10 @@ def test_python_of_pyproject_is_the_python_of_set_up() -> None:
     assert PYPROJECT["requires-python"] == ">=3.11"
     assert "(3, 11)" in text("scripts/setup_env.sh")
     assert Version("3.11") in Requirement(f"x{PYPROJECT['requires-python']}").specifier
+
+
+def test_every_data_file_of_the_package_is_there() -> None:
+    """A file that is named and missing is left out of a wheel without a word; py.typed tells type checkers to look."""
+    data = tomllib.loads(text("pyproject.toml"))["tool"]["setuptools"]["package-data"]["suite"]
+    assert "py.typed" in data
+    assert [name for name in data if not (ROOT / "suite" / name).is_file()] == []
