@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from suite.publish.manifest import file_digest
+from suite.files import file_digest
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import hashlib
 import json
 import os
 import zlib
@@ -111,16 +112,13 @@ def parse_json(text: str, where: str) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(
-    path: Path, *, todo: str = "free some disk space or name another folder", named: str = ""
-) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, todo: str = "free some disk space or name another folder") -> Iterator[IO[bytes]]:
     """A file to write into that takes its place in one step: readers see the old content or the new.
 
     Folders on the way are made. What has been written is on the disk before the name changes.
 
     Args:
         todo: what messages say is to be done about a disk that is full or a folder that cannot be written.
-        named: how messages call it; its path if not given.
 
     Raises:
         SuiteError: the disk is full or the folder cannot be written.
@@ -134,7 +132,7 @@ def replacing(
             os.fsync(handle.fileno())
         partial.replace(path)
     except OSError as error:
-        raise SuiteError(f"cannot write {named or path}: {error.strerror or error}; {todo}") from error
+        raise SuiteError(f"cannot write {path}: {error.strerror or error}; {todo}") from error
     finally:
         # the folder itself may be what is wrong: read-only, or no folder
         with contextlib.suppress(OSError):
@@ -149,3 +147,9 @@ def write_file(path: Path, content: bytes | str, *, todo: str = "free some disk 
     """
     with replacing(path, todo=todo) as handle:
         handle.write(content.encode() if isinstance(content, str) else content)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, as ``sha256:<hex>``."""
+    with path.open("rb") as handle:
+        return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()

@@ -27,8 +27,9 @@ import numpy as np
 
 from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice
+from suite.files import file_digest
 from suite.metrics.rows import Measured, measure_cells
-from suite.publish.manifest import describe, file_digest
+from suite.publish.manifest import describe
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.records import parquet_bytes

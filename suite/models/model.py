@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, first_line, unknown_name
-from suite.files import write_file
+from suite.files import file_digest, write_file
 from suite.hub import NotFetched, fetch
 from suite.models.cache import cache_dir
 from suite.models.gguf_file import WIDE
@@ -330,10 +330,6 @@ def _file_hash(path: Path) -> str:
     note = cache_dir() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
     if note.is_file():
         return note.read_text(encoding="ascii")
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_CHUNK):
-            digest.update(block)
-    result = "sha256:" + digest.hexdigest()
+    result = file_digest(path)
     write_file(note, result, todo="free space or set SUITE_CACHE to another folder")
     return result

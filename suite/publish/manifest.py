@@ -19,6 +19,7 @@ import suite
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
+from suite.files import file_digest
 from suite.sample_text import recorded
 
 NAME = "manifest.json"
@@ -179,15 +180,25 @@ def _wrong_keys(content: object) -> set[str]:
     return set()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as handle:
-        return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def bytes_digest(content: bytes) -> str:
     """SHA-256 of a file's content."""
     return _digest(content)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """environment.json, empty where there is none.
+
+    Raises:
+        SuiteError: it is no JSON object.
+    """
+    file = folder / "environment.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
+    if not isinstance(known, dict):
+        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
+    return known
 
 
 def code_origin() -> dict[str, Any]:

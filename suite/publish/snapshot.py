@@ -20,14 +20,14 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.config import RunConfig, protocol_of
 from suite.errors import SuiteError
-from suite.files import write_file
+from suite.files import file_digest, write_file
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
 from suite.publish.formulas import numbers
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
-from suite.publish.manifest import bytes_digest, code_origin, describe, file_digest, manifest_bytes, read_manifest
+from suite.publish.manifest import bytes_digest, code_origin, describe, manifest_bytes, read_environment, read_manifest
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
@@ -200,22 +200,6 @@ def present_files(folder: Path) -> list[str]:
     """Every file in a snapshot's folder but the manifest and what starts with a dot (working files of a run)."""
     found = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file() or file.is_symlink())
     return [path.as_posix() for path in found if not _hidden(path) and path.as_posix() != MANIFEST]
-
-
-def read_environment(folder: Path) -> dict[str, Any]:
-    """environment.json, empty where there is none.
-
-    Raises:
-        SuiteError: it is no JSON object.
-    """
-    file = folder / "environment.json"
-    try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
-    if not isinstance(known, dict):
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
-    return known
 
 
 def _hidden(path: Path) -> bool:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from suite.config import Protocol, RunConfig, read_config
 from suite.errors import SuiteError
+from suite.files import file_digest
 from suite.metrics.figures import ROW_KEYS
 from suite.publish.agreement import (
     LAST,
@@ -40,7 +41,7 @@ from suite.publish.figures import FOLDER
 from suite.publish.formulas import IDENTITY, PAGES, Held, find_held
 from suite.publish.leaderboard import standings_texts
 from suite.publish.manifest import NAME as MANIFEST
-from suite.publish.manifest import code_hash, describe, distinct, file_digest, read_manifest
+from suite.publish.manifest import code_hash, describe, distinct, read_environment, read_manifest
 from suite.publish.records import csv_bytes, parquet_bytes
 from suite.publish.snapshot import (
     TAKEN,
@@ -48,7 +49,6 @@ from suite.publish.snapshot import (
     compute,
     json_bytes,
     present_files,
-    read_environment,
     snapshot_texts,
     taken_files,
 )

@@ -29,6 +29,7 @@ from suite.errors import CellFailure, SuiteError
 from suite.files import write_file
 from suite.models.device import resolve_device
 from suite.models.model import Model
+from suite.publish.manifest import read_environment
 from suite.run.early_tables import EarlyTables
 from suite.run.plan import PlannedCell, conditions_of, limited, plan
 from suite.run.prepare import Conditions, open_scorer, resolve_dtype
@@ -140,7 +141,7 @@ def _environment(config: RunConfig, out: Path) -> dict[str, Any]:
     """Decisions made once for a run directory: a resumed run keeps its dtype even if a new measurement would differ."""
     device = resolve_device(config.device)
     asked = {"dtype": config.dtype, "device": config.device}
-    known = _read_environment(out)
+    known = read_environment(out)
     if known.get("asked") == asked and known.get("device") == device and "dtype" in known:
         return known
     dtype, speeds = resolve_dtype(config.dtype, device)
@@ -161,17 +162,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:  # what only some variants need
         return None
-
-
-def _read_environment(out: Path) -> dict[str, Any]:
-    file = out / "environment.json"
-    try:
-        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
-    if not isinstance(known, dict):
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
-    return known
 
 
 def _keep_environment(environment: dict[str, Any], out: Path) -> None:
@@ -243,7 +233,7 @@ def _refused_today(
 
     That version passed over tensors that its network does not take, and its cells' keys are those of the same files.
     """
-    early = [cell for cell in there if not read_cell(known[cell.key][-1]).run.keys() & {"attention", "scorer"}]
+    early = [cell for cell in there if not read_metadata(known[cell.key][-1])["run"].keys() & {"attention", "scorer"}]
     reasons: dict[Model | None, str] = {}
     for model in dict.fromkeys(model for cell in early for model in (cell.model, cell.ready) if model):
         if model.source == "embedded":

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from suite.cell import Cell, load_cells, read_cell
 from suite.errors import SuiteError
+from suite.files import file_digest
 from suite.models.gguf_tokenizer import tokenizer_identity
 from suite.models.model import content_parts
-from suite.publish.manifest import NAME, file_digest, read_manifest
+from suite.publish.manifest import NAME, read_manifest
 from suite.run.plan import PlannedCell
 
 SUPERSEDED = ".superseded"
