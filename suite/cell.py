@@ -152,6 +152,11 @@ class Cell:
             return None
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it is what the other cells of its curve are compared with; repetitions of dense are not."""
+        return self.key.variant == "dense"
+
+    @property
     def sample_seed(self) -> int | None:
         """Seed of the sample text that its variant was made with; None where nobody said."""
         said = self.run.get("seed")

@@ -100,7 +100,7 @@ def measure_cells(
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curve = curves.setdefault(cell.curve_key, [])
-        twin = next((other for other in curve if other.variant["name"] == cell.variant["name"]), None)
+        twin = next((other for other in curve if other.key == cell.key), None)
         if twin is not None:
             # which of two would be compared with dense, or be dense, is a matter of chance
             raise SuiteError(f"two cells are {cell.key}: {twin.where} and {cell.where}; measure one run at a time")
@@ -171,7 +171,7 @@ def _measure_curve(
 ) -> list[_Found]:
     """Measure cells, each against the reference: the dense one among them unless another is named."""
     samples = Samples(protocol)
-    dense = reference or next((cell for cell in cells if cell.variant["name"] == "dense"), None)
+    dense = reference or next((cell for cell in cells if cell.is_dense), None)
     dense_scored = None if dense is None else Scored(dense, samples.of(dense))
     at_chance = False
     result: list[_Found] = []

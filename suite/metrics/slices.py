@@ -113,7 +113,7 @@ def compute_slices(
     samples = Samples(rules)
     table: list[dict[str, object]] = []
     for key in sorted(curves):
-        members = sorted(curves[key], key=lambda cell: (cell.variant["name"] != "dense", cell.key.variant))
+        members = sorted(curves[key], key=lambda cell: (not cell.is_dense, cell.key.variant))
         original = _original(key)
         rows: list[dict[str, object]] = []
         for cell in members:
@@ -341,7 +341,7 @@ def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> l
     else:
         scored, reference = _pair(cell, dense, samples)
     parts = _members(scored)
-    least_sure = reference or (scored if cell.variant["name"] == "dense" else None)
+    least_sure = reference or (scored if cell.is_dense else None)
     if least_sure is not None:
         parts[EDGE] = edge_rows(least_sure)
     rows = []
@@ -388,7 +388,7 @@ def _perturbed(
     figures |= _against(scored, reference, everything, figures)
     plain, noisy = dense
     known = plain is not None and noisy is not None and _covers(plain, scored) and _covers(noisy, scored)
-    if cell.variant["name"] != "dense" and known and plain is not None and noisy is not None:
+    if not cell.is_dense and known and plain is not None and noisy is not None:
         parent, parent_noisy = Scored(plain, scored.sample), Scored(noisy, scored.sample)
         theirs = _measure(parent_noisy, everything)
         theirs |= _against(parent_noisy, parent, everything, theirs)

@@ -77,7 +77,7 @@ def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], put: Put, l
     if report.problems:
         raise SuiteError(f"--dense-from {snapshot}: does not verify ({report.problems[0]}); 'suite verify' says more")
     origin = read_manifest(snapshot)[0]["checksum"]
-    stored = {cell.curve_key: cell for cell in load_cells([snapshot]) if cell.variant["name"] == "dense"}
+    stored = {cell.curve_key: cell for cell in load_cells([snapshot]) if cell.is_dense}
 
     def find(cell: PlannedCell) -> Cell | str:
         sheet = cell.sheet

@@ -181,7 +181,7 @@ def collect_levels(
         by_setting.setdefault(one.cell.curve_key, []).append(one)
     result = []
     for (model, task, *style), members in by_setting.items():
-        dense = next((one for one in members if one.cell.variant["name"] == "dense"), None)
+        dense = next((one for one in members if one.cell.is_dense), None)
         if dense is None:
             continue
         for (family, method), points in by_method(members, strangers=strangers).items():
@@ -217,7 +217,7 @@ def _above_chance(measured: Sequence[Measured]) -> dict[str, dict[Setting, bool]
     found: dict[str, dict[Setting, bool]] = {}
     for one in measured:
         known, setting = found.setdefault(one.cell.curve_key[0], {}), cell_setting(one)
-        dense = one.row if one.cell.variant["name"] == "dense" else None
+        dense = one.row if one.cell.is_dense else None
         known[setting] = known.get(setting, False) or above_chance(dense)
     return found
 

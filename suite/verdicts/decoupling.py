@@ -274,7 +274,7 @@ def find_couplings(
     """
     if protocol.name != "exact" or not protocol.replicates:
         return []
-    dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
+    dense_of = {one.cell.curve_key: one for one in measured if one.cell.is_dense}
     pairs = [
         (one, dense)
         for one in measured

@@ -494,7 +494,7 @@ def _without_dense(measured: Sequence[Measured], protocol: Protocol) -> list[_Cu
         found.setdefault(one.cell.curve_key, []).append(one)
     result = []
     for (model, task, *_), members in found.items():
-        if any(one.cell.variant["name"] == "dense" for one in members):
+        if any(one.cell.is_dense for one in members):
             continue
         for (family, method), points in by_method(members, strangers=True).items():
             names = tuple(point.cell.key.variant for point in points)

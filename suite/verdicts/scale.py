@@ -168,7 +168,7 @@ class _Loss:
 
 def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting, _Loss]]:
     """By variant and model, what is lost in each setting; noise and rotations are left out as in every average."""
-    dense_of = {one.cell.curve_key: one for one in measured if one.cell.variant["name"] == "dense"}
+    dense_of = {one.cell.curve_key: one for one in measured if one.cell.is_dense}
     asked: dict[str, list[Setting]] = {}
     for one in measured:
         asked.setdefault(one.cell.curve_key[0], []).append(cell_setting(one))
