@@ -12,15 +12,19 @@ from typing import Any
 from suite.cell import Cell, slug
 from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
+from suite.publish.doses import tolerances
 from suite.publish.fields import Fields, one_line, text
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.reliability import collapsed_pair, reliability_figure
+from suite.publish.strip_figure import strips_figure
+from suite.publish.strips import LETTERS, find_strips
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
 from suite.verdicts.assess import Assessment
 from suite.verdicts.verdict import Verdict
 
 FOLDER = "figures"
-KINDS = ("curves-*.png", "reliability-*.png", "collapse-*.png", "coupling-*.png", "levels.png")
+STRIPS = "strips.png"
+KINDS = (STRIPS, "curves-*.png", "reliability-*.png", "collapse-*.png", "coupling-*.png", "levels.png")
 """Where a leaderboard keeps its pictures."""
 
 
@@ -30,13 +34,13 @@ class Picture:
 
     Attributes:
         name: file name, unique in the leaderboard.
-        scope: the model it shows, with its protocol.
+        scope: the model it shows, with its protocol; None where it belongs to the whole page.
         caption: what it shows, for readers who cannot see it.
         content: the file.
     """
 
     name: str
-    scope: Scope
+    scope: Scope | None
     caption: str
     content: bytes
 
@@ -85,6 +89,25 @@ def draw_figures(rows: Sequence[Fields], cells: Sequence[Cell], *, draw: bool = 
         )
         pictures.append(Picture(f"reliability-{stem}.png", scope, caption, content))
     return pictures
+
+
+def draw_strips(records: Sequence[Fields], metric: str, *, draw: bool = True) -> list[Picture]:
+    """What is known of each level of each curve, in one picture; none where there is no curve.
+
+    Args:
+        records: of doses.json.
+        metric: the one that leads.
+    """
+    found = find_strips(records, metric)
+    if not found.panels:
+        return []
+    letters = ", ".join(f"{letter} {state.replace('_', ' ')}" for state, letter in LETTERS.items())
+    caption = (
+        f"Strips of every method and model, certainty above accuracy, a box a level: {letters}; the table says the "
+        "same in words"
+    )
+    content = _drawn(strips_figure, draw, found, metric, tolerances(records))
+    return [Picture(STRIPS, None, caption, content)]
 
 
 def draw_verdict_figures(

@@ -22,8 +22,10 @@ from suite.config import RunConfig, protocol_of
 from suite.errors import SuiteError
 from suite.files import file_digest, write_file
 from suite.metrics.seed_spread import seed_spread
+from suite.publish.doses import EXPLORATORY, Lead, lead_of
+from suite.publish.doses import FILE as DOSES
 from suite.publish.failures import read_failures
-from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_verdict_figures
+from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_strips, draw_verdict_figures
 from suite.publish.formulas import numbers
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
@@ -51,6 +53,7 @@ class Computed:
         standings: groups and pairs of equal size.
         assessment: verdicts of every curve, decoupling of every variant, size comparisons.
         assessed: the same as contents of the verdict files by name, as published.
+        lead: the measure that carries the answer on doses.
         unfinished: what is said where the configuration asks for more cells; else empty.
     """
 
@@ -60,12 +63,14 @@ class Computed:
     failures: list[dict[str, Any]]
     assessment: Assessment
     assessed: dict[str, list[Any]]
+    lead: Lead = EXPLORATORY
     unfinished: str = ""
 
     def pictures(self, rows: Sequence[Mapping[str, object]], *, draw: bool = True) -> list[Picture]:
         """Every figure; with `draw` false their names and captions alone."""
         found = draw_figures(rows, self.cells, draw=draw)
-        return found + draw_verdict_figures(rows, self.assessment, found, draw=draw)
+        found += draw_verdict_figures(rows, self.assessment, found, draw=draw)
+        return draw_strips(self.assessed.get(DOSES, ()), self.lead.metric, draw=draw) + found
 
 
 def compute(folder: Path, config: RunConfig | None) -> Computed:
@@ -88,6 +93,7 @@ def compute(folder: Path, config: RunConfig | None) -> Computed:
         failures=failures,
         assessment=assessment,
         assessed=assessment.files(),
+        lead=lead_of(config),
         unfinished=unfinished(config, cells, failures),
     )
 
@@ -115,6 +121,7 @@ def snapshot_texts(
         standings=computed.standings,
         assessed=said,
         spread=seed_spread(rows, computed.cells),
+        lead=computed.lead,
         unfinished=computed.unfinished,
     )
     texts = leaderboard_texts(rows, page, computed.standings)

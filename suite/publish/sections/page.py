@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from suite.publish.doses import EXPLORATORY, FILE, Lead
 from suite.publish.fields import Fields
 from suite.publish.figures import Picture
 from suite.publish.order import setting_names
+from suite.publish.sections.doses import doses, every_dose
 from suite.publish.sections.highlights import first_look
 from suite.publish.sections.reading import HOW_TO_READ, columns, protocol
 from suite.publish.sections.section import Page, Span, Words
@@ -26,6 +28,7 @@ def leaderboard_page(
     standings: Standings | None = None,
     assessed: Mapping[str, Sequence[Fields]] | None = None,
     spread: Sequence[Fields] = (),
+    lead: Lead = EXPLORATORY,
     unfinished: str = "",
 ) -> Page:
     """Everything that LEADERBOARD.md and index.html show.
@@ -36,6 +39,7 @@ def leaderboard_page(
         failures: cells that could not be scored.
         standings: groups and pairs of equal size; left out where there are none.
         assessed: contents of the verdict files by name; left out where there are none.
+        lead: the measure that carries the answer on doses.
         spread: over seeds of the sample text; left out where there is none.
         unfinished: what is said where cells of the configuration are missing.
     """
@@ -46,8 +50,13 @@ def leaderboard_page(
     if not rows:
         remarks.append("No cell has been scored.")
     ranked = standings or Standings()
+    dosed = (assessed or {}).get(FILE, ())
+    opening = [
+        one
+        for one in (doses(dosed, rows, [one for one in pictures if one.scope is None], lead), first_look(rows))
+        if one is not None
+    ]
     found = (
-        first_look(rows),
         *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
         *(verdict_sections(assessed) if assessed else ()),
         seeds(spread, setting_names(rows)),
@@ -61,6 +70,8 @@ def leaderboard_page(
         how_to_read=HOW_TO_READ,
         protocol=protocol(rows),
         remarks=tuple(remarks),
-        sections=tuple(section for section in found if section is not None),
+        sections=(*opening, *(section for section in found if section is not None)),
+        opening=max(1, len(opening)),
         every_verdict=every_verdict(assessed[FILES["verdicts"]]) if assessed else None,
+        every_dose=every_dose(dosed),
     )

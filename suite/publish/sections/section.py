@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from suite.publish.strips import Panel
+
 Look = Literal["code", "strong", "emphasis", "figure", "file", "flag", "term"]
 
 
@@ -54,10 +56,12 @@ class Image:
     Attributes:
         path: of its file, relative to the page.
         caption: what it shows, for readers who cannot see it.
+        strips: the same as values, for a page that draws it itself.
     """
 
     path: str
     caption: str
+    strips: tuple[Panel, ...] = ()
 
 
 Block = Words | Items | Image
@@ -103,7 +107,8 @@ class Page:
         title, how_to_read, protocol: what stands at its top.
         remarks: what a reader must know before anything else.
         sections: in their order.
-        every_verdict: too long for a page that cannot fold; None where there are no verdicts.
+        opening: so many of them stand above a table that sorts.
+        every_verdict, every_dose: too long for a page that cannot fold; None where there are none.
     """
 
     title: str
@@ -111,7 +116,9 @@ class Page:
     protocol: Words
     remarks: tuple[Words, ...]
     sections: tuple[Section, ...]
+    opening: int = 1
     every_verdict: Section | None = None
+    every_dose: Section | None = None
 
 
 def words(*headings: str) -> tuple[Column, ...]:
