@@ -1,9 +1,9 @@
-"""Put part of the summary of results/three-llms into README.md, between its markers.
+"""Put the first answer of results/three-llms, its words and its strips, into README.md, between its markers.
 
     .venv/bin/python -m scripts.readme_results
 
-The numbers are those of results/three-llms/LEADERBOARD.md, which `suite leaderboard results/three-llms` makes from its
-cells. Which variants are shown was chosen before there were any.
+The words are those of results/three-llms/LEADERBOARD.md, which `suite leaderboard results/three-llms` makes from its
+cells.
 """
 
 from __future__ import annotations
@@ -15,33 +15,31 @@ from scripts.markers import write_between
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BOARD = ROOT / "results" / "three-llms" / "LEADERBOARD.md"
+RESULTS = "results/three-llms"
+BOARD = ROOT / RESULTS / "LEADERBOARD.md"
 README = ROOT / "README.md"
-COLUMNS = ("model", "variant", "bits", "accuracy", "set size", "dense threshold reused")
-VARIANTS = ("dense", "rtn-w4", "gptq-w4", "rtn-w3", "gptq-w3", "magnitude-s50", "sparsegpt-s50", "depth-s20")
+HEADING = "## Down to which level is certainty kept?"
+PRIMARY = "**Primary measure"
 UNFINISHED = "**Unfinished:**"
 START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
 
 
-def summary(board: str, variants: tuple[str, ...] = VARIANTS) -> str:
-    """Some columns and lines of the leaderboard's first table; a model is named once.
+def first_answer(board: str) -> str:
+    """The strips of a leaderboard, the sentences above them, and whether the primary measure was planned.
 
     Raises:
-        SystemExit: the leaderboard lacks one of the variants for one of its models.
+        SystemExit: the leaderboard has no such section, no strips, or does not say how the measure was chosen.
     """
-    section = board.split("## Summary", 1)[1]
-    lines = [line for line in section.split("\n## ", 1)[0].splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    wanted = [cells[0].index(name) for name in COLUMNS]
-    header, rule, *body = [[row[index] for index in wanted] for row in cells]
-    chosen = [row for row in body if row[1].strip("`") in variants]
-    models = [row[0] for row in chosen]
-    there = {(row[0], row[1].strip("`")) for row in chosen}
-    wanted_rows = [(model, variant) for model in dict.fromkeys(row[0] for row in body) for variant in variants]
-    if missing := [f"{variant} of {model}" for model, variant in wanted_rows if (model, variant) not in there]:
-        raise SystemExit(f"{BOARD}: its summary has no {', '.join(missing)}")
-    named = [["" if place and models[place - 1] == row[0] else row[0], *row[1:]] for place, row in enumerate(chosen)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *named))
+    _, found, section = board.partition(f"{HEADING}\n")
+    blocks = section.partition("\n## ")[0].strip().split("\n\n")
+    strips = next((match for block in blocks if (match := re.fullmatch(r"!\[(.*)\]\((figures/.*)\)", block))), None)
+    chosen = next((block for block in blocks if block.startswith(PRIMARY)), None)
+    if not found or strips is None or chosen is None:
+        raise SystemExit(f"{BOARD}: has no section '{HEADING}' with strips; publish the results again")
+    return (
+        f"[![{strips[1]}]({RESULTS}/{strips[2]})]({RESULTS}/LEADERBOARD.md)\n\n{blocks[0]}\n\n"
+        f"{chosen}{unfinished(board)}"
+    )
 
 
 def unfinished(board: str) -> str:
@@ -52,15 +50,7 @@ def unfinished(board: str) -> str:
 
 def main() -> None:
     """Write the block."""
-    board = BOARD.read_text(encoding="utf-8")
-    block = (
-        f"{summary(board)}\n\nAverages over four tasks with 95 % intervals. All variants, every task, verdicts and "
-        "flags: [results/three-llms/LEADERBOARD.md](results/three-llms/LEADERBOARD.md); what follows from them: "
-        f"[docs/findings.md](docs/findings.md).{unfinished(board)}\n\n"
-        "![Loss of certainty by model, method and level, as a fraction of the way to chance]"
-        "(results/three-llms/figures/levels.png)"
-    )
-    write_between(README, START, END, block)
+    write_between(README, START, END, first_answer(BOARD.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from support.dose_curves import curve
 from support.synthetic_cells import synthetic_cells
 from support.synthetic_snapshot import publish, write_run
 
@@ -196,6 +198,36 @@ def test_model_cards_are_read_by_the_hub_s_own_library(
         assert entry.metric_value == row[key]
         assert (key == "ece") == (task == "boolq" and key.startswith("ece"))
     assert card.data.model_name == "tiny-135m rtn-w4"
+
+
+def test_model_cards_say_what_is_known_of_the_certainty(snapshot: Path, tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    with_doses = shutil.copytree(snapshot, tmp_path / "with doses")
+    doses = curve("tiny-135m", "rtn", ("rtn-w8", "rtn-w4", "rtn-w3"), "kwl") + curve(HOSTILE, "rtn", ("rtn-w4",), "n")
+    doses += curve("tiny-135m", "rtn", ("rtn-w8", "rtn-w4"), "ll", metric="accuracy")
+    (with_doses / "doses.json").write_text(json.dumps(doses), encoding="utf-8")
+    files = exported("model-card", with_doses, tmp_path / "out")
+    text = files["tiny-135m/rtn-w4.md"].read_text(encoding="utf-8")
+    assert text.split("---\n")[2] == (
+        "\nCertainty (Brier score after temperature, average of tasks): `rtn-w4` is **worse**. rtn is kept through "
+        "`rtn-w8` at a tolerance of 0.05 and lost from `rtn-w3` at 0.25 of the way from dense to chance, for this "
+        "checkpoint on items like these.\n"
+    )
+    assert len(hub.ModelCard(text).data.eval_results) == 12
+    assert files["tiny-135m/dense.md"].read_text(encoding="utf-8").endswith("---\n")
+    (strange,) = [path for name, path in files.items() if "HYPERLINK" in name and "rtn-w4" in name]
+    assert "is **not known**. rtn is kept through no level" in strange.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "no JSON"])
+def test_damaged_doses_are_one_line(
+    snapshot: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = shutil.copytree(snapshot, tmp_path / "damaged")
+    (damaged / "doses.json").write_text(content, encoding="utf-8")
+    assert main(["export", "model-card", str(damaged), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "doses.json: not" in line
 
 
 def test_hostile_names_stay_values(snapshot: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A snapshot in the formats of others: which there are, and how one is written.
 
-Every exporter turns the published rows into files and computes nothing; numbers are those of rows.parquet.
+Every exporter turns the published rows into files and computes nothing; numbers are those of rows.parquet and of
+doses.json.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from suite.config import read_config
 from suite.errors import SuiteError, unknown_name
 from suite.exporters import every_eval_ever, lm_eval, model_card
 from suite.exporters.source import Source
-from suite.files import write_file
+from suite.files import parse_json, read_text, write_file
+from suite.publish.doses import FILE as DOSES
+from suite.publish.doses import lead_of
 from suite.publish.manifest import read_manifest
 
 EXPORTERS: Mapping[str, Callable[[Source], dict[str, bytes]]] = {
@@ -43,7 +47,13 @@ def export_snapshot(kind: str, snapshot: str | Path, out: str | Path) -> list[Pa
     if not file.is_file():
         raise SuiteError(f"{snapshot}: no rows.parquet; 'suite verify' says what is missing")
     rows = pq.read_table(file).to_pylist()
-    files = EXPORTERS[kind](Source(rows, manifest))
+    stored = snapshot / DOSES
+    doses = parse_json(read_text(stored), str(stored)) if stored.is_file() else []
+    if not isinstance(doses, list) or not all(isinstance(one, dict) for one in doses):
+        raise SuiteError(f"{stored}: not a list of records; 'suite verify' says more")
+    config = snapshot / "config.yaml"
+    lead = lead_of(read_config(config) if config.is_file() else None)
+    files = EXPORTERS[kind](Source(rows, manifest, doses, lead))
     for name, content in sorted(files.items()):
         write_file(out / name, content)
     return [out / name for name in sorted(files)]

@@ -1,6 +1,7 @@
 """A model card fragment for the hub: YAML front matter with a `model-index`, one file a model and variant.
 
-Paste it into README.md of the checkpoint. The hub reads one value a metric; the interval stands in its name.
+Below it stands what is known of the variant's certainty. Paste both into README.md of the checkpoint. The hub reads one
+value a metric; the interval stands in its name.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import yaml
 
 from suite.cell import slug
 from suite.exporters.source import Source
+from suite.publish.doses import headlines, levels, share
 from suite.publish.fields import Fields, flags, is_cloze, number, text, whole
 from suite.publish.numerals import interval, places
+from suite.publish.pages.markdown import code, escape
+from suite.verdicts.curves import task_title
+from suite.verdicts.dose_records import MEASURES
 
 SHOWN = (("accuracy", "accuracy"), ("set_size", "conformal set size"), ("lac_coverage", "LAC coverage"))
 
@@ -26,8 +31,28 @@ def export(source: Source) -> dict[str, bytes]:
             name = name.removesuffix(".md") + "_.md"
         index = [{"name": f"{model} {variant}" if variant != "dense" else model, "results": results(source, rows)}]
         text_ = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
-        files[name] = f"---\n{text_}---\n".encode("utf-8", errors="replace")
+        files[name] = f"---\n{text_}---\n{said(source, model, variant)}".encode("utf-8", errors="replace")
     return files
+
+
+def said(source: Source, model: str, variant: str) -> str:
+    """What is known of a variant by the measure that leads, a paragraph in Markdown; empty where it has no dose."""
+    lines = []
+    for one in headlines(source.doses):
+        strict, loose = one.strict(source.lead.metric), one.loose(source.lead.metric)
+        mine = next((level for level in levels(strict) if level["variant"] == variant), None)
+        if one.model != model or mine is None:
+            continue
+        ends = (text(strict, "kept_through"), text(loose, "lost_from"))
+        kept, lost = (code(name) if name else "no level" for name in ends)
+        low, high = (share(number(record, "tolerance") or 0.0) for record in (strict, loose))
+        lines.append(
+            f"Certainty ({MEASURES[source.lead.metric].title}, {escape(task_title(one.task))}): {code(variant)} is "
+            f"**{text(mine, 'state').replace('_', ' ')}**. {escape(one.method)} is kept through {kept} at a tolerance "
+            f"of {low} and lost from {lost} at {high} of the way from dense to chance, for this checkpoint on items "
+            "like these.\n"
+        )
+    return "".join(f"\n{line}" for line in lines)
 
 
 def results(source: Source, rows: list[Fields]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What exporters read: the rows of a snapshot and its manifest."""
+"""What exporters read: the rows of a snapshot, its manifest, and its doses with the measure that leads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields, number, text
 from suite.publish.order import grouped
 
@@ -56,6 +57,8 @@ class Source:
 
     rows: Sequence[Fields]
     manifest: Mapping[str, Any]
+    doses: Sequence[Fields] = ()
+    lead: Lead = EXPLORATORY
 
     def by_model(self) -> dict[tuple[str, str], list[Fields]]:
         """Rows of each model and variant."""

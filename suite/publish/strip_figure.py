@@ -35,8 +35,8 @@ def strips_figure(found: Strips, metric: str, shares: Sequence[float]) -> Figure
         shares: tolerances, smallest first.
     """
     abreast = min(2, len(found.panels))
-    width = WIDTH if abreast > 1 else 0.66 * WIDTH
-    panel_width = (width - 2 * MARGIN - (abreast - 1) * BETWEEN) / abreast
+    width = WIDTH
+    panel_width = (width - 2 * MARGIN - BETWEEN) / 2 if abreast > 1 else 0.66 * width
     ends = [TOP] * abreast
     places: list[tuple[int, float]] = []
     for panel in found.panels:
@@ -52,7 +52,7 @@ def strips_figure(found: Strips, metric: str, shares: Sequence[float]) -> Figure
     for panel, (column, y) in zip(found.panels, places, strict=True):
         _panel(axes, panel, MARGIN + column * (panel_width + BETWEEN), y, panel_width)
     headline(figure, "Down to which level is certainty kept?", _subtitle(metric))
-    _legend(axes, shares, width)
+    _legend(axes, shares)
     more = f" {found.left_out} more curves are in the table." if found.left_out else ""
     footnote(
         figure,
@@ -163,7 +163,7 @@ def _bar(axes: Axes, bar: Bar, x: float, y: float, box: float) -> None:
         axes.plot([x + bar.at * box], [y], marker="o", **look)
 
 
-def _legend(axes: Axes, shares: Sequence[float], width: float) -> None:
+def _legend(axes: Axes, shares: Sequence[float]) -> None:
     low, high = share(shares[0]), share(shares[-1])
     between = f"more than {low}, less than {high}" if low != high else f"more than {low}"
     words = {
@@ -173,7 +173,7 @@ def _legend(axes: Axes, shares: Sequence[float], width: float) -> None:
         "not_known": "not known: these items do not say",
     }
     for place, (state, said) in enumerate(words.items()):
-        row, column = divmod(place, 2) if width > 8 else (place, 0)
-        x, y = MARGIN + column * (width / 2), 0.7 + 0.22 * row
+        row, column = divmod(place, 2)
+        x, y = MARGIN + column * WIDTH / 2, 0.7 + 0.22 * row
         _box(axes, state, (x, y), 0.24, 0.16)
         axes.text(x + 0.32, y + 0.08, said, fontsize=8.5, va="center")

@@ -68,8 +68,7 @@ def doses(
         tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
         (
             *_silent([one for one in curves if one not in spoken], lead.metric),
-            say("What a tolerance is in points of accuracy (100 times the share of right answers):"),
-            Items(_points(rows, shares)),
+            *_points(rows, shares),
             _primary(lead, len(spoken)),
             *_noise(curves, lead.metric),
             _transferred(records, rows, shares),
@@ -267,7 +266,7 @@ def _silent(curves: Sequence[Headline], metric: str) -> tuple[Block, ...]:
     return ("Curves without a row, and why:", Items(lines))
 
 
-def _points(rows: Sequence[Fields], shares: Sequence[float]) -> tuple[Words, ...]:
+def _points(rows: Sequence[Fields], shares: Sequence[float]) -> tuple[Block, ...]:
     """What each tolerance is for each model, in points of accuracy on the average over tasks."""
     lines: list[Words] = []
     for macro in macro_averages(rows):
@@ -292,14 +291,15 @@ def _points(rows: Sequence[Fields], shares: Sequence[float]) -> tuple[Words, ...
                 ),
             )
         )
-    return tuple(lines)
+    if not lines:
+        return ()
+    return ("What a tolerance is in points of accuracy (100 times the share of right answers):", Items(tuple(lines)))
 
 
 def _primary(lead: Lead, count: int) -> Words:
     expected = fixed(ALPHA * count, 1)
     family = (
-        f"{_count(count, 'curve')}; each side errs in at most {share(ALPHA)} of them, so that up to {expected} a side "
-        "are expected to be wrong."
+        f"{_count(count, 'curve')}; at most {share(ALPHA)} of them, {expected}, are expected to be wrong on each side."
     )
     if lead.planned:
         return say(
