@@ -442,7 +442,8 @@ def test_collapse_prints_the_agreed_keys_and_nothing_else(tmp_path: Path, capfd:
     assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
     captured = capfd.readouterr()
     records = json.loads(captured.out)
-    assert {record["metric"] for record in records} >= {"set_size", "nll", "accuracy", "lac_transfer_coverage"}
+    metrics = {record["metric"] for record in records}
+    assert metrics >= {"set_size", "brier_ts", "nll_ts", "accuracy", "lac_transfer_coverage"}
     assert all(tuple(record) == VERDICT_KEYS for record in records)
     (primary,) = [record for record in records if record["metric"] == "set_size"]
     assert (primary["verdict"], primary["level"]) == ("threshold", "magnitude-s30")

@@ -199,7 +199,7 @@ def test_records_have_the_agreed_keys_for_every_metric_and_the_average_over_task
 def test_metrics_whose_loss_is_a_fall_are_turned_round() -> None:
     verdicts = find_verdicts(measure_cells(planted("step", n=1500), FAST, keep=KEPT), FAST)
     jumps = {verdict.metric: verdict.record() for verdict in verdicts}
-    for metric in ("accuracy", "error_auroc", "lac_transfer_coverage", "nll"):
+    for metric in ("accuracy", "error_auroc", "lac_transfer_coverage", "brier_ts", "nll_ts"):
         assert jumps[metric]["jump"] > 0.02, metric  # type: ignore[operator]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.synthetic_snapshot import another_digit, sign
+from support.synthetic_snapshot import another_digit, sign, small_snapshot
 
 from suite.cli import main
 from suite.config import read_config
@@ -36,8 +36,11 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def latest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Computed]:
-    """The one whose facts are made again, because it has formula numbers that are today's."""
-    return unpacked(DAYS[-1], tmp_path_factory)
+    """One whose facts are made again: it has today's formula numbers, and other code than today's wrote it."""
+    models = {"tiny-135m": 0.135, "small-360m": 0.36}
+    folder = small_snapshot(tmp_path_factory.mktemp("latest"), models=models)
+    sign(folder, lambda content: content["suite"].update(code="sha256:" + 64 * "0"))
+    return folder, compute(folder, read_config(folder / "config.yaml"))
 
 
 def unpacked(day: str, factory: pytest.TempPathFactory) -> tuple[Path, Computed]:
@@ -196,7 +199,7 @@ def test_a_new_metric_is_asked_of_no_older_snapshot(
         row |= {"sharpness": 0.5, "sharpness_low": 0.4, "sharpness_high": None}
         row["notes"] = {**row["notes"], "sharpness_high": "too few of 40 items"}  # type: ignore[dict-item]
     verdicts = today.assessed["verdicts.json"]
-    verdicts += [one | {"metric": "sharpness", "jump": 3.0} for one in verdicts if one["metric"] == "nll"]
+    verdicts += [one | {"metric": "sharpness", "jump": 3.0} for one in verdicts if one["metric"] == "nll_ts"]
     ranking = today.standings.ranking
     ranking += [{**line, "metric": "sharpness"} for line in ranking if line["metric"] == "accuracy"]  # type: ignore
     assert remarks(latest[0]) == [

@@ -34,7 +34,7 @@ class Analysis:
 ANALYSES = {
     "ranking.csv": Analysis(2, ("accuracy", "set_size", "flags")),
     "equal-megabytes.csv": Analysis(2, ("accuracy", "set_size", "flags")),
-    FILES["verdicts"]: Analysis(2, (*KEPT, "flags")),
+    FILES["verdicts"]: Analysis(3, (*KEPT, "flags")),
     FILES["couplings"]: Analysis(3, ("accuracy", PRIMARY, "flags")),
     FILES["scale"]: Analysis(2, (PRIMARY, "flags")),
     FILES["slices"]: Analysis(2, (PRIMARY, "flags")),
