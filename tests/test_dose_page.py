@@ -258,7 +258,9 @@ def test_the_same_records_give_the_same_bytes_and_the_picture_is_named() -> None
 
 def test_both_pages_begin_with_it_and_hold_the_same() -> None:
     records = drawn_at_random(3, 4)
-    board, page, text = pages(records, rows=in_order(synthetic_rows(synthetic_cells(n=40))))
+    board, page, text = pages(
+        records, rows=in_order(synthetic_rows(synthetic_cells(variants=("dense", "rtn-w4"), tasks={"sciq": 4}, n=40)))
+    )
     assert list(board)[1][-1] == TITLE
     assert {headings: page[headings] for headings in board} == board
     assert section(board)[-1] == section(page)[-1]

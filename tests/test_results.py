@@ -80,8 +80,7 @@ def test_the_front_page_shows_the_committed_numbers() -> None:
     assert (
         f"Of {len(strict)} curves (averages over tasks), certainty is *kept* through some level on {kept} and *lost* "
         f"from some level on {lost}. Of {states.total()} levels {states['kept']} are kept, {states['worse']} worse, "
-        f"{states['lost']} lost, {states['not_known']} not known. By accuracy it would be kept on {right} and lost on "
-        f"{wrong}."
+        f"{states['lost']} lost, {states['not_known']} not known. By accuracy it is {right} and {wrong}."
     ) in block
     assert f"{len(strict)} curves; at most 0.05 of them, {0.05 * len(strict):.1f}, are expected" in block
     board = (folder / "LEADERBOARD.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.dose_curves import curve
 from support.read_pages import Sections, read_html, read_markdown
 from support.synthetic_cells import cell_of, synthetic_cells
 from support.synthetic_snapshot import write_run
@@ -32,7 +33,10 @@ RESULTS = sorted(folder.name for folder in (ROOT / "results").iterdir() if (fold
 HOSTILE = "b|ad `x` <b>bold</b> [link](http://evil.example) **e** _u_ {n}\n\n# heading\n| a | b |\n@user & </td>"
 VARIANTS = ("dense", "rtn-w8", "rtn-w4", "gptq-w3", "magnitude-s50")
 FIRST = "Leaderboard: does a compressed model still know when it may be wrong?"
-HTML_ALONE = {(FIRST, name) for name in ("Leaderboard", "Behind this page", "Verdicts on every metric")}
+HTML_ALONE = {
+    (FIRST, name)
+    for name in ("Leaderboard", "Behind this page", "Verdicts on every metric", "Doses task by task, on every metric")
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,14 @@ def planted(assessed: Mapping[str, list[Any]]) -> None:
     ]
     for one in assessed[FILES["couplings"]][:3]:
         one["verdict"] = "silent uncertainty loss"
+    levels = ("rtn-w8", "<i>o|wn</i> _x_")
+    assessed["doses.json"] = [
+        one
+        for model, states in (("small-100m", "kn"), ("large-400m", "wl"), (HOSTILE, "nl"))
+        for metric in ("brier_ts", "accuracy")
+        for task in ("macro", "sci_q")
+        for one in curve(model, "rtn", levels, states, metric=metric, task=task, dose=(6.0, 5.0, None))
+    ]
 
 
 def both(made: Computed) -> tuple[Sections, Sections]:
@@ -112,7 +124,14 @@ def test_both_pages_hold_the_same_rows_and_words_of_every_section(computed: Comp
     board, page = both(computed)
     names = [headings[-1].split(":")[0] for headings in board]
     for name in (
-        *("What to look at first", "Summary", "Groups", "At equal megabytes", "Where it breaks"),
+        *(
+            "Down to which level is certainty kept?",
+            "What to look at first",
+            "Summary",
+            "Groups",
+            "At equal megabytes",
+            "Where it breaks",
+        ),
         *("Parts that break otherwise than their task", "What accuracy alone would have passed", "Does size protect?"),
         *("Seeds of the sample text", "small-100m (100M parameters)", "sci_q", "Cells that failed"),
         *("Why a value is missing", "What the columns mean"),
@@ -124,7 +143,7 @@ def test_both_pages_hold_the_same_rows_and_words_of_every_section(computed: Comp
     assert set(page) - set(board) == HTML_ALONE
     tables = {headings[-1]: block[1] for headings, blocks in board.items() for block in blocks if block[0] == "table"}
     assert all(len(lines) > 1 and len({len(line) for line in lines}) == 1 for lines in tables.values())  # type: ignore[arg-type]
-    assert len(tables) == 11
+    assert len(tables) == 12
     flat = " ".join(HOSTILE.split())
     assert flat in {line[0] for line in tables["Summary: averages over tasks"]}  # type: ignore[attr-defined]
 

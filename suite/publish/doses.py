@@ -127,12 +127,16 @@ def dose_words(record: Fields) -> str:
     '21.2 [< 20, 23.3]'
     >>> dose_words({"dose_bound": "> 4 bits", "notes": ["dose_low > 4 bits", "dose_high > 4 bits"]})
     '> 4'
+    >>> dose_words({"dose_bound": "> 8 bits", "notes": ["dose_low < 8 bits", "dose_high > 8 bits"]})
+    'not known'
     """
     off = beyond(record)
     value = _bare(text(record, "dose_bound")) or _short(number(record, "dose"))
     ends = [_bare(off[key]) if key in off else _short(number(record, key)) for key in ("dose_low", "dose_high")]
     if value == MISSING or set(ends) <= {value, MISSING}:
         return value
+    if text(record, "dose_bound") and len(off) == 2:
+        return "not known"  # the bounds leave every dose open
     return f"{value} [{', '.join('?' if end == MISSING else end for end in ends)}]"
 
 

@@ -151,14 +151,15 @@ def _box(axes: Axes, state: str, corner: tuple[float, float], width: float, heig
 
 
 def _bar(axes: Axes, bar: Bar, x: float, y: float, box: float) -> None:
-    """The interval of a dose, its dose as a dot, an arrow where an end is off the tested levels."""
+    """The interval of a dose, its dose as a dot, an arrow where an end lies off the tested levels."""
     left, right = x + bar.left * box, x + bar.right * box
     axes.plot([left, right], [y, y], color=INK, linewidth=1.4, solid_capstyle="butt")
     look: dict[str, Any] = {"color": INK, "markersize": 4.2, "linestyle": "none", "markeredgewidth": 0}
-    if bar.open_left:
-        axes.plot([left], [y], marker="<", **look)
-    if bar.open_right and (right > left or not bar.open_left):
-        axes.plot([right], [y], marker=">", **look)
+    end = look | {"markeredgewidth": 1.2}
+    if bar.open_left or right > left:
+        axes.plot([left], [y], **(look if bar.open_left else end), marker="<" if bar.open_left else "|")
+    if right > left or not bar.open_left:
+        axes.plot([right], [y], **(look if bar.open_right else end), marker=">" if bar.open_right else "|")
     if bar.at is not None:
         axes.plot([x + bar.at * box], [y], marker="o", **look)
 

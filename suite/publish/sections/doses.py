@@ -18,7 +18,7 @@ from suite.publish.doses import (
     share,
     tolerances,
 )
-from suite.publish.fields import Fields, number, text
+from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
 from suite.publish.macro import macro_averages
 from suite.publish.numerals import MISSING, fixed, places
@@ -30,7 +30,7 @@ from suite.verdicts.curves import MACRO, task_title
 from suite.verdicts.dose_records import MEASURES
 
 NAMED = 12
-"""So many models have a sentence; the table has all."""
+"""So many models have a sentence, and so many rows a table that stands open; the table has all."""
 
 GROWN = 0.1
 """Growth of a set, in options, that is worth a sentence."""
@@ -63,16 +63,15 @@ def doses(
             Items(_by_model(spoken, lead.metric)),
             *(Image(f"{FOLDER}/{one.name}", one.caption, strips.panels) for one in pictures),
             _meaning(lead, shares),
-        ),
-        _header(shares, floors=_floors(curves)),
-        tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
-        (
-            *_silent([one for one in curves if one not in spoken], lead.metric),
             *_points(rows, shares),
             _primary(lead, len(spoken)),
             *_noise(curves, lead.metric),
             _transferred(records, rows, shares),
         ),
+        _header(shares, floors=_floors(curves)),
+        tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
+        _silent([one for one in curves if one not in spoken], lead.metric),
+        folded=len(spoken) > NAMED,
     )
 
 
@@ -120,7 +119,7 @@ def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> 
     average = any(one.task == MACRO for one in curves)
     return say(
         "Of {curves}, certainty is *kept* through some level on {kept} and *lost* from some level on {lost}. Of {all} "
-        "levels {states}. By accuracy it would be kept on {right} and lost on {wrong}. Kept means a loss shown below "
+        "levels {states}. By accuracy it is {right} and {wrong}. Kept means a loss shown below "
         "{low} of the way from dense to chance, lost one shown above {high}.",
         curves=_count(len(curves), "curve") + " (averages over tasks)" * average,
         kept=str(kept),
@@ -154,7 +153,7 @@ def _by_model(curves: Sequence[Headline], metric: str) -> tuple[Words, ...]:
         lines.append(
             say(
                 "{model}: kept through {kept}; lost from {lost}; {unknown} not known",
-                model=Span(model, "strong"),
+                model=Span(one_line(model), "strong"),
                 kept=_names(kept),
                 lost=_names(lost),
                 unknown=_count(unknown, "level"),
