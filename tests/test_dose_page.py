@@ -21,6 +21,7 @@ from suite.publish.figures import draw_strips
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
 from suite.publish.pages.markdown import markdown_page
+from suite.publish.sections.doses import answers
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Standings
 from suite.publish.strip_figure import GROUND, LETTER, strips_figure
@@ -292,6 +293,18 @@ def test_the_table_says_what_the_records_say() -> None:
     every = "".join(certainty.values())
     kept, worse, lost, unknown = (every.count(sign) for sign in "KWL?")
     assert f"Of {len(every)} levels {kept} are kept, {worse} worse, {lost} lost, {unknown} not known." in said
+
+
+def test_the_terminal_and_the_picture_say_what_the_page_says() -> None:
+    records = drawn_at_random(3, 4)
+    on_page = [block[1] for block in section(pages(records)[0])]
+    assert answers(records) == on_page[:4]
+    assert answers([]) == []
+    notes = [text.get_text() for text in figure_of(records).texts]
+    assert any(note.startswith("Averages over tasks.") for note in notes)
+    assert not any(
+        "Averages" in text.get_text() for text in figure_of(curve("m", "rtn", BITS, "kkll", task="sciq")).texts
+    )
 
 
 def test_kept_and_lost_come_from_the_smallest_and_the_largest_tolerance() -> None:

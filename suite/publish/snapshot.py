@@ -34,6 +34,7 @@ from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
 from suite.publish.records import parquet_bytes
+from suite.publish.sections.doses import answers
 from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Comparable, Standings, collect, standings
@@ -175,7 +176,8 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
         _replace_files(out, made)
     else:
         _replace_folder(out, made, {name: run_dir / name for name in taken})
-    return out / "LEADERBOARD.md", published_highlights(computed.rows)
+    said = answers(computed.assessed.get(DOSES, ()), computed.lead)
+    return out / "LEADERBOARD.md", said + published_highlights(computed.rows)
 
 
 def write_tables(run_dir: Path, config: RunConfig | None) -> Path:

@@ -56,7 +56,8 @@ def strips_figure(found: Strips, metric: str, shares: Sequence[float]) -> Figure
     more = f" {found.left_out} more curves are in the table." if found.left_out else ""
     footnote(
         figure,
-        f"Line with a dot: dose at {share(shares[0])} with its interval; an arrow points off the tested levels.{more}",
+        f"{'Averages over tasks. ' if found.averaged else ''}Line with a dot: dose at {share(shares[0])} with its "
+        f"interval; an arrow points off the tested levels.{more}",
     )
     return figure
 

@@ -93,9 +93,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strips:
-    """Every panel, and how many lines are in the table alone."""
+    """Every panel, whether they show averages over tasks, and how many lines are in the table alone."""
 
     panels: tuple[Panel, ...] = ()
+    averaged: bool = False
     left_out: int = 0
 
 
@@ -146,7 +147,7 @@ def find_strips(records: Sequence[Fields], metric: str) -> Strips:
             for (model, task), mine in rows.items()
         ]
         panels.append(Panel(SINGLE, tuple(map(one_line, some)), (Group("", tuple(lines)),)))
-    return _bounded(panels)
+    return _bounded(panels, averaged=any(one.task == MACRO for one in curves))
 
 
 def _columns(curves: Sequence[Headline], *, numbered: bool) -> dict[str, list[str]]:
@@ -222,11 +223,11 @@ def _groups(found: Mapping[str, Sequence[Line]]) -> tuple[Group, ...]:
     return tuple(Group(one_line(name) or "unnamed", tuple(lines)) for name, lines in found.items())
 
 
-def _bounded(panels: Sequence[Panel]) -> Strips:
+def _bounded(panels: Sequence[Panel], *, averaged: bool) -> Strips:
     """The first lines of all panels, in turn, where there are too many for one picture."""
     count = sum(len(group.lines) for panel in panels for group in panel.groups)
     if count <= MOST:
-        return Strips(tuple(panels))
+        return Strips(tuple(panels), averaged)
     left = MOST
     shown = []
     for panel in panels:
@@ -238,4 +239,4 @@ def _bounded(panels: Sequence[Panel]) -> Strips:
                 groups.append(Group(group.name, lines))
         if groups:
             shown.append(Panel(panel.title, panel.columns, tuple(groups)))
-    return Strips(tuple(shown), count - MOST)
+    return Strips(tuple(shown), averaged, count - MOST)

@@ -24,7 +24,7 @@ from suite.publish.macro import macro_averages
 from suite.publish.numerals import MISSING, fixed, places
 from suite.publish.order import dense_of, grouped, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, figures, words
-from suite.publish.sections.words import code, figure, joined, say
+from suite.publish.sections.words import code, figure, joined, plain, say
 from suite.publish.strips import find_strips
 from suite.verdicts.curves import MACRO, task_title
 from suite.verdicts.dose_records import MEASURES
@@ -73,6 +73,14 @@ def doses(
         _silent([one for one in curves if one not in spoken], lead.metric),
         folded=len(spoken) > NAMED,
     )
+
+
+def answers(records: Sequence[Fields], lead: Lead = EXPLORATORY) -> list[str]:
+    """The words above the strips as plain text, safe to print: of all curves, then a sentence a model."""
+    curves = [one for one in headlines(records) if _known(one, lead.metric)]
+    if not curves:
+        return []
+    return [plain(_answer(curves, lead, tolerances(records))), *map(plain, _by_model(curves, lead.metric))]
 
 
 def every_dose(records: Sequence[Fields]) -> Section | None:
