@@ -108,14 +108,34 @@ def test_pairing_decides_at_mild_levels() -> None:
 
 
 def test_dense_and_chance_vary_too() -> None:
-    """With the level glued to dense, all that is uncertain is the headroom: nothing when nothing was lost."""
+    """With the level glued to dense, all that is uncertain is the headroom: nothing when nothing was lost.
+
+    What is left above the loss is what few of 1,000 items, worth a quarter each, may hide: a Clopper-Pearson bound.
+    """
+
+    def may_be(loss: float) -> float:
+        return float(stats.beta.ppf(0.95, 250 * loss + 1, 250 * (1 - loss)))
+
     curve = ladder([0.3, 0.3], 0.05, shared=0.0)
     glued = replace(curve, replicates=np.stack([curve.replicates[0], curve.replicates[0]]))
     level = find_doses(glued)[0.05].levels[0]
-    assert (level.loss, level.low, level.high) == pytest.approx((0, 0, 0), abs=1e-6)
+    assert (level.loss, level.low, level.high) == pytest.approx((0, 0, may_be(0)), abs=1e-6)
     halfway = np.stack([curve.replicates[0], 0.5 * (curve.replicates[0] + curve.chance_replicates)])
     level = find_doses(replace(curve, values=np.array([0.3, 0.525]), replicates=halfway))[0.05].levels[0]
-    assert (level.loss, level.low, level.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
+    assert (level.loss, level.low, level.high) == pytest.approx((0.5, 0.5, may_be(0.5)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("items", "kept"), [(100, [0.25]), (400, [0.05, 0.25]), (4000, [0.01, 0.05, 0.25])])
+def test_nothing_seen_among_few_items_is_not_nothing_lost(items: int, kept: list[float]) -> None:
+    curve = replace(ladder([0.3, 0.3], 1e-9), independent=items)
+    found = find_doses(curve, tolerances=[0.01, 0.05, 0.25])
+    assert [share for share, dose in found.items() if dose.kept_through] == kept
+    assert found[0.05].levels[0].high == pytest.approx(1 - 0.05 ** (4 / items), abs=1e-5)
+    gain = replace(curve, values=np.array([0.3, 0.29]))
+    assert [
+        share for share, dose in find_doses(gain, tolerances=[0.01, 0.05, 0.25]).items() if dose.kept_through
+    ] == kept
+    assert found[0.01].levels[0].items_to_decide == (None if items == 4000 else pytest.approx(1072, abs=1))
 
 
 def test_the_dose_lies_where_the_strip_says() -> None:

@@ -27,7 +27,7 @@ from suite.doctor import EMBEDDED
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark", "clean"]
 TARGETS += ["distclean", "reproduce-three-llms", "reproduce-paper", "reproduce-published", "validate-detector", "help"]
-TARGETS += ["reproduce-ladders", "reproduce-qwen-coder-sizes"]
+TARGETS += ["reproduce-ladders", "reproduce-qwen-coder-sizes", "validate-dose"]
 
 
 def text(name: str) -> str:

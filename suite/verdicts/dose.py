@@ -43,6 +43,12 @@ STATES = ("kept", "worse", "lost", "not_known")
 FARTHEST = 64.0
 """Losses beyond this share of the headroom are called unbounded."""
 
+WORTH_OF_ITEM = 0.25
+"""Of an independent item that is lost or kept as a whole, where few decide. An item answered blindly costs two
+headrooms of the Brier score on average, for with probabilities p that are right on average dense costs 1 - sum p^2, an
+answer at random 1 + sum p^2 - 2/K and chance 1 - 1/K; most of that lies on the items that lose most, which are fewer
+still (docs/dose.md)."""
+
 Z_POWER = 0.8416212
 """Power 0.8, in standard errors: how surely the items named by `items_to_decide` decide."""
 
@@ -277,6 +283,7 @@ class _Tests:
         rows = np.vstack([ladder.replicates, ladder.chance_replicates])[:, finite]
         self._values = np.r_[ladder.values, ladder.chance]
         self._covariance = np.cov(rows) if self.enough and not ladder.answers else np.zeros((len(rows), len(rows)))
+        self._units = ladder.independent
         self._freedom = max(ladder.independent - 1, 1)
         self._finite = finite
 
@@ -310,7 +317,10 @@ class _Tests:
 
     def below(self, level: int, share: float) -> float:
         """p-value of "has lost less than this share"."""
-        return self._tail(self.statistic(level, share))
+        found = self._tail(self.statistic(level, share))
+        if self.ladder.answers:
+            return found
+        return max(found, few_events(_share_of(self.ladder.values, self.ladder.chance, level), share, self._units))
 
     def above(self, level: int, share: float, *, headroom: bool = False) -> float:
         """p-value of "has lost more than this share", or of "dense lies off chance"."""
@@ -382,6 +392,24 @@ def _stratum(answers: Answers, level: int, share: float, *, headroom: bool) -> S
     values = (1 - share) * answers.correct[0] - answers.correct[level] + share * answers.chance
     low, high = min(0.0, 1 - share) - 1 + share * chance, max(0.0, 1 - share) + share * chance
     return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())))
+
+
+def few_events(loss: float, share: float, units: int) -> float:
+    """p-value of "has lost less than this share" where all that is lost is lost on a few items, answered blindly.
+
+    Where none or hardly any were seen, resampling sees hardly any spread; a binomial tail knows what can hide among so
+    many items. A gain counts as no loss.
+
+    >>> round(few_events(0.0, 0.05, 200), 3)  # 0.95 ** 50
+    0.077
+    """
+    from scipy.special import betainc
+
+    worth = WORTH_OF_ITEM * units
+    seen = max(loss, 0.0) * worth
+    if share <= 0 or share >= 1 or seen >= worth:
+        return float(share < 1)
+    return float(betainc(worth - seen, seen + 1, 1 - share))
 
 
 def _share_of(values: Floats, chance: float, level: int) -> float:
@@ -479,7 +507,12 @@ def _items_to_decide(test: _Tests, level: int, share: float, confidence: float) 
     statistic = test.statistic(level, share)
     if abs(statistic) < 1:
         return "at the tolerance"
-    items = test.ladder.independent * ((float(ndtri(confidence)) + Z_POWER) / statistic) ** 2
+    edge, ladder = float(ndtri(confidence)), test.ladder
+    items = ladder.independent * ((edge + Z_POWER) / statistic) ** 2
+    if statistic < 0 and not ladder.answers:
+        loss = max(_share_of(ladder.values, ladder.chance, level), 0.0)
+        spread = edge * np.sqrt(share * (1 - share)) + Z_POWER * np.sqrt(loss * (1 - loss))
+        items = max(items, (spread / (share - loss)) ** 2 / WORTH_OF_ITEM)
     return int(np.ceil(items))
 
 

@@ -74,10 +74,18 @@ class Population:
 
 @dataclass(frozen=True)
 class Plan:
-    """A planted curve: the noise of each level, and the population's set size at it, shape [levels]."""
+    """A planted curve.
+
+    Attributes:
+        noise: of each level, shape [levels].
+        set_size: of the population at it, shape [levels]; empty where another measure was planted.
+        blind: share of the items that each level answers as if it saw another item, shape [levels]; an item that one
+            level has lost is lost to those with larger shares. None where no item is.
+    """
 
     noise: Floats
     set_size: Floats
+    blind: Floats | None = None
 
 
 def plan_curve(population: Population, shape: str, *, levels: int, rise: float, jitter: Floats | None = None) -> Plan:
@@ -144,6 +152,10 @@ def draw_cells(population: Population, plan: Plan, *, n: int, seed: int, shared:
     first = _noise(population, groups, hidden.shape, generator)
     common = _noise(population, groups, hidden.shape, generator)
     ids = [f"{seed}-{item}" for item in range(n)]
+    blind = np.zeros(len(plan.noise)) if plan.blind is None else plan.blind
+    if plan.blind is not None:
+        turn, (strangers, *_) = generator.random((n, 1)), _items(population, n, generator)
+        strangers = strangers + population.dense_noise * _noise(population, groups, hidden.shape, generator)
     cells = []
     for level, noise in enumerate(plan.noise):
         own = _noise(population, groups, hidden.shape, generator)
@@ -154,11 +166,14 @@ def draw_cells(population: Population, plan: Plan, *, n: int, seed: int, shared:
         if level and kept == population.dense_noise:
             # Even a level that loses nothing is another checkpoint: a tenth of dense's noise is drawn again.
             kept, extra = np.sqrt(0.9) * kept, np.sqrt(extra**2 + 0.1 * kept**2)
+        logits = hidden + kept * first + extra * added
+        if blind[level]:
+            logits = np.where(turn < blind[level], strangers, logits)
         cells.append(
             make_cell(
                 ids=ids,
                 answers=answers.tolist(),
-                scores=(hidden + kept * first + extra * added).astype(np.float32).tolist(),
+                scores=logits.astype(np.float32).tolist(),
                 kind="logits",
                 model={"name": "synthetic"},
                 variant={"name": LEVEL_NAMES[level]},

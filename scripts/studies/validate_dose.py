@@ -1,0 +1,511 @@
+"""How often is `suite dose` wrong? Plants losses that lie at the tolerance and writes the tables of docs/dose.md.
+
+    make validate-dose
+    .venv/bin/python -m scripts.studies.validate_dose --jobs 2 --draws 1000 --only "blind"
+    .venv/bin/python -m scripts.studies.validate_dose --only nothing      the tables again, from what is kept
+
+Every draw makes new items, new logits of dense and of each level, cells of them, and asks `find_dose_records`, which is
+what the command asks. The tolerance is the true loss of one level, so that to call that level kept is an error and to
+call it lost is one. Draws are kept in --out, one line each, and not made again; an interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from scripts.markers import check_markers, write_between
+from suite.config import Protocol, RunConfig, TaskChoice
+from suite.metrics import rows
+from suite.metrics.proportions import exact_interval
+from suite.verdicts.dose import COVERAGE_BAND
+from suite.verdicts.dose_records import MEASURES, find_dose_records
+from suite.verdicts.synthetic import Plan, Population, draw_cells
+
+Floats = NDArray[np.float64]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SPLITS, REPLICATES = 20, 400
+TRUTH_ITEMS, BLOCKS = 400_000, 8
+ALLOWED = 0.06
+"""What the upper bound of an error rate should not exceed."""
+
+VERSION = 2
+"""Raised when the rule or the drawing changes, so that kept draws of an older one are not mixed in."""
+
+SIDES = ("kept", "lost", "kept_holm", "lost_holm")
+START, END = "<!-- error rates -->", "<!-- end of error rates -->"
+
+POPULATIONS = {
+    "medium": Population(),
+    "strong": Population(strength=8.0),
+    "weak": Population(strength=1.0),
+    "at chance": Population(strength=0.35),
+    "uneven": Population(uneven=0.7),
+    "groups of 4": Population(group=4),
+    "2 options": Population(options=2),
+}
+"""Dense models by name: what they know decides how many answers are wrong, or right, at all."""
+
+CURVES: dict[str, tuple[float, ...]] = {
+    "one": (-1,),
+    "rising, 4": (0, -1, 0.5, 0.9),
+    "rising, 8": (0, 0, 0, -1, -1, 0.5, 0.7, 0.9),
+    "flat, 8": (-1,) * 8,
+    "odd, 8": (-1, 0, 0, -1, 0, 0.6, -1, 0.8),
+    "ladder": (0, 0.005, 0.02, 0.08, 0.4, 0.95),
+}
+"""True losses of the levels in the Brier score after temperature; -1 stands for the tolerance."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One planted truth.
+
+    Attributes:
+        law: how levels lose: ``noise`` on all logits, or a share of the items ``blind`` and the others nearly as dense.
+        share: the tolerance, in the Brier score after temperature.
+        effort: part of the draws asked for.
+        levels: a key of `CURVES`.
+        planted: what lies at an edge: ``brier_ts`` at the tolerance, or ``coverage`` as far below dense's as may be.
+    """
+
+    dense: str = "medium"
+    n: int = 100
+    share: float = 0.05
+    law: str = "noise"
+    levels: str = "one"
+    planted: str = "brier_ts"
+    effort: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """A stable name."""
+        named = {name: value for name, value in asdict(self).items() if name != "effort"}
+        return json.dumps({"version": VERSION, **named}, sort_keys=True)
+
+    @property
+    def title(self) -> str:
+        """For readers, and for --only."""
+        return f"{self.n:,} items; {self.dense}; {self.law}; {self.levels}; {self.edge}"
+
+    @property
+    def edge(self) -> str:
+        """Where the truth lies."""
+        return f"loss {self.share:g}" if self.planted == "brier_ts" else f"coverage -{COVERAGE_BAND:g}"
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of each compressed level, in the Brier score after temperature."""
+        return tuple(self.share if loss < 0 else loss for loss in CURVES[self.levels])
+
+
+def conditions() -> list[Condition]:
+    """Every planted truth of the study."""
+    found = []
+    for share in (0.05, 0.25):
+        found += [Condition(n=n, share=share) for n in (100, 200, 400, 1000)]
+        found += [Condition(n=n, share=share, law="blind") for n in (100, 200, 400, 1000)]
+        found += [
+            Condition(dense, n, share)
+            for n in (100, 400)
+            for dense in ("strong", "weak", "at chance", "uneven", "groups of 4")
+        ]
+        found += [Condition("2 options", 200, share)]
+        found += [Condition(n=200, share=share, levels=name, effort=0.5) for name in CURVES if name[-1] in "48"]
+        found += [Condition(n=10_000, share=share, effort=0.15)]
+    found += [Condition(n=n, share=0.25, planted="coverage") for n in (100, 400, 1000)]
+    found += [Condition(n=200, share=0.25, law="blind", planted="coverage")]
+    found += [Condition(n=n, share=0.05, levels="ladder", effort=0.1) for n in (100, 200, 400, 1000)]
+    found += [Condition(n=10_000, share=0.05, levels="ladder", effort=0.02)]
+    return found
+
+
+# ---- the truth
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Many items of the population: logits of one model, and the weight of each option as the answer."""
+
+    logits: Floats
+    weights: Floats
+
+
+@lru_cache(maxsize=2)
+def _hidden(population: Population) -> tuple[Floats, Floats, Floats, Floats]:
+    """Hidden logits, probabilities of the options, one shock an option, one uniform number an item.
+
+    Answers are not drawn: each option counts by its probability, which leaves far less chance in the truth.
+    """
+    generator = np.random.default_rng(71)
+    shape = (TRUTH_ITEMS, population.options)
+    scale = population.strength * np.exp(population.uneven * generator.normal(size=(TRUTH_ITEMS, 1)))
+    hidden = scale * generator.normal(size=shape)
+    return hidden, _softmax(hidden), generator.normal(size=shape), generator.random(TRUTH_ITEMS)
+
+
+def _scores(population: Population, noise: float, blind: float) -> _Scores:
+    hidden, likely, shocks, _ = _hidden(population)
+    # what a blind model says of an item is what it says of another one: there every option is as likely as any
+    return _Scores(hidden + noise * shocks, (1 - blind) * likely + blind / population.options)
+
+
+def _softmax(logits: Floats) -> Floats:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _at_temperature(scores: _Scores, log_temperature: float) -> tuple[Floats, Floats]:
+    """Brier score and NLL of each item at a temperature."""
+    p = _softmax(scores.logits / np.exp(log_temperature))
+    brier = (p * p).sum(axis=1) + 1 - 2 * (scores.weights * p).sum(axis=1)
+    return brier, -(scores.weights * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+
+
+def _best_temperature(scores: _Scores, some: slice = slice(None)) -> float:
+    part = _Scores(scores.logits[some], scores.weights[some])
+    found = optimize.minimize_scalar(
+        lambda at: float(_at_temperature(part, at)[1].mean()), bounds=(-4, 6), method="bounded", options={"xatol": 1e-4}
+    )
+    return float(found.x)
+
+
+def _sizes(conformity: Floats, weights: Floats, threshold: float) -> tuple[Floats, Floats]:
+    """Options in the set of each item, and the probability that the answer is among them."""
+    inside = conformity >= threshold
+    return inside.sum(axis=1).astype(np.float64), np.where(inside, weights, 0.0).sum(axis=1)
+
+
+def _threshold(conformity: Floats, weights: Floats, alpha: float) -> float:
+    """The conformity below which lies a share alpha of the answers."""
+    order = np.argsort(conformity, axis=None)
+    mass = np.cumsum(weights.ravel()[order])
+    return float(conformity.ravel()[order[int(np.searchsorted(mass, alpha * mass[-1]))]])
+
+
+def _aps(p: Floats, draws: Floats) -> Floats:
+    """Minus the mass of likelier options and a random part of the option's own."""
+    order = np.argsort(-p, axis=1)
+    sorted_p = np.take_along_axis(p, order, axis=1)
+    score = np.cumsum(sorted_p, axis=1) - (1 - draws)[:, None] * sorted_p
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, -score, axis=1)
+    return result
+
+
+def _measures(population: Population, scores: _Scores, transfer: float | None) -> tuple[dict[str, Floats], float]:
+    """Every measure item by item, turned so that higher is worse, and the LAC threshold."""
+    brier, nll = _at_temperature(scores, _best_temperature(scores))
+    p, draws = _softmax(scores.logits), _hidden(population)[3]
+    aps = _aps(p, draws)
+    lac_at = _threshold(p, scores.weights, population.alpha)
+    lac, _ = _sizes(p, scores.weights, lac_at)
+    other, _ = _sizes(aps, scores.weights, _threshold(aps, scores.weights, population.alpha))
+    moved, covered = _sizes(p, scores.weights, lac_at if transfer is None else transfer)
+    return {
+        "brier_ts": brier,
+        "nll_ts": nll,
+        "accuracy": -np.take_along_axis(scores.weights, p.argmax(axis=1)[:, None], axis=1)[:, 0],
+        "set_size": (lac + other) / 2,
+        "lac_transfer_coverage": moved,
+        "coverage": covered,
+    }, lac_at
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One level of the population.
+
+    Attributes:
+        noise, blind: what makes its loss.
+        losses: share of the headroom, by metric; ``coverage`` is the change of coverage under dense's threshold.
+        errors: Monte Carlo standard errors of these.
+    """
+
+    noise: float
+    blind: float
+    losses: dict[str, float]
+    errors: dict[str, float]
+
+
+def plant(population: Population, law: str, loss: float, planted: str = "brier_ts") -> Truth:
+    """The level whose true loss in the Brier score after temperature is this, with its losses in all metrics.
+
+    Args:
+        planted: ``coverage`` for the level that covers `COVERAGE_BAND` less under dense's threshold instead.
+
+    Raises:
+        ValueError: no noise loses that much.
+    """
+    start = population.dense_noise
+    dense = _scores(population, start, 0.0)
+    chance = 1 - 1 / population.options
+    level = float(_at_temperature(dense, _best_temperature(dense))[0].mean())
+    before, threshold = _measures(population, dense, None)
+
+    def lost(at: float) -> float:
+        noise, blind = (start, at) if law == "blind" else (float(np.exp(at)), 0.0)
+        scores = _scores(population, noise, blind)
+        if planted == "coverage":
+            covered = _sizes(_softmax(scores.logits), scores.weights, threshold)[1].mean()
+            return loss + float(before["coverage"].mean() - covered) - COVERAGE_BAND
+        brier = float(_at_temperature(scores, _best_temperature(scores))[0].mean())
+        return (brier - level) / (chance - level)
+
+    first, last = (0.0, 1.0) if law == "blind" else (float(np.log(start)), float(np.log(100.0)))
+    found = first if loss == 0 else float(optimize.brentq(lambda at: lost(at) - loss, first, last, xtol=1e-6))
+    noise, blind = (start, found) if law == "blind" else (float(np.exp(found)), 0.0)
+    after, _ = _measures(population, _scores(population, noise, blind), threshold)
+    k = population.options
+    worst = {
+        "brier_ts": chance,
+        "nll_ts": float(np.log(k)),
+        "accuracy": -1 / k,
+        "set_size": population.chance,
+        "lac_transfer_coverage": population.chance,
+    }
+    losses, errors = {}, {}
+    for key, end in worst.items():
+        losses[key], errors[key] = _share(before[key], after[key], end)
+    change = (after["coverage"] - before["coverage"]).reshape(BLOCKS, -1).mean(axis=1)
+    losses["coverage"], errors["coverage"] = float(change.mean()), float(change.std(ddof=1) / np.sqrt(BLOCKS))
+    return Truth(noise, blind, losses, errors)
+
+
+def _share(before: Floats, after: Floats, chance: float) -> tuple[float, float]:
+    """The loss, and its error from how far parts of the population differ."""
+    parts = (np.stack([before, after])).reshape(2, BLOCKS, -1).mean(axis=2)
+    each = (parts[1] - parts[0]) / (chance - parts[0])
+    whole = float((after.mean() - before.mean()) / (chance - before.mean()))
+    return whole, float(each.std(ddof=1) / np.sqrt(BLOCKS))
+
+
+def truths(condition: Condition, store: Path) -> list[Truth]:
+    """Of every level of a condition; kept in a file, because each takes seconds."""
+    path = store / "truths.jsonl"
+    known = {line["key"]: line["truth"] for line in _lines(path)}
+    result = []
+    for loss in condition.losses:
+        alone = asdict(POPULATIONS[condition.dense]) | {"group": 1}  # groups change no mean
+        key = json.dumps([alone, condition.law, loss, condition.planted, TRUTH_ITEMS])
+        if key not in known:
+            known[key] = asdict(plant(Population(**alone), condition.law, loss, condition.planted))
+            with path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"key": key, "truth": known[key]}) + "\n")
+        result.append(Truth(**known[key]))
+    return result
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue  # cut short by an interruption: made again
+
+
+# ---- one draw
+
+
+def one_draw(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
+    """By metric: whether each side erred, and the states of the levels at the tolerance."""
+    start = POPULATIONS[condition.dense].dense_noise
+    plan = Plan(
+        np.array([start, *(level.noise for level in levels)]),
+        np.empty(0),
+        np.array([0.0, *(level.blind for level in levels)]) if condition.law == "blind" else None,
+    )
+    cells = draw_cells(POPULATIONS[condition.dense], plan, n=condition.n, seed=seed)
+    config = RunConfig(
+        ("synthetic",),
+        (TaskChoice("synthetic"),),
+        ("dense",),
+        protocol=Protocol(splits=SPLITS, replicates=REPLICATES, seed=seed),
+    )
+    place = condition.losses.index(condition.share) if condition.share in condition.losses else None
+    at = {metric: condition.share if place is None else levels[place].losses[metric] for metric in MEASURES}
+    at["lac_transfer_coverage"] = condition.share  # such sets shrink as often as they grow: their coverage is planted
+    records = find_dose_records(cells, config, tolerances=[share for share in at.values() if 0 < share < 1])
+    found = {}
+    for record in records:
+        metric = str(record["metric"])
+        if record["tolerance"] == at[metric]:
+            found[metric] = judged(record, [level.losses for level in levels], at[metric])
+    return found
+
+
+def judged(record: Mapping[str, Any], truth: Sequence[Mapping[str, float]], share: float) -> dict[str, Any]:
+    """Which claims of a record are false: a level called kept that lost no less, or called lost that lost no more."""
+    metric, names = record["metric"], [level["variant"] for level in record["levels"]]
+    band = metric == "lac_transfer_coverage"
+    change = [abs(level["coverage"]) if band else 0.0 for level in truth]
+    off = [
+        level[metric] >= share - 1e-12 or far >= COVERAGE_BAND - 1e-6 for level, far in zip(truth, change, strict=True)
+    ]
+    within = [
+        level[metric] <= share + 1e-12 and far <= COVERAGE_BAND + 1e-6 for level, far in zip(truth, change, strict=True)
+    ]
+    kept = names.index(record["kept_through"]) + 1 if record["kept_through"] else 0
+    lost = names.index(record["lost_from"]) if record["lost_from"] else len(names)
+    holm = [level["holm"] for level in record["levels"]]
+    states = [level["state"] for level in record["levels"]]
+    return {
+        "kept": any(off[:kept]),
+        "lost": any(within[lost:]),
+        "kept_holm": any(one == "kept" and bad for one, bad in zip(holm, off, strict=True)),
+        "lost_holm": any(one == "lost" and bad for one, bad in zip(holm, within, strict=True)),
+        "open": states.count("not_known"),
+        "headroom": record["levels"][0]["loss"] is not None,
+    }
+
+
+def _job(job: tuple[Condition, list[Truth], list[int]]) -> list[dict[str, Any]]:
+    condition, levels, seeds = job
+    # what mapie and netcal say of the same cells changes no figure and takes a quarter of the time
+    rows.library_remarks = lambda scored: {}  # type: ignore[assignment]
+    result = []
+    for seed in seeds:
+        found = one_draw(condition, levels, zlib.crc32(condition.key.encode()) + seed)
+        result.append({"key": condition.key, "seed": seed, "found": found})
+    return result
+
+
+def jobs_left(
+    asked: Sequence[Condition], draws: int, done: Mapping[str, set[int]], store: Path, batch: int = 20
+) -> Iterator[tuple[Condition, list[Truth], list[int]]]:
+    """What is still to be drawn, a few draws of each condition in turn, so that all grow together."""
+    for start in range(0, draws, batch):
+        for condition in asked:
+            last = min(start + batch, round(condition.effort * draws))
+            seeds = [seed for seed in range(start, last) if seed not in done.get(condition.key, set())]
+            if seeds:
+                yield condition, truths(condition, store), seeds
+
+
+# ---- the tables
+
+
+def bounds(hits: int, count: int) -> tuple[float, float]:
+    """One-sided 95 % bounds of a rate (Clopper-Pearson)."""
+    return exact_interval(hits, count, level=0.9)
+
+
+def tables(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The part of docs/dose.md about errors."""
+    ladders = [one for one in conditions() if one.levels == "ladder" and one.key in found]
+    edges = [one for one in conditions() if one.levels != "ladder" and one.key in found]
+    head = " | ".join(f"`{metric}`" for metric in MEASURES)
+    lines = [
+        "Written by `make validate-dose` (scripts/studies/validate_dose.py), which goes on where it stopped. Rates of",
+        "a false *kept* / a false *lost*, each with its one-sided 95 % upper bound (Clopper-Pearson) behind it.",
+        "",
+        f"| items | dense | law | levels | edge | draws | {head} |",
+        "|--:|---|---|---|---|--:|" + "---|" * len(MEASURES),
+    ]
+    for one in edges:
+        rates = (" / ".join(_rate(found[one.key], metric, side) for side in SIDES[:2]) for metric in MEASURES)
+        where = f"{one.n:,} | {one.dense} | {one.law} | {one.levels} | {one.edge}"
+        lines.append(f"| {where} | {len(found[one.key])} | {' | '.join(rates)} |")
+    lines += ["", *_exceeding(found, edges), ""]
+    lines += [
+        "Levels *not known* a curve at .05, of the six of a ladder whose Brier scores have truly lost 0, .005, .02,",
+        ".08, .40 and .95:",
+        "",
+        f"| items | draws | {head} |",
+        "|--:|--:|" + "--:|" * len(MEASURES),
+    ]
+    for one in ladders:
+        means = (np.mean([draw[metric]["open"] for draw in found[one.key]]) for metric in MEASURES)
+        lines.append(f"| {one.n:,} | {len(found[one.key])} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    return "\n".join(lines)
+
+
+def _exceeding(found: Mapping[str, Sequence[Mapping[str, Any]]], edges: Sequence[Condition]) -> list[str]:
+    """By metric: all conditions together, without an order (Holm), and where 5 % is shown to be exceeded."""
+    lines = [
+        "All of them together; the same without an order of levels (`holm`); how many upper bounds are within "
+        f"{ALLOWED:g}; and where the",
+        "lower bound lies above .05:",
+        "",
+        "| metric | side | together | `holm` | bounds within | shown above .05 |",
+        "|---|---|---|---|--:|---|",
+    ]
+    for metric in MEASURES:
+        for side in SIDES[:2]:
+            pooled = [draw for one in edges for draw in found[one.key] if metric in draw]
+            each = {one: [draw[metric][side] for draw in found[one.key] if metric in draw] for one in edges}
+            ends = {one: bounds(sum(claims), len(claims)) for one, claims in each.items() if claims}
+            above = "; ".join(one.title for one, (low, _) in ends.items() if low > 0.05)
+            within = sum(high <= ALLOWED for _, high in ends.values())
+            lines.append(
+                f"| `{metric}` | {side} | {_rate(pooled, metric, side)} | {_rate(pooled, metric, f'{side}_holm')} "
+                f"| {within} of {len(ends)} | {above or '–'} |"
+            )
+    return lines
+
+
+def _rate(draws: Sequence[Mapping[str, Any]], metric: str, side: str) -> str:
+    claims = [draw[metric][side] for draw in draws if metric in draw]
+    return f"{np.mean(claims):.3f} (≤ {bounds(sum(claims), len(claims))[1]:.3f})" if claims else "–"
+
+
+def main() -> None:
+    """Draw what is missing, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="*", help="conditions whose title matches, such as '*blind*'")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "dose", help="folder of the kept draws")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "dose.md")
+    options = parser.parse_args()
+    check_markers(options.document, START, END)
+    options.out.mkdir(parents=True, exist_ok=True)
+    store = options.out / f"v{VERSION}.jsonl"
+    done: dict[str, set[int]] = {}
+    for line in _lines(store):
+        done.setdefault(line["key"], set()).add(line["seed"])
+    asked = [one for one in conditions() if fnmatch.fnmatch(one.title, options.only)]
+    jobs = jobs_left(asked, options.draws, done, options.out)
+    started = time.monotonic()
+    with store.open("a", encoding="utf-8") as handle:
+        for lines in _each(_job, jobs, options.jobs):
+            handle.writelines(json.dumps(line) + "\n" for line in lines)
+            handle.flush()
+            print(
+                f"{time.monotonic() - started:6.0f} s  {lines[-1]['seed'] + 1} draws: {lines[0]['key']}",
+                file=sys.stderr,
+            )
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for line in _lines(store):
+        found.setdefault(line["key"], []).append(line["found"])
+    write_between(options.document, START, END, tables(found))
+    print(options.document)
+
+
+def _each(function: Callable[[Any], Any], jobs: Iterable[Any], processes: int) -> Iterator[Any]:
+    if processes < 2:
+        yield from map(function, jobs)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(function, list(jobs))
+
+
+if __name__ == "__main__":
+    main()
