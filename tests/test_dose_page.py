@@ -355,6 +355,17 @@ def test_curves_of_which_nothing_is_known_are_named_with_the_reason() -> None:
     assert shown["odd|one"] == ("????", "")
 
 
+def test_notes_of_curves_stand_below_the_table_each_once() -> None:
+    left_out, seeds = "left out as no-ops: rtn-w8", "this checkpoint: other seeds of the sample text are left out"
+    records = curve("m", "rtn", BITS, "knll", notes=[left_out, "dose_low < 3 bits"])
+    records += curve("m", "gptq", BITS, "knll", notes=[seeds]) + curve("n", "gptq", BITS, "knll", notes=[seeds])
+    items = [block[1] for block in section(pages(records)[0]) if block[0] == "li"][-2:]
+    assert items == [f"{left_out}: m rtn", f"{seeds}: m gptq; n gptq"]
+    alike = curve("m", "rtn", BITS, "knll", notes=[seeds]) + curve("n", "rtn", BITS, "knll", notes=[seeds])
+    assert [block[1] for block in section(pages(alike)[0]) if block[0] == "li"][-1] == f"{seeds}: all"
+    assert all(items[0] != block[1] for block in section(pages(alike)[0]))
+
+
 def test_nothing_is_said_and_drawn_of_nothing() -> None:
     board, _, text = pages([])
     assert TITLE not in {headings[-1] for headings in board}

@@ -70,7 +70,7 @@ def doses(
         ),
         _header(shares, floors=_floors(curves)),
         tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
-        _silent([one for one in curves if one not in spoken], lead.metric),
+        _notes(curves, lead.metric),
         folded=len(spoken) > NAMED,
     )
 
@@ -260,17 +260,27 @@ def _level(record: Fields, key: str) -> Words:
     return code(text(record, key)) if text(record, key) else "no level"
 
 
-def _silent(curves: Sequence[Headline], metric: str) -> tuple[Block, ...]:
-    """Curves without a row, by the reason."""
-    why: dict[str, list[str]] = {}
+def _notes(curves: Sequence[Headline], metric: str) -> tuple[Block, ...]:
+    """What stood in the way, each reason once with its curves: of those without a row, then of those that have one."""
+    silent: dict[str, list[str]] = {}
+    spoken: dict[str, list[str]] = {}
     for one in curves:
-        found = reasons(one.strict(metric))
-        where = "" if one.task == MACRO else f" on {one.task}"
-        why.setdefault(found[0] if found else f"it has no {metric}", []).append(f"{one.model} {one.method}{where}")
-    if not why:
-        return ()
-    lines = tuple(say("{reason}: {curves}", reason=reason, curves="; ".join(names)) for reason, names in why.items())
-    return ("Curves without a row, and why:", Items(lines))
+        known = _known(one, metric)
+        found = reasons(one.strict(metric)) or ([] if known else [f"it has no {metric}"])
+        name = f"{one.model} {one.method}" + ("" if one.task == MACRO else f" on {one.task}")
+        for reason in found:
+            (spoken if known else silent).setdefault(reason, []).append(name)
+    blocks: list[Block] = []
+    for title, why in (("Curves without a row, and why:", silent), ("Notes:", spoken)):
+        if why:
+            lines = (
+                say(
+                    "{reason}: {curves}", reason=reason, curves="all" if len(names) == len(curves) else "; ".join(names)
+                )
+                for reason, names in why.items()
+            )
+            blocks += [title, Items(tuple(lines))]
+    return tuple(blocks)
 
 
 def _points(rows: Sequence[Fields], shares: Sequence[float]) -> tuple[Block, ...]:
