@@ -213,6 +213,16 @@ def test_coverage_and_size_stand_together() -> None:
     assert states([0.9, 0.9, 0.92, 0.9]) == ["kept", "not_known", "lost"]
 
 
+@pytest.mark.parametrize(("errors", "state"), [(1.8, "not_known"), (2.1, "lost")])
+def test_either_of_two_measures_is_tested_at_half_the_level(errors: float, state: str) -> None:
+    generator = np.random.default_rng(9)
+    noise = generator.normal(size=999)
+    noise = 0.004 * (noise - noise.mean()) / noise.std(ddof=1)
+    beyond = Band(np.array([0.9, 0.92 + errors * 0.004]), np.stack([np.zeros(999), noise]))
+    curve = replace(ladder([0.3, 0.3], 0.002), band=beyond)
+    assert find_doses(curve)[0.25].levels[0].state == state
+
+
 @pytest.mark.parametrize("share", [0.05, 0.25])
 def test_the_score_test_takes_the_likeliest_table(share: float) -> None:
     """Against a maximization over all four cells of the two answers, those with no item included."""
@@ -257,6 +267,20 @@ def test_no_flip_in_a_hundred_items_is_not_certainty() -> None:
 
     assert few(60) is None
     assert few(1000) == "rtn-w8"
+
+
+@pytest.mark.parametrize(("flips", "lost"), [(5, False), (6, True)])
+def test_few_flips_are_counted_in_whole_answers(flips: int, lost: bool) -> None:
+    """At a loss of .05 of a headroom of .45, 100 items flip 2.25 times on average: five or more in 7.6 %."""
+    share, items = 0.05, np.arange(100)
+    assert (stats.binom.sf(flips - 1, 100, share * 0.45) < 0.05) == lost
+    right = np.stack([items < 70, (items >= flips) & (items < 70)]).astype(float)
+    values = -right.mean(axis=1)
+    answers = (Answers(right, np.full(100, 0.25), items),)
+    curve = Ladder(
+        ("dense", "rtn-w4"), values, np.zeros((2, 9)), -0.25, np.full(9, -0.25), independent=100, answers=answers
+    )
+    assert (find_doses(curve, tolerances=[share])[share].lost_from is not None) == lost
 
 
 @pytest.mark.parametrize("group", [1, 4])

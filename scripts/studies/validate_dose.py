@@ -45,7 +45,7 @@ TRUTH_ITEMS, BLOCKS = 400_000, 8
 ALLOWED = 0.06
 """What the upper bound of an error rate should not exceed."""
 
-VERSION = 2
+VERSION = 3
 """Raised when the rule or the drawing changes, so that kept draws of an older one are not mixed in."""
 
 SIDES = ("kept", "lost", "kept_holm", "lost_holm")
@@ -119,18 +119,17 @@ def conditions() -> list[Condition]:
     """Every planted truth of the study."""
     found = []
     for share in (0.05, 0.25):
-        found += [Condition(n=n, share=share) for n in (100, 200, 400, 1000)]
-        found += [Condition(n=n, share=share, law="blind") for n in (100, 200, 400, 1000)]
+        found += [Condition(n=n, share=share, law=law) for law in ("noise", "blind") for n in (100, 200, 400, 1000)]
+        found += [Condition(n=10_000, share=share, effort=0.15)]
         found += [
-            Condition(dense, n, share)
+            Condition(dense, n, share, effort=0.5)
             for n in (100, 400)
             for dense in ("strong", "weak", "at chance", "uneven", "groups of 4")
         ]
-        found += [Condition("2 options", 200, share)]
-        found += [Condition(n=200, share=share, levels=name, effort=0.5) for name in CURVES if name[-1] in "48"]
-        found += [Condition(n=10_000, share=share, effort=0.15)]
-    found += [Condition(n=n, share=0.25, planted="coverage") for n in (100, 400, 1000)]
-    found += [Condition(n=200, share=0.25, law="blind", planted="coverage")]
+        found += [Condition("2 options", 200, share, effort=0.5)]
+        found += [Condition(n=200, share=share, levels=name, effort=0.3) for name in CURVES if name[-1] in "48"]
+    found += [Condition(n=n, share=0.25, planted="coverage", effort=0.5) for n in (100, 400, 1000)]
+    found += [Condition(n=200, share=0.25, law="blind", planted="coverage", effort=0.5)]
     found += [Condition(n=n, share=0.05, levels="ladder", effort=0.1) for n in (100, 200, 400, 1000)]
     found += [Condition(n=10_000, share=0.05, levels="ladder", effort=0.02)]
     return found
@@ -393,8 +392,8 @@ def jobs_left(
     """What is still to be drawn, a few draws of each condition in turn, so that all grow together."""
     for start in range(0, draws, batch):
         for condition in asked:
-            last = min(start + batch, round(condition.effort * draws))
-            seeds = [seed for seed in range(start, last) if seed not in done.get(condition.key, set())]
+            first, last = (round(condition.effort * end) for end in (start, min(start + batch, draws)))
+            seeds = [seed for seed in range(first, last) if seed not in done.get(condition.key, set())]
             if seeds:
                 yield condition, truths(condition, store), seeds
 

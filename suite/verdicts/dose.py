@@ -296,10 +296,15 @@ class _Tests:
         """The contrast itself."""
         return float(self._weights(level, share) @ self._values)
 
-    def statistic(self, level: int, share: float, *, headroom: bool = False) -> float:
-        """The contrast of a level at a tolerance in its standard errors; the headroom's at level 0 with `headroom`."""
-        if self.ladder.answers:
-            return score_statistic([_stratum(one, level, share, headroom=headroom) for one in self.ladder.answers])
+    def statistic(self, level: int, share: float, *, headroom: bool = False, less: float = 0.0) -> float:
+        """The contrast of a level at a tolerance in its standard errors; the headroom's at level 0 with `headroom`.
+
+        Args:
+            less: answers that are taken from what was lost.
+        """
+        if answers := self.ladder.answers:
+            taken = less / len(answers)
+            return score_statistic([_stratum(one, level, share, headroom=headroom, less=taken) for one in answers])
         weights = self._weights(level, share)
         if headroom:
             weights = -self._weights(0, 1.0)
@@ -324,7 +329,8 @@ class _Tests:
 
     def above(self, level: int, share: float, *, headroom: bool = False) -> float:
         """p-value of "has lost more than this share", or of "dense lies off chance"."""
-        return self._tail(-self.statistic(level, share, headroom=headroom))
+        # answers are whole: without half of one, few flips are too many in up to 7 % at 100 items
+        return self._tail(-self.statistic(level, share, headroom=headroom, less=0.5))
 
     def kept(self, level: int, share: float) -> float:
         """p-value of "kept": below the tolerance, and within the band where there is one."""
@@ -385,12 +391,12 @@ class _Tests:
         return float(stdtr(self._freedom, statistic)) if np.isfinite(statistic) else float(statistic > 0)
 
 
-def _stratum(answers: Answers, level: int, share: float, *, headroom: bool) -> Stratum:
-    chance = float(answers.chance.mean())
+def _stratum(answers: Answers, level: int, share: float, *, headroom: bool, less: float) -> Stratum:
+    chance, taken = float(answers.chance.mean()), less / len(answers.chance)
     if headroom:
-        return Stratum(answers.correct[0] - answers.chance, answers.units, -chance, 1 - chance)
-    values = (1 - share) * answers.correct[0] - answers.correct[level] + share * answers.chance
-    low, high = min(0.0, 1 - share) - 1 + share * chance, max(0.0, 1 - share) + share * chance
+        return Stratum(answers.correct[0] - answers.chance - taken, answers.units, -chance - taken, 1 - chance)
+    values = (1 - share) * answers.correct[0] - answers.correct[level] + share * answers.chance - taken
+    low, high = min(0.0, 1 - share) - 1 + share * chance - taken, max(0.0, 1 - share) + share * chance
     return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())))
 
 
