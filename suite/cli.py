@@ -18,6 +18,7 @@ from suite.prompt_name import GRAMMAR
 
 if TYPE_CHECKING:
     from suite.cell import Cell
+    from suite.importers.labels import Columns
     from suite.sample_text import Sampling
 
 DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -185,15 +186,29 @@ def _parser() -> argparse.ArgumentParser:
     exported.add_argument("--out", required=True, type=Path, metavar="DIR")
 
     imported = add("import", _import, "turn scores made elsewhere into cells of a run directory")
-    imported.add_argument("format", metavar="FORMAT", help="jsonl, npz, lm-eval or ye2024")
+    imported.add_argument("format", metavar="FORMAT", help="jsonl, npz, parquet, lm-eval or ye2024")
     imported.add_argument("source", type=Path, metavar="SRC")
     imported.add_argument("--model", required=True, metavar="NAME")
     imported.add_argument("--variant", default="dense", metavar="V")
     imported.add_argument("--task", required=True, metavar="T")
-    imported.add_argument("--scoring", choices=("sum", "norm"), help="how log-likelihoods become scores (lm-eval)")
+    imported.add_argument(
+        "--scoring",
+        choices=("sum", "norm", "letter"),
+        help="what log-likelihoods are, or become (lm-eval); letter: those of option letters",
+    )
     imported.add_argument("--prompt", metavar="P", help="how the prompt is called; some formats have several")
     imported.add_argument("--shots", type=int, metavar="K", help="worked examples that the scores were made with")
     imported.add_argument("--filter", metavar="NAME", help="which filter of a task that lm-eval logged once a filter")
+    named = imported.add_argument_group("columns of a parquet file")
+    named.add_argument("--id", metavar="COLUMN")
+    named.add_argument("--answer", metavar="COLUMN", help="index of the right option, 0 for the first")
+    named.add_argument("--scores", nargs="+", metavar="COLUMN", help="one column of lists, or one an option")
+    named.add_argument("--kind", metavar="K", help="of the scores: logits, loglik or probs")
+    named.add_argument("--subject", metavar="COLUMN")
+    named.add_argument("--group", metavar="COLUMN", help="items that share a passage")
+    named.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows; may be repeated"
+    )
     imported.add_argument("--params-b", type=float, metavar="B", help="parameters in billions")
     imported.add_argument("--replace", action="store_true", help="replace cells of the same name")
     imported.add_argument("--out", required=True, type=Path, metavar="RUN_DIR")
@@ -537,12 +552,30 @@ def _import(args: argparse.Namespace) -> int:
         prompt=args.prompt,
         shots=args.shots,
         filter=args.filter,
+        columns=_columns(args),
     )
     for path in store_cells(cells, args.out, replace=args.replace):
         print(path)
     for note in dict.fromkeys(note for cell in cells for note in remarks(cell).values()):
         print(f"note: {note}", file=sys.stderr)
     return DONE
+
+
+def _columns(args: argparse.Namespace) -> Columns | None:
+    from suite.importers.labels import Columns
+
+    needed = {"--id": args.id, "--answer": args.answer, "--scores": args.scores, "--kind": args.kind}
+    missing = [option for option, value in needed.items() if value is None]
+    if len(missing) == len(needed) and not (args.subject or args.group or args.where):
+        return None
+    if missing:
+        raise SuiteError(f"parquet: {', '.join(missing)} missing; columns are named by {', '.join(needed)}")
+    where: dict[str, str] = {}
+    for pair in args.where:
+        column, equal, value = pair.partition("=")
+        if not equal or not column or where.setdefault(column, value) != value:
+            raise SuiteError(f"--where {pair!r}: write COLUMN=VALUE, each column once")
+    return Columns(args.id, args.answer, args.scores, args.kind, args.subject, args.group, where)
 
 
 def _list(args: argparse.Namespace) -> int:

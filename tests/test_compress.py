@@ -361,7 +361,11 @@ def test_layers_that_are_stored_transposed_are_compressed_as_what_they_multiply_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ct-w4", "unknown compression method 'ct': Valid: awq, dense, depth, gptq, magnitude"),
+        (
+            "ct-w4",
+            "variant 'ct-w4': ct is made elsewhere only; name the checkpoint as the model, or import its scores. "
+            "Made here: awq, dense, depth, gptq, magnitude",
+        ),
         ("gguf-q4_0", "GGUF types are ready-made variants; name the .gguf file as the model"),
         ("rtn-w4kv4", "key-value caches are quantized to 8 bits here; use kv8"),
     ],

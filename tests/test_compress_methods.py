@@ -495,7 +495,10 @@ def test_weights_depend_on_sample_text_where_it_is_read(load: Load, tokens: Samp
         ("depth-s25+gptq-w4", "joint variants prune with magnitude, wanda, sparsegpt"),
         ("wanda-s50+quip-w4", "joint variants quantize with rtn or gptq"),
         ("gguf-q4_0", "name the .gguf file as the model"),
-        ("bnb-w4", "unknown compression method 'bnb'"),
+        ("bnb-w4", "bnb is made elsewhere only"),
+        ("affine-w4-g64", "variant 'affine-w4-g64': affine is made elsewhere only; name the checkpoint"),
+        ("mxfp4", "variant 'mxfp4': mxfp4 is made elsewhere only"),
+        ("mixed-3-6", "variant 'mixed-3-6': mixed is made elsewhere only"),
     ],
 )
 def test_combinations(name: str, message: str | None) -> None:

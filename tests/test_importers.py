@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from suite.cell import Cell, cell_path, load_cells, read_cell
 from suite.errors import SuiteError
 from suite.importers import IMPORTERS, import_cells, store_cells
+from tests.support.shared import shared
 
 GOOD: dict[str, Any] = {"id": "a", "logits": [1.5, -2.0, 0.25], "answer": 2}
 
@@ -54,7 +55,7 @@ class TestArguments:
             ({"task": " "}, "--task ' ': give a name"),
             ({"task": "a\nb"}, "--task 'a\\nb': give a name"),
             ({"prompt": ""}, "--prompt '': give a name"),
-            ({"scoring": "mean"}, "--scoring 'mean': use sum or norm"),
+            ({"scoring": "mean"}, "--scoring 'mean': use sum, norm or letter"),
             ({"scoring": "sum"}, "holds logits: --scoring sum is for log-likelihoods, leave it out"),
             ({"params_b": 0.0}, "--params-b 0.0: give the parameters in billions"),
             ({"params_b": float("nan")}, "--params-b nan: give the parameters in billions"),
@@ -68,7 +69,7 @@ class TestArguments:
 
     def test_an_unknown_format_lists_the_valid_ones(self, tmp_path: Path) -> None:
         said = refusal(write(tmp_path, GOOD), "json")
-        assert said == "unknown import format 'json': did you mean jsonl? Valid: jsonl, lm-eval, npz, ye2024"
+        assert said == "unknown import format 'json': did you mean jsonl? Valid: jsonl, lm-eval, npz, parquet, ye2024"
 
     @pytest.mark.parametrize("format", IMPORTERS)
     def test_a_missing_source(self, tmp_path: Path, format: str) -> None:
@@ -371,14 +372,6 @@ class TestNpz:
 
     def test_a_folder(self, tmp_path: Path) -> None:
         assert "not a readable .npz archive" in refusal(tmp_path, "npz", model="*")
-
-
-def shared(name: str) -> Path:
-    root = Path(os.environ.get("SUITE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    path = root / name
-    if not path.exists():
-        pytest.skip(f"{name} is not in {root}; set SUITE_SHARED to the folder that holds it")
-    return path
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from suite.compress import output_error, peak_memory
 from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
 from suite.compress.reference import remember
 from suite.compress.touched import Mark, Touched, fingerprint, touched, visibly_touched
-from suite.errors import SuiteError, unknown_name
+from suite.errors import SuiteError
 from suite.methods import METHODS, PRUNER
 from suite.models.checkpoint import GRID_PARAMETERS
 from suite.models.model import Model, architecture, has_experts
@@ -106,7 +106,10 @@ def check_supported(variant: Variant) -> None:
         check_supported(quantized)
         return
     if variant.method not in METHODS:
-        raise unknown_name("compression method", variant.method, ["dense", *METHODS])
+        raise SuiteError(
+            f"variant {name!r}: {variant.method} is made elsewhere only; name the checkpoint as the model, or import "
+            f"its scores. Made here: {', '.join(sorted(('dense', *METHODS)))}"
+        )
     if variant.kv_bits and variant.method not in ("rtn", "gptq"):
         raise SuiteError(f"variant {name!r}: a quantized key-value cache goes with rtn and gptq; drop the kv part")
     if variant.kv_bits == 4:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from suite.cell import Cell, CellKey, cell_path, file_key, key_of, read_metadata, write_cell
 from suite.errors import SuiteError, unknown_name
-from suite.importers import jsonl, lm_eval, npz, ye2024
-from suite.importers.labels import Labels, check_labels
+from suite.importers import jsonl, lm_eval, npz, parquet, ye2024
+from suite.importers.labels import Columns, Labels, check_labels
 
 IMPORTERS: dict[str, Callable[[Path, Labels], list[Cell]]] = {
     "jsonl": jsonl.read,
     "npz": npz.read,
+    "parquet": parquet.read,
     "lm-eval": lm_eval.read,
     "ye2024": ye2024.read,
 }
@@ -33,6 +34,7 @@ def import_cells(
     prompt: str | None = None,
     shots: int | None = None,
     filter: str | None = None,
+    columns: Columns | None = None,
 ) -> list[Cell]:
     """Read the scores that another program wrote.
 
@@ -41,11 +43,13 @@ def import_cells(
         src: the file or folder.
         model, variant, task: names the cells get. For files that hold several models, `model` picks one of them and
             ``"*"`` takes all.
-        scoring: ``"sum"`` or ``"norm"``: what log-likelihoods are (jsonl) or become (lm-eval).
+        scoring: ``"sum"`` or ``"norm"``: what log-likelihoods are (jsonl, npz, parquet) or become (lm-eval);
+            ``"letter"`` where they are those of option letters (not for lm-eval, which says so itself).
         params_b: the model's parameters in billions.
         prompt, shots: how the questions were asked, where the source does not say it. Where the source holds several
             prompts or numbers of shots, they pick one, and None takes all.
         filter: which of a task's filters, where lm-eval has logged it once a filter.
+        columns: of a parquet file.
 
     Returns:
         At least one cell.
@@ -56,9 +60,15 @@ def import_cells(
     if format not in IMPORTERS:
         raise unknown_name("import format", format, IMPORTERS)
     src = Path(src)
-    labels = check_labels(Labels(model, variant, task, scoring, params_b, prompt, shots, filter))
+    labels = check_labels(Labels(model, variant, task, scoring, params_b, prompt, shots, filter, columns))
     if filter is not None and format != "lm-eval":
         raise SuiteError(f"--filter {filter!r}: {format} files have none; it is for lm-eval")
+    if scoring == "letter" and format == "lm-eval":
+        raise SuiteError("--scoring letter: lm-eval files say themselves whether options are letters; leave it out")
+    if columns is not None and format != "parquet":
+        raise SuiteError(
+            f"--id, --answer, --scores and --kind name columns of parquet files; {format} has its own names"
+        )
     if not src.exists():
         raise SuiteError(f"{src}: not found; name the file or folder to import")
     return IMPORTERS[format](src, labels)

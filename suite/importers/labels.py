@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,27 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Which columns of a table hold what.
+
+    Attributes:
+        id, answer: of each item; an answer is the index of the right option, 0 for the first.
+        scores: one column of lists, or one an option.
+        kind: of the scores, see `suite.cell.KINDS`.
+        subject, group: optional.
+        where: column to the value, as text, that rows must have to be read.
+    """
+
+    id: str
+    answer: str
+    scores: Sequence[str]
+    kind: str
+    subject: str | None = None
+    group: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Labels:
     """Names and numbers that come from the command line; see `suite.importers.import_cells`."""
 
@@ -31,6 +52,7 @@ class Labels:
     prompt: str | None = None
     shots: int | None = None
     filter: str | None = None
+    columns: Columns | None = None
 
     def one_model(self, what: str) -> None:
         """Raise when the user asks for every model of a source that holds one."""
@@ -38,10 +60,13 @@ class Labels:
             raise SuiteError(f"{what} holds one model: give its name with --model instead of '*'")
 
     def cloze(self, what: str, kind: str) -> str:
-        """The scoring's name for numbers of this kind; ``sum`` and ``norm`` are about log-likelihoods only."""
-        if kind == "loglik":
+        """The scoring's name for numbers of this kind; ``sum`` and ``norm`` are about log-likelihoods only.
+
+        Log-likelihoods are those of option texts unless the user says that they are those of letters.
+        """
+        if kind == "loglik" and self.scoring != "letter":
             return f"cloze-{self.scoring or 'sum'}"
-        if self.scoring is not None:
+        if self.scoring not in (None, "letter"):
             raise SuiteError(f"{what} holds {kind}: --scoring {self.scoring} is for log-likelihoods, leave it out")
         return "letter"
 
@@ -77,8 +102,8 @@ def check_labels(labels: Labels) -> Labels:
     ):
         if value is not None and (not value.strip() or not value.isprintable()):
             raise SuiteError(f"{option} {value!r}: give a name of printable characters")
-    if labels.scoring not in (None, "sum", "norm"):
-        raise SuiteError(f"--scoring {labels.scoring!r}: use sum or norm")
+    if labels.scoring not in (None, "sum", "norm", "letter"):
+        raise SuiteError(f"--scoring {labels.scoring!r}: use sum, norm or letter")
     if labels.params_b is not None and not (math.isfinite(labels.params_b) and labels.params_b > 0):
         raise SuiteError(f"--params-b {labels.params_b}: give the parameters in billions, such as 7.2")
     if labels.params_b is not None and labels.model == EVERY_MODEL:
