@@ -461,12 +461,15 @@ def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
+    from suite.metrics.replicates import Store
+    from suite.publish.manifest import code_hash
     from suite.verdicts.assess import FILES, judge_cells
     from suite.verdicts.slices import slice_lines
 
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
-    _, assessment = judge_cells(load_cells([args.run_dir]), config, slices=args.slices)
+    store = Store.of(args.run_dir, code_hash())
+    _, assessment = judge_cells(load_cells([args.run_dir]), config, store=store, slices=args.slices, doses=False)
     records = assessment.files().get(FILES["slices" if args.slices else "verdicts"], [])
     lines = slice_lines(records) if args.slices else assessment.lines()
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
@@ -476,6 +479,8 @@ def _collapse(args: argparse.Namespace) -> int:
 def _dose(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
+    from suite.metrics.replicates import Store
+    from suite.publish.manifest import code_hash
     from suite.verdicts.dose_records import check_metrics, dose_lines, find_dose_records, primary_measure
 
     metrics = check_metrics(args.metric or [])
@@ -484,6 +489,7 @@ def _dose(args: argparse.Namespace) -> int:
     records = find_dose_records(
         load_cells([args.run_dir]),
         config,
+        store=Store.of(args.run_dir, code_hash()),
         metrics=metrics or ([] if args.json else [primary_measure(config)]),
         tolerances=args.tolerance or (),
         confidence=args.confidence,

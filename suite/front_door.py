@@ -142,7 +142,7 @@ def judge(cells: Cell | Iterable[Cell]) -> Rows:
     """
     from suite.verdicts.assess import judge_cells
 
-    _, assessment = judge_cells(_cells(cells), None, slices=False)
+    _, assessment = judge_cells(_cells(cells), None, slices=False, doses=False)
     return Rows(assessment.records)
 
 

@@ -26,7 +26,7 @@ from suite.errors import SuiteError
 from suite.metrics.measure import Scored
 from suite.metrics.rows import measure_cells
 from suite.publish import snapshot as snapshot_module
-from suite.publish.standings import Comparable, collect
+from suite.publish.standings import collect
 from suite.publish.verify import verify
 from suite.verdicts.curves import KEPT
 
@@ -255,14 +255,13 @@ def test_taking_replicates_for_standings_leaves_the_rows_as_they_are() -> None:
     alone = measure_cells(cells, settings)
     seen: list[str] = []
 
-    def watch(scored: Scored) -> Comparable:
+    def watch(scored: Scored) -> None:
         assert len(scored.lac_resampled.size) == settings.replicates
         assert len(scored.aps_deterministic_splits.coverage) == settings.splits
         seen.append(scored.cell.where)
-        return Comparable.of(scored)
 
     watched = measure_cells(cells, settings, keep=KEPT, summarize=watch)
-    collected = collect(watched)
+    collected = collect(watched, settings)
     assert len(seen) == len(set(seen)) == len(cells) == len(collected)
     assert [one.row for one in watched] == [one.row for one in alone]
     # and what was taken is what the rows' intervals came from

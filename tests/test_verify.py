@@ -572,11 +572,11 @@ def test_a_key_that_records_have_only_today_is_a_remark(older: Path) -> None:
 
 @SAME_CELLS
 def test_a_newer_suite_s_formula_is_held_and_said(older: Path) -> None:
-    today = FIGURES["nll"].formula
-    sign(older, lambda content: content["formulas"]["figures"].update(nll=today + 1))
+    today = FIGURES["error_auroc"].formula
+    sign(older, lambda content: content["formulas"]["figures"].update(error_auroc=today + 1))
     report = verify(older)
     assert report.problems == []
-    said = f"computed by formula {today + 1}, today {today}: nll; a newer suite can compute them again"
+    said = f"computed by formula {today + 1}, today {today}: error_auroc; a newer suite can compute them again"
     assert report.remarks == [f"held to the checksums of the manifest: {said}; made of such figures: verdicts.json"]
 
 

@@ -36,8 +36,7 @@ from suite.publish.records import parquet_bytes
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
-from suite.verdicts.assess import Assessment, assess
-from suite.verdicts.curves import KEPT
+from suite.verdicts.assess import KEPT, Assessment, assess
 from suite.verdicts.scale import find_scale
 from tests.support import headless
 
@@ -95,7 +94,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     """What follows from all cells, with the figures of one model and task, shaken a little, in the place of all."""
     first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
     with timed(f"measuring {len(first)} cells, by one process"):
-        measured = measure_cells(first, protocol, keep=KEPT, summarize=Comparable.of)
+        measured = measure_cells(first, protocol, keep=KEPT)
     variants = {one.cell.key.variant: one for one in measured}
     random = np.random.default_rng(0)
     copies: list[Measured] = []
@@ -109,7 +108,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
         row: dict[str, object] = {**one.row, **shaken, **who, "megabytes": cell.variant["megabytes"]}
         replicates = {key: copy * factor for key, copy in one.replicates.items()}
         values = {key: value * factor for key, value in one.values.items()}
-        copies.append(Measured(cell, row, values, replicates, correct=one.correct, units=one.units))
+        copies.append(Measured(cell, row, values, replicates, correct=one.correct, units=one.units, chance=one.chance))
         key = cell.key
         taken = {name: replicates[name].astype(np.float32) for name in ("accuracy", "set_size")}
         everything[key] = Comparable(taken, str(cell.task["name"]), one.correct.astype(np.float32), one.units)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from suite.metrics.compare import on_shared_items, paired_figures
 from suite.metrics.figures import PAIRED_KEYS
 from suite.metrics.measure import NO_ITEMS, Figures, Scored
 from suite.metrics.oracle import library_remarks
+from suite.metrics.replicates import STORED, Store
 from suite.metrics.row import Draft, Row, number
 from suite.metrics.sample import Samples
 from suite.metrics.workers import each
@@ -87,6 +89,7 @@ def measure_cells(
     *,
     keep: Collection[str] = (),
     summarize: Callable[[Scored], object] | None = None,
+    store: Store | None = None,
     workers: int = 1,
 ) -> list[Measured]:
     """The rows of `compute_rows` with the numbers behind them.
@@ -95,8 +98,12 @@ def measure_cells(
         keep: keys whose values and bootstrap replicates are wanted.
         summarize: called once a cell with everything that its row was made from, while that is in memory; what it
             returns is kept as `Measured.summary`.
+        store: where measurements are kept: those that are there are taken, the others added. Not with `summarize`; it
+            holds the keys `suite.metrics.replicates.STORED`.
         workers: processes that share the work; see `suite.metrics.workers`.
     """
+    if store is not None and (summarize is not None or not {*keep} <= {*STORED}):
+        raise ValueError(f"nothing is kept of {summarize or sorted({*keep} - {*STORED})}")
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curve = curves.setdefault(cell.curve_key, [])
@@ -106,13 +113,56 @@ def measure_cells(
             raise SuiteError(f"two cells are {cell.key}: {twin.where} and {cell.where}; measure one run at a time")
         curve.append(cell)
     tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
-    measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
-    results = each(measure, tasks, workers=workers)
+    if store is None:
+        measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
+        results = each(measure, tasks, workers=workers)
+    else:
+        results = _from_store(tasks, store, protocol, workers)
     return [
         Measured(cell, *found)
         for task, curve in zip(tasks, results, strict=True)
         for cell, found in zip(task, curve, strict=True)
     ]
+
+
+def _from_store(tasks: Sequence[list[Cell]], store: Store, protocol: Protocol, workers: int) -> list[list[_Found]]:
+    """What is kept of the curves; what is not is measured and kept, curve by curve."""
+    keys = [store.keys(cells, _dense(cells), protocol) for cells in tasks]
+    known = [[_restored(store.read(key)) for key in curve] for curve in keys]
+    left = [place for place, curve in enumerate(known) if None in curve]
+    work = [
+        [(cell, key, one is None) for cell, key, one in zip(tasks[place], keys[place], known[place], strict=True)]
+        for place in left
+    ]
+    for place, made in zip(
+        left, each(partial(_fill, store=store, protocol=protocol), work, workers=workers), strict=True
+    ):
+        known[place] = [made.get(at, one) for at, one in enumerate(known[place])]
+    store.prune([key for curve in keys for key in curve])
+    return [[one for one in curve if one is not None] for curve in known]
+
+
+def _fill(curve: Sequence[tuple[Cell, str, bool]], *, store: Store, protocol: Protocol) -> dict[int, _Found]:
+    """Measure and keep the cells of a curve that are wanted; by their places."""
+    dense = _dense([cell for cell, *_ in curve])
+    taken = [place for place, (cell, _, wanted) in enumerate(curve) if wanted or cell is dense]
+    found = _measure_curve([curve[place][0] for place in taken], protocol=protocol, keep=STORED)
+    made = {place: one for place, one in zip(taken, found, strict=True) if curve[place][2]}
+    for place, (row, values, replicates, _, correct, units, chance) in made.items():
+        store.write(
+            curve[place][1], row=row, values=values, replicates=replicates, correct=correct, units=units, chance=chance
+        )
+    return made
+
+
+def _restored(kept: Mapping[str, Any] | None) -> _Found | None:
+    if kept is None:
+        return None
+    return (kept["row"], kept["values"], kept["replicates"], None, kept["correct"], kept["units"], kept["chance"])
+
+
+def _dense(cells: Sequence[Cell]) -> Cell | None:
+    return next((cell for cell in cells if cell.is_dense), None)
 
 
 @dataclass(frozen=True)
@@ -127,6 +177,7 @@ class Measured:
         summary: what `measure_cells` was asked to keep besides.
         correct: right or not, of each evaluated item, in an order that cells of one curve with the same items share.
         units: number of the unit of each of these items.
+        chance: what a blind guess is worth on each of them.
     """
 
     cell: Cell
@@ -136,6 +187,7 @@ class Measured:
     summary: object = None
     correct: Floats = field(default_factory=lambda: np.empty(0))
     units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    chance: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -157,7 +209,7 @@ def rows_against(reference: Cell, cells: Sequence[Cell], protocol: Protocol) -> 
     return [row for row, *_ in measured]
 
 
-_Found = tuple[Row, dict[str, float], dict[str, Floats], object, Floats, NDArray[np.intp]]
+_Found = tuple[Row, dict[str, float], dict[str, Floats], object, Floats, NDArray[np.intp], Floats]
 """A `Measured` without its cell, which need not travel back from another process."""
 
 
@@ -171,7 +223,7 @@ def _measure_curve(
 ) -> list[_Found]:
     """Measure cells, each against the reference: the dense one among them unless another is named."""
     samples = Samples(protocol)
-    dense = reference or next((cell for cell in cells if cell.is_dense), None)
+    dense = reference or _dense(cells)
     dense_scored = None if dense is None else Scored(dense, samples.of(dense))
     at_chance = False
     result: list[_Found] = []
@@ -204,7 +256,8 @@ def _measure_curve(
         )
         values, replicates = _kept(figures, keep)
         summary = None if summarize is None else summarize(scored)
-        items = scored.correct[sample.evaluated], sample.evaluated_units
+        some = sample.evaluated
+        items = scored.correct[some], sample.evaluated_units, 1 / scored.n_options[some].astype(np.float64)
         result.append((row, values, replicates, summary, *items))
     return result
 

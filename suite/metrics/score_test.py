@@ -104,8 +104,11 @@ def _variance_at(values: Floats, shares: Floats, mean: float, low: float, high: 
     if not below < 0 < above:
         return 0.0
 
+    # few of them: quicker than arrays
+    pairs: list[tuple[float, float]] = list(zip((shares * gaps).tolist(), gaps.tolist(), strict=True))
+
     def balance(slope: float) -> float:
-        return float((shares * gaps / (1 + slope * gaps)).sum())
+        return sum([weight / (1 + slope * gap) for weight, gap in pairs])
 
     first, last = -1 / above, -1 / below
     margin = 1e-9 * (last - first)

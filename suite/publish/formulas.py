@@ -14,6 +14,7 @@ from typing import Any
 
 from suite.metrics.figures import FIGURES, columns_of, interval_columns
 from suite.publish.figures import FOLDER
+from suite.verdicts import dose_records
 from suite.verdicts.assess import FILES
 from suite.verdicts.curves import KEPT, PRIMARY
 
@@ -37,6 +38,7 @@ ANALYSES = {
     FILES["verdicts"]: Analysis(3, (*KEPT, "flags")),
     FILES["couplings"]: Analysis(3, ("accuracy", PRIMARY, "flags")),
     FILES["scale"]: Analysis(2, (PRIMARY, "flags")),
+    FILES["doses"]: Analysis(1, (*dose_records.KEPT, "flags")),
     FILES["slices"]: Analysis(2, (PRIMARY, "flags")),
 }
 """Files of numbers beside the rows."""

@@ -1,7 +1,7 @@
 """A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
 
     manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
-    verdicts.json  decoupling.json  scale.json  [slice_verdicts.json]  LEADERBOARD.md  index.html  figures/
+    verdicts.json  decoupling.json  scale.json  doses.json  [slice_verdicts.json]  LEADERBOARD.md  index.html  figures/
 
 `suite verify` makes the tables again from the cells and compares.
 """
@@ -21,6 +21,7 @@ from suite.cell import Cell, load_cells
 from suite.config import RunConfig, protocol_of
 from suite.errors import SuiteError
 from suite.files import file_digest, write_file
+from suite.metrics.replicates import Store
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.doses import EXPLORATORY, Lead, lead_of
 from suite.publish.doses import FILE as DOSES
@@ -29,7 +30,15 @@ from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_str
 from suite.publish.formulas import numbers
 from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
-from suite.publish.manifest import bytes_digest, code_origin, describe, manifest_bytes, read_environment, read_manifest
+from suite.publish.manifest import (
+    bytes_digest,
+    code_hash,
+    code_origin,
+    describe,
+    manifest_bytes,
+    read_environment,
+    read_manifest,
+)
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
@@ -37,7 +46,7 @@ from suite.publish.records import parquet_bytes
 from suite.publish.sections.doses import answers
 from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
-from suite.publish.standings import Comparable, Standings, collect, standings
+from suite.publish.standings import Standings, collect, standings
 from suite.publish.unfinished import unfinished
 from suite.verdicts.assess import FILES, Assessment, judge_cells
 
@@ -74,23 +83,24 @@ class Computed:
         return draw_strips(self.assessed.get(DOSES, ()), self.lead.metric, draw=draw) + found
 
 
-def compute(folder: Path, config: RunConfig | None) -> Computed:
+def compute(folder: Path, config: RunConfig | None, *, store: Store | None = None) -> Computed:
     """Rows, standings and verdicts of the cells in a run directory or a snapshot.
 
     Args:
         config: as run; None for the default protocol (imported cells).
+        store: where measurements are kept; a verifier has none and measures anew.
 
     Raises:
         SuiteError: no cells, or a damaged one.
     """
     cells = load_cells([folder])
-    measured, assessment = judge_cells(cells, config, summarize=Comparable.of)
+    measured, assessment = judge_cells(cells, config, store=store)
     failures = read_failures(folder)
     ordered = in_order([rounded(one.row) for one in measured])
     return Computed(
         cells=cells,
         rows=[dict(row) for row in ordered],
-        standings=standings(ordered, collect(measured)),
+        standings=standings(ordered, collect(measured, protocol_of(config))),
         failures=failures,
         assessment=assessment,
         assessed=assessment.files(),
@@ -157,7 +167,7 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
     in_place = out.resolve() == run_dir.resolve()
     if not in_place:
         _check_free(out)
-    computed = compute(run_dir, config)
+    computed = compute(run_dir, config, store=Store.of(run_dir, code_hash(), strict=True))
     pictures = computed.pictures(computed.rows)
     made = snapshot_texts(computed, computed.rows, pictures)
     made["rows.parquet"] = parquet_bytes(computed.rows)
@@ -189,7 +199,7 @@ def write_tables(run_dir: Path, config: RunConfig | None) -> Path:
     Raises:
         SuiteError: no cells, a damaged one, or a full disk.
     """
-    computed = compute(run_dir, config)
+    computed = compute(run_dir, config, store=Store.of(run_dir, code_hash(), strict=True))
     for name, content in snapshot_texts(computed, computed.rows, ()).items():
         write_file(run_dir / name, content)
     return run_dir / "LEADERBOARD.md"

@@ -1,6 +1,6 @@
 """Standings: models and variants in statistical groups, and pairs of equal size, instead of a bare order.
 
-Both need the paired bootstrap replicates of accuracy and set size, which `Comparable` takes while rows are computed.
+Both need the paired bootstrap replicates of accuracy and set size, which `Comparable` takes from measured cells.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.config import Protocol
 from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
 from suite.metrics.groups import Shares, behind, groups_of_best, z_against_best
-from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured
+from suite.metrics.sample import Samples
 from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import rounded
 from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
@@ -65,10 +66,12 @@ class Comparable:
     order: str = ""
 
     @classmethod
-    def of(cls, scored: Scored) -> Comparable:
-        """Taken while rows are computed (`suite.metrics.rows.measure_cells(summarize=...)`)."""
-        sample = scored.sample
-        found = {name: scored.figures.replicates.get(name) for name in METRICS}
+    def of(cls, one: Measured, samples: Samples) -> Comparable:
+        """From a measured cell with the replicates of `METRICS`."""
+        cell, sample = one.cell, samples.of(one.cell)
+        place = {item: row for row, item in enumerate(cell.ids)}
+        rows = [place[item] for item in sample.ids]
+        found = {name: one.replicates.get(name) for name in METRICS}
         replicates = {
             name: values.astype(np.float32)
             for name, values in found.items()
@@ -76,9 +79,9 @@ class Comparable:
         }
         return cls(
             replicates,
-            _digest(sample.ids, sample.units, scored.answers.tolist(), scored.n_options.tolist()),
-            scored.correct[sample.evaluated].astype(np.float32),
-            sample.evaluated_units,
+            _digest(sample.ids, sample.units, cell.answers[rows].tolist(), cell.n_options[rows].tolist()),
+            one.correct.astype(np.float32),
+            one.units,
             _digest(sample.ids, sample.units),
         )
 
@@ -90,9 +93,10 @@ def _digest(*parts: object) -> str:
 Collected = Mapping[_Cell, Comparable]
 
 
-def collect(measured: Iterable[Measured]) -> dict[_Cell, Comparable]:
-    """What measured cells were summarized to, by cell."""
-    return {one.cell.key: one.summary for one in measured if isinstance(one.summary, Comparable)}
+def collect(measured: Iterable[Measured], protocol: Protocol) -> dict[_Cell, Comparable]:
+    """What standings need of measured cells, by cell."""
+    samples = Samples(protocol)
+    return {one.cell.key: Comparable.of(one, samples) for one in measured}
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError
-from suite.metrics.measure import Scored
+from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
 from suite.variant import is_repeat, parse_variant
+from suite.verdicts import curves, dose_records
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import KEPT, MACRO, PRIMARY, record_title
+from suite.verdicts.curves import MACRO, PRIMARY, record_title
 from suite.verdicts.decoupling import find_couplings
+from suite.verdicts.dose_records import doses_of
 from suite.verdicts.scale import find_scale
 from suite.verdicts.slices import SliceVerdict, find_slice_verdicts
 from suite.verdicts.verdict import Verdict, family_size, find_verdicts
@@ -24,18 +26,24 @@ FILES = {
     "verdicts": "verdicts.json",
     "couplings": "decoupling.json",
     "scale": "scale.json",
+    "doses": "doses.json",
     "slices": "slice_verdicts.json",
 }
 """The last one is written only where a task has parts."""
 
 
+KEPT = tuple(dict.fromkeys((*curves.KEPT, *dose_records.KEPT)))
+"""Keys whose joint replicates verdicts and doses need."""
+
+
 @dataclass(frozen=True)
 class Assessment:
-    """Verdicts of every curve, the coupling of every variant, the size comparisons, verdicts of parts of tasks."""
+    """Verdicts and doses of every curve, the coupling of every variant, size comparisons, verdicts of parts of tasks."""
 
     verdicts: tuple[Verdict, ...]
     couplings: tuple[dict[str, object], ...]
     scale: tuple[dict[str, object], ...]
+    doses: tuple[dict[str, object], ...] = ()
     slices: tuple[SliceVerdict, ...] = ()
 
     @property
@@ -45,7 +53,8 @@ class Assessment:
 
     def files(self) -> dict[str, list[Any]]:
         """Contents of the JSON files by name, numbers with six significant digits, as in rows.csv."""
-        contents = {"verdicts": self.records, "couplings": list(self.couplings), "scale": list(self.scale)}
+        contents = {name: list(getattr(self, name)) for name in ("couplings", "scale", "doses")}
+        contents["verdicts"] = self.records
         if self.slices:
             contents["slices"] = [one.record() for one in self.slices]
         return {FILES[key]: _rounded(content) for key, content in contents.items()}
@@ -70,19 +79,20 @@ def judge_cells(
     cells: Sequence[Cell],
     config: RunConfig | None,
     *,
-    summarize: Callable[[Scored], object] | None = None,
+    store: Store | None = None,
     slices: bool = True,
+    doses: bool = True,
 ) -> tuple[list[Measured], Assessment]:
     """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
 
     Args:
         config: as run; None for the default protocol (imported cells).
-        summarize: see `suite.metrics.rows.measure_cells`.
-        slices: judge the parts of tasks as well.
+        store: where measurements are kept (`suite.metrics.replicates`).
+        slices, doses: judge the parts of tasks as well, say doses.
     """
     protocol, workers = protocol_of(config), workers_for(sum(map(len, cells)))
-    measured = measure_cells(cells, protocol, keep=KEPT, summarize=summarize, workers=workers)
-    return measured, assess(measured, protocol, config=config, slices=slices, workers=workers)
+    measured = measure_cells(cells, protocol, keep=KEPT, store=store, workers=workers)
+    return measured, assess(measured, protocol, config=config, slices=slices, doses=doses, workers=workers)
 
 
 def assess(
@@ -91,17 +101,19 @@ def assess(
     *,
     config: RunConfig | None = None,
     slices: bool = True,
+    doses: bool = True,
     workers: int = 1,
 ) -> Assessment:
     """Judge measured cells.
 
     Args:
-        measured: with the replicates of `suite.verdicts.curves.KEPT`; repetitions (`Variant.repeats`) are left out,
+        measured: with the replicates of `KEPT`; repetitions (`Variant.repeats`) are left out,
             because a recipe is one point of one curve however often it was drawn or computed.
         config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet.
-        slices: judge the parts of tasks as well.
+        slices, doses: judge the parts of tasks as well, say doses.
         workers: processes that share the work; see `suite.metrics.workers`.
     """
+    found = doses_of(measured, config) if doses else []
     measured = _once(measured)
     sizes = None if config is None else planned_families(config)
     places = size_places(measured)
@@ -111,6 +123,7 @@ def assess(
         tuple(find_verdicts(measured, protocol, family_sizes=family_sizes, workers=workers)),
         tuple(find_couplings(measured, protocol, workers=workers)),
         tuple(find_scale(measured, protocol=protocol.name)),
+        tuple(found),
         tuple(find_slice_verdicts(measured, protocol, methods=_planned_methods(config))) if slices else (),
     )
 

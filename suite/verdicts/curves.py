@@ -14,7 +14,6 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
-from suite.metrics.measure import Scored
 from suite.metrics.row import Row
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.slices import subset
@@ -165,7 +164,6 @@ def collect_levels(
     protocol: Protocol,
     *,
     keep: Sequence[str] = KEPT,
-    summarize: Callable[[Scored], object] | None = None,
     strangers: bool = False,
 ) -> list[Levels]:
     """Every curve among measured cells, in a stable order; variants with names outside the scheme belong to none.
@@ -173,10 +171,10 @@ def collect_levels(
     A curve whose cells do not all have the same items is measured again on the items they share.
 
     Args:
-        keep, summarize: what the cells were measured with; see `suite.metrics.rows.measure_cells`.
+        keep: what the cells were measured with; see `suite.metrics.rows.measure_cells`.
         strangers: variants with names outside the scheme are curves of one level, called by their names.
     """
-    again = partial(measure_cells, protocol=protocol, keep=keep, summarize=summarize)
+    again = partial(measure_cells, protocol=protocol, keep=keep)
     by_setting: dict[tuple[str, str, str, str, int], list[Measured]] = {}
     for one in measured:
         by_setting.setdefault(one.cell.curve_key, []).append(one)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,6 +244,21 @@ def find_doses(
     }
 
 
+def kept_everywhere(
+    tasks: Sequence[Ladder], *, tolerance: float, confidence: float = CONFIDENCE, tied: bool = False
+) -> str | None:
+    """The severest level that is kept on every task; all must hold, so none is corrected for their number.
+
+    Args:
+        tasks: curves with the same levels, one a task; nothing is kept on one without values.
+    """
+    kept = np.ones(len(tasks[0].names) - 1, dtype=bool)
+    for test in map(_Tests, tasks):
+        known = test.enough and test.headroom_shown(confidence)
+        kept &= _shown(test, tolerance, confidence, tied=tied).kept if known else np.zeros_like(kept)
+    return next((name for name, one in zip(tasks[0].names[:0:-1], kept[::-1].tolist(), strict=True) if one), None)
+
+
 def lost_somewhere(
     tasks: Sequence[Ladder], *, tolerance: float, confidence: float = CONFIDENCE, tied: bool = False
 ) -> str | None:
@@ -352,20 +368,25 @@ class _Tests:
         """The tolerances that the two one-sided tests leave open (Fieller's interval); None where unbounded."""
         at = _share_of(self.ladder.values, self.ladder.chance, level)
         return (
-            self._root(at, -1, lambda share: self.above(level, share) - (1 - confidence)),
-            self._root(at, +1, lambda share: self.below(level, share) - (1 - confidence)),
+            self._root(at, -1, partial(self.above, level), confidence),
+            self._root(at, +1, partial(self.below, level), confidence),
         )
 
-    def _root(self, start: float, direction: int, open_by: Callable[[float], float]) -> float | None:
+    def _root(self, start: float, direction: int, p_value: Callable[[float], float], confidence: float) -> float | None:
+        """Where a p-value falls to the level, going this way; on the normal scale, where it is nearly a line."""
         from scipy.optimize import brentq
+        from scipy.special import ndtri
 
-        step = 1 / 64
-        near = start
+        def left(share: float) -> float:
+            return float(ndtri(min(max(p_value(share), 1e-300), 1 - 1e-15)) + ndtri(confidence))
+
+        step, near, before = 1 / 64, start, left(start)
         while step <= FARTHEST:
             far = start + direction * step
-            if open_by(far) <= 0:
-                return near if open_by(near) <= 0 else float(brentq(open_by, near, far, xtol=1e-7))
-            near, step = far, 2 * step
+            after = left(far)
+            if after <= 0:
+                return near if before <= 0 else float(brentq(left, near, far, xtol=1e-10))
+            near, before, step = far, after, 2 * step
         return None
 
     def _weights(self, level: int, share: float) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
-from suite.metrics.measure import Scored
+from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
 from suite.variant import curve_title, is_repeat, parse_variant
@@ -31,6 +32,7 @@ from suite.verdicts.dose import (
     check_confidence,
     check_tolerances,
     find_doses,
+    kept_everywhere,
     lost_somewhere,
     without_values,
 )
@@ -118,9 +120,9 @@ def find_dose_records(
     metrics: Sequence[str] = (),
     tolerances: Sequence[float] = (),
     confidence: float = CONFIDENCE,
+    store: Store | None = None,
 ) -> list[dict[str, object]]:
-    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last), metric
-    and tolerance.
+    """Measure cells and say `doses_of` them.
 
     Args:
         cells: of one run.
@@ -128,20 +130,39 @@ def find_dose_records(
         metrics: keys of `MEASURES`; none for all.
         tolerances: shares of the headroom; none for those of the configuration's `primary`, else `TOLERANCES`.
         confidence: of each side.
+        store: where measurements are kept (`suite.metrics.replicates`).
 
     Raises:
         SuiteError: an unknown metric, or a number out of range.
     """
     check_confidence(confidence)
-    primary = config.primary if config else None
-    shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
+    check_tolerances(tolerances)
     check_metrics(metrics)
     protocol = protocol_of(config)
     if protocol.replicates == 0:
         raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
-    measured = measure_cells(
-        cells, protocol, keep=KEPT, summarize=_item_answers, workers=workers_for(sum(map(len, cells)))
-    )
+    measured = measure_cells(cells, protocol, keep=KEPT, store=store, workers=workers_for(sum(map(len, cells))))
+    return doses_of(measured, config, metrics=metrics, tolerances=tolerances, confidence=confidence)
+
+
+def doses_of(
+    measured: Sequence[Measured],
+    config: RunConfig | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    tolerances: Sequence[float] = (),
+    confidence: float = CONFIDENCE,
+) -> list[dict[str, object]]:
+    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last), metric
+    and tolerance.
+
+    Args:
+        measured: cells of one run, with the replicates of `KEPT`.
+        config, metrics, tolerances, confidence: see `find_dose_records`.
+    """
+    primary = config.primary if config else None
+    shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
+    protocol = protocol_of(config)
     repeats = {one.cell.key.variant for one in measured if is_repeat(one.cell.key.variant)}
     measured = [one for one in measured if one.cell.key.variant not in repeats]
     places = size_places(measured)
@@ -176,19 +197,6 @@ def check_metrics(metrics: Sequence[str]) -> Sequence[str]:
         if metric not in MEASURES:
             raise unknown_name("metric", metric, MEASURES)
     return metrics
-
-
-@dataclass(frozen=True)
-class _ItemAnswers:
-    ids: tuple[str, ...]
-    answers: Answers
-
-
-def _item_answers(scored: Scored) -> _ItemAnswers:
-    some = scored.sample.evaluated
-    _, units = np.unique(np.asarray(scored.sample.units, dtype=object)[some].astype(str), return_inverse=True)
-    answers = Answers(scored.correct[some][None], 1 / scored.n_options[some].astype(np.float64), units.astype(np.intp))
-    return _ItemAnswers(tuple(scored.sample.ids[row] for row in some), answers)
 
 
 @dataclass(frozen=True)
@@ -227,14 +235,14 @@ class _Curve:
             tasks = [_averaged(part) for part in _by_task(ladders).values()] if self.task == MACRO else []
         except _NoValueError as error:
             doses = without_values(self.names, shares, str(error))
-        each = [find_doses(task, tolerances=shares, confidence=confidence, tied=self.tied) for task in tasks]
         result = []
         for share, dose in doses.items():
             everywhere = somewhere = None
             if tasks:
-                kept = [[level.variant for level in one[share].levels if level.state == "kept"] for one in each]
-                everywhere = next((name for name in self.names[::-1] if all(name in names for names in kept)), None)
-                somewhere = lost_somewhere(tasks, tolerance=share, confidence=confidence, tied=self.tied)
+                everywhere, somewhere = (
+                    found(tasks, tolerance=share, confidence=confidence, tied=self.tied)
+                    for found in (kept_everywhere, lost_somewhere)
+                )
             result.append(self._record(metric, share, dose, everywhere, somewhere))
         return result
 
@@ -280,11 +288,7 @@ class _Curve:
         each = measure.sign * measure.chance(options, self.rules.alpha)
         chance = float(each.mean())
         count = len(columns[0][1])
-        if np.ptp(options) > 0:
-            weights = unit_weights(dense.cell.units, replicates=count, seed=self.rules.seed)
-            chance_replicates = weighted_means(each, weights)
-        else:
-            chance_replicates = np.full(count, chance)
+        chance_replicates = _resampled(tuple(each.tolist()), dense.cell.units, count, self.rules.seed)
         amounts, unit = nominal_amounts(self.names)
         band = None
         if metric == "lac_transfer_coverage":
@@ -304,6 +308,15 @@ class _Curve:
         )
 
 
+@lru_cache(maxsize=256)
+def _resampled(values: tuple[float, ...], units: tuple[str, ...], count: int, seed: int) -> Floats:
+    """The mean of item values in each replicate; kept, for all methods of a model share it."""
+    each = np.array(values)
+    if np.ptp(each) == 0:
+        return np.full(count, each.mean())
+    return weighted_means(each, unit_weights(units, replicates=count, seed=seed))
+
+
 class _NoValueError(Exception):
     """Why nothing can be said of a curve."""
 
@@ -317,11 +330,8 @@ def _column(point: Measured, key: str) -> tuple[float, Floats]:
 
 
 def _answers(points: Sequence[Measured]) -> tuple[Answers, ...]:
-    found = [point.summary for point in points]
-    assert all(isinstance(one, _ItemAnswers) for one in found)
-    items = [one for one in found if isinstance(one, _ItemAnswers)]
-    correct = np.concatenate([one.answers.correct for one in items])
-    return (replace(items[0].answers, correct=correct),)
+    dense = points[0]
+    return (Answers(np.stack([one.correct for one in points]), dense.chance, dense.units),)
 
 
 def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
@@ -423,7 +433,7 @@ def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
-    everything = collect_levels(measured, protocol, keep=KEPT, summarize=_item_answers, strangers=True)
+    everything = collect_levels(measured, protocol, keep=KEPT, strangers=True)
     items = {one.cell.key: len(one.cell) for one in measured}
     averaged = settings_averaged(measured)
     methods: dict[tuple[str, str, str], list[Levels]] = {}
