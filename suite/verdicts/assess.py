@@ -38,7 +38,7 @@ KEPT = tuple(dict.fromkeys((*curves.KEPT, *dose_records.KEPT)))
 
 @dataclass(frozen=True)
 class Assessment:
-    """Verdicts and doses of every curve, the coupling of every variant, size comparisons, verdicts of parts of tasks."""
+    """Verdicts and doses of curves, the coupling of every variant, size comparisons, verdicts of parts of tasks."""
 
     verdicts: tuple[Verdict, ...]
     couplings: tuple[dict[str, object], ...]
