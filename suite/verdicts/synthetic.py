@@ -88,11 +88,32 @@ class Plan:
     blind: Floats | None = None
 
 
-def plan_curve(population: Population, shape: str, *, levels: int, rise: float, jitter: Floats | None = None) -> Plan:
+def in_one_step(share: float) -> Callable[[Floats], Floats]:
+    """A shape whose step in the middle carries a share of the rise, the other steps the rest in equal parts.
+
+    >>> np.diff(in_one_step(0.4)(np.arange(7.0))).round(2).tolist()
+    [0.12, 0.12, 0.12, 0.4, 0.12, 0.12]
+    """
+
+    def shape(x: Floats) -> Floats:
+        after = (x >= x[-1] // 2 + 1).astype(float)
+        return np.asarray(share * after + (1 - share) * (x - after) / (x[-1] - 1))
+
+    return shape
+
+
+def plan_curve(
+    population: Population,
+    shape: str | Callable[[Floats], Floats],
+    *,
+    levels: int,
+    rise: float,
+    jitter: Floats | None = None,
+) -> Plan:
     """Noise levels that give a planted curve.
 
     Args:
-        shape: a key of `SHAPES`.
+        shape: a key of `SHAPES`, or a function of the levels like its values.
         levels: with dense.
         rise: height of the shape as a fraction of the headroom from dense to chance, below 1.
         jitter: added to each level's set size, as a fraction of the headroom, shape [levels - 1].
@@ -104,7 +125,8 @@ def plan_curve(population: Population, shape: str, *, levels: int, rise: float, 
     noise, size = set_size_by_noise(population)
     dense = float(np.interp(population.dense_noise, noise, size))
     headroom = population.chance - dense
-    relative = rise * SHAPES[shape](np.arange(levels, dtype=np.float64))
+    planted = SHAPES[shape] if isinstance(shape, str) else shape
+    relative = rise * planted(np.arange(levels, dtype=np.float64))
     relative = relative - relative[0]
     if jitter is not None:
         relative[1:] += jitter
