@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
+from scipy.interpolate import PchipInterpolator
 
 from scripts.markers import check_markers, write_between
+from suite.cell import Cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics import rows
 from suite.metrics.proportions import exact_interval
@@ -66,8 +68,14 @@ CURVES: dict[str, tuple[float, ...]] = {
     "flat, 8": (-1,) * 8,
     "odd, 8": (-1, 0, 0, -1, 0, 0.6, -1, 0.8),
     "ladder": (0, 0.005, 0.02, 0.08, 0.4, 0.95),
+    "2 seeds": (0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    "3 seeds": (0, 0.1, 0.2, 0.3, 0.4, 0.5),
 }
-"""True losses of the levels in the Brier score after temperature; -1 stands for the tolerance."""
+"""True losses of the levels in the Brier score after temperature; -1 stands for the tolerance. Of a recipe, between
+which losses those of its draws of sample text are found."""
+
+SEEDS_SPREAD = 0.075
+"""Standard deviation of the true loss from one draw of sample text to the next."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ def conditions() -> list[Condition]:
         found += [Condition(n=200, share=share, levels=name, effort=0.3) for name in CURVES if name[-1] in "48"]
     found += [Condition(n=n, share=0.25, planted="coverage", effort=0.5) for n in (100, 400, 1000)]
     found += [Condition(n=200, share=0.25, law="blind", planted="coverage", effort=0.5)]
+    found += [Condition(n=n, share=0.25, levels=f"{m} seeds", effort=0.5) for n in (200, 1000) for m in (2, 3)]
     found += [Condition(n=n, share=0.05, levels="ladder", effort=0.1) for n in (100, 200, 400, 1000)]
     found += [Condition(n=10_000, share=0.05, levels="ladder", effort=0.02)]
     return found
@@ -322,29 +331,62 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def one_draw(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
     """By metric: whether each side erred, and the states of the levels at the tolerance."""
-    start = POPULATIONS[condition.dense].dense_noise
-    plan = Plan(
-        np.array([start, *(level.noise for level in levels)]),
-        np.empty(0),
-        np.array([0.0, *(level.blind for level in levels)]) if condition.law == "blind" else None,
-    )
-    cells = draw_cells(POPULATIONS[condition.dense], plan, n=condition.n, seed=seed)
-    config = RunConfig(
-        ("synthetic",),
-        (TaskChoice("synthetic"),),
-        ("dense",),
-        protocol=Protocol(splits=SPLITS, replicates=REPLICATES, seed=seed),
-    )
+    cells, config = _cells(condition, levels, seed), _config(seed)
     place = condition.losses.index(condition.share) if condition.share in condition.losses else None
     at = {metric: condition.share if place is None else levels[place].losses[metric] for metric in MEASURES}
     at["lac_transfer_coverage"] = condition.share  # such sets shrink as often as they grow: their coverage is planted
     records = find_dose_records(cells, config, tolerances=[share for share in at.values() if 0 < share < 1])
-    found = {}
-    for record in records:
-        metric = str(record["metric"])
-        if record["tolerance"] == at[metric]:
-            found[metric] = judged(record, [level.losses for level in levels], at[metric])
-    return found
+    return _judged_at(records, [level.losses for level in levels], at)
+
+
+def one_recipe(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
+    """The same for a recipe with several draws of its sample text; the tolerance is the true loss of one more draw."""
+    generator = np.random.default_rng([seed, 6])
+    grid = np.array([level.losses["brier_ts"] for level in levels])
+    drawn = condition.share + SEEDS_SPREAD * generator.normal(size=1 + int(condition.levels[0]))
+    losses = np.clip(drawn, grid[0], grid[-1])
+    made = [
+        Truth(float(PchipInterpolator(grid, [level.noise for level in levels])(loss)), 0.0, {}, {})
+        for loss in losses[1:]
+    ]
+    cells = _cells(condition, made, seed)
+    names = ["dense", "wanda-s50", *(f"wanda-s50@seed{number}" for number in range(1, len(made)))]
+    cells = [
+        replace(cell, variant={"name": name}, run={"seed": max(number - 1, 0)})
+        for number, (cell, name) in enumerate(zip(cells, names, strict=True))
+    ]
+    truth = {
+        metric: float(PchipInterpolator(grid, [level.losses[metric] for level in levels])(losses[0]))
+        for metric in [*MEASURES, "coverage"]
+    }
+    at = {metric: share for metric, share in truth.items() if 0 < share < 1 and metric != "coverage"}
+    records = find_dose_records(cells, _config(seed), tolerances=list(at.values()))
+    return _judged_at([record for record in records if record["scope"] == "recipe"], [truth], at)
+
+
+def _cells(condition: Condition, levels: Sequence[Truth], seed: int) -> list[Cell]:
+    population = POPULATIONS[condition.dense]
+    plan = Plan(
+        np.array([population.dense_noise, *(level.noise for level in levels)]),
+        np.empty(0),
+        np.array([0.0, *(level.blind for level in levels)]) if condition.law == "blind" else None,
+    )
+    return draw_cells(population, plan, n=condition.n, seed=seed)
+
+
+def _config(seed: int) -> RunConfig:
+    rules = Protocol(splits=SPLITS, replicates=REPLICATES, seed=seed)
+    return RunConfig(("synthetic",), (TaskChoice("synthetic"),), ("dense",), protocol=rules)
+
+
+def _judged_at(
+    records: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, float]], at: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    return {
+        str(record["metric"]): judged(record, truth, at[str(record["metric"])])
+        for record in records
+        if record["tolerance"] == at.get(str(record["metric"]))
+    }
 
 
 def judged(record: Mapping[str, Any], truth: Sequence[Mapping[str, float]], share: float) -> dict[str, Any]:
@@ -378,7 +420,8 @@ def _job(job: tuple[Condition, list[Truth], list[int]]) -> list[dict[str, Any]]:
     rows.library_remarks = lambda scored: {}  # type: ignore[assignment]
     result = []
     for seed in seeds:
-        found = one_draw(condition, levels, zlib.crc32(condition.key.encode()) + seed)
+        one = one_recipe if condition.levels.endswith("seeds") else one_draw
+        found = one(condition, levels, zlib.crc32(condition.key.encode()) + seed)
         result.append({"key": condition.key, "seed": seed, "found": found})
     return result
 
