@@ -152,6 +152,7 @@ def test_the_summary_is_the_mean_of_the_tasks(tmp_path: Path, rows: Rows) -> Non
         "set size change": ("set_size_change", 2),
         "coverage (LAC)": ("lac_coverage", 3),
         "dense threshold reused": ("lac_transfer_coverage", 3),
+        "size at it": ("lac_transfer_set_size", 2),
         "ECE after T": ("ece_ts", 3),
         "NLL after T": ("nll_ts", 3),
     }

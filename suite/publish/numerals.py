@@ -13,6 +13,7 @@ PLACES = {
     "megabytes": 1,
     "set_size": 2,
     "set_size_change": 2,
+    "lac_transfer_set_size": 2,
 }
 DEFAULT_PLACES = 3
 SIGNIFICANT = 6

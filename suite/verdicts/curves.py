@@ -39,6 +39,7 @@ class Metric:
         chance: the value of an uninformative model as (row, cell) gives it; None where there is no such value.
         bounded: whether a dense value at chance leaves nothing to lose.
         proportion: whether it is a share of items.
+        dense: key that is read of dense, where it is another one.
     """
 
     sign: int
@@ -46,6 +47,7 @@ class Metric:
     chance: Callable[[Row, Cell], float] | None = None
     bounded: bool = False
     proportion: bool = False
+    dense: str = ""
 
 
 def _set_size_chance(row: Row, _: Cell) -> float:
@@ -59,11 +61,13 @@ METRICS: dict[str, Metric] = {
     "brier_ts": Metric(+1, 0.02, lambda _, cell: float((1 - 1 / cell.n_options).mean()), bounded=True),
     "nll_ts": Metric(+1, 0.05, lambda _, cell: float(np.log(cell.n_options).mean()), bounded=True),
     "ece_ts": Metric(+1, 0.02),
-    "lac_transfer_coverage": Metric(-1, 0.02, proportion=True),
+    "lac_transfer_coverage": Metric(-1, 0.02, proportion=True, dense="lac_coverage"),
+    "lac_transfer_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True, dense="lac_set_size"),
     "error_auroc": Metric(-1, 0.03, lambda *_: 0.5),
     "accuracy": Metric(-1, 0.02, lambda row, _: row["chance_accuracy"], proportion=True),
 }
-"""Metrics that get a verdict; the first is the primary one."""
+"""Metrics that get a verdict; the first is the primary one. Coverage under dense's threshold never stands without the
+size of its sets."""
 
 KEPT = (*METRICS, "lac_coverage")
 """Keys whose replicates verdicts need."""
@@ -127,9 +131,7 @@ class Levels:
         how = METRICS[metric]
         values, replicates = [], []
         for index, point in enumerate(self.points):
-            key = metric
-            if metric == "lac_transfer_coverage" and index == 0:
-                key = "lac_coverage"
+            key = how.dense or metric if index == 0 else metric
             if key not in point.values:
                 return None
             values.append(how.sign * point.values[key])

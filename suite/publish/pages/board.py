@@ -21,7 +21,10 @@ from suite.publish.sections.reading import COLUMNS as MEANINGS
 from suite.publish.sections.tables import SIZES, marks
 from suite.publish.standings import AVERAGE, METRICS, Standings
 
-FIGURES = ("accuracy", "accuracy_change", "set_size", "set_size_change", "coverage", "transfer", "ece", "nll")
+FIGURES = (
+    *("accuracy", "accuracy_change", "set_size", "set_size_change", "coverage", "transfer", "transfer_size"),
+    *("ece", "nll"),
+)
 """Shown with their intervals, under the key of the row that `_source` names."""
 
 FIELDS = (
@@ -47,6 +50,7 @@ FACTS = (
     ("set_size_change_shown", "set size against dense"),
     ("coverage_shown", "coverage (LAC)"),
     ("transfer_shown", "coverage with the dense threshold"),
+    ("transfer_size_shown", "set size with the dense threshold"),
     ("ece_shown", "ECE, the one that leads"),
     ("raw_ece", "ECE, raw"),
     ("nll_shown", "NLL, the one that leads"),
@@ -82,6 +86,7 @@ COLUMNS = (
     BoardColumn("set_size_change", "set change", "higher", "number long", "against dense, on the same items"),
     BoardColumn("coverage", "coverage", "lower", "number", MEANINGS["coverage (LAC)"]),
     BoardColumn("transfer", "dense threshold", "lower", "number", MEANINGS["dense threshold reused"]),
+    BoardColumn("transfer_size", "size at it", "lower", "number short", MEANINGS["size at it"]),
     BoardColumn("ece", "ECE", "lower", "number short", f"{MEANINGS['ECE']} After temperature for cloze scores."),
     BoardColumn("nll", "NLL", "lower", "number", f"{MEANINGS['NLL']} After temperature for cloze scores."),
 )
@@ -176,6 +181,7 @@ def _source(name: str, *, after: bool) -> str:
     keys = {
         "coverage": "lac_coverage",
         "transfer": "lac_transfer_coverage",
+        "transfer_size": "lac_transfer_set_size",
         "ece": f"ece{suffix}",
         "nll": f"nll{suffix}",
     }

@@ -41,7 +41,11 @@ COLUMNS = {
     ),
     "dense threshold reused": (
         "the same coverage when the threshold of the dense model is kept, as when nobody recalibrates after "
-        "compression; below 1 − α the sets are too small for the compressed model."
+        "compression; below 1 − α the sets are too small for the compressed model. Read it with their size."
+    ),
+    "size at it": (
+        "mean number of options in the sets at the dense model's threshold; where it grows, coverage is kept by naming "
+        "more options."
     ),
     "ECE": (
         "expected calibration error of the most likely option, 15 equal-width bins; lower is better. Small where a "

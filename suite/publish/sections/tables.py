@@ -38,7 +38,7 @@ def summary(rows: Sequence[Fields]) -> Section:
         (
             *(explained(name, words=True) for name in ("model", "parameters", "variant")),
             *(explained(name) for name in ("bits", "MB", "accuracy", "accuracy change", "set size", "set size change")),
-            *(explained(name) for name in ("coverage (LAC)", "dense threshold reused")),
+            *(explained(name) for name in ("coverage (LAC)", "dense threshold reused", "size at it")),
             *_proper_columns(after)[::2],
             explained("flags", words=True),
         ),
@@ -81,8 +81,8 @@ def _summary_line(macro: Macro, scopes: Mapping[Scope, str], *, after: bool) -> 
         *(figure(_whole(average_words(macro.average(key), key))) for key in changing),
         figure(coverage),
         *(
-            figure(fixed(macro.average(key).value, 3))
-            for key in ("lac_transfer_coverage", f"ece{suffix}", f"nll{suffix}")
+            figure(fixed(macro.average(key).value, places(key)))
+            for key in ("lac_transfer_coverage", "lac_transfer_set_size", f"ece{suffix}", f"nll{suffix}")
         ),
         _flags(marks(macro)),
     )
