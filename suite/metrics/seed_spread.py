@@ -65,11 +65,17 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
         cell = by_key.get((*key, name))
         said = None if cell is None else cell.sample_seed
         seed = variant.sample_seed if said is None else said
-        made = "" if cell is None else str(cell.variant.get("recipe") or "").removesuffix(f"seed {seed}")
+        made = "" if cell is None else made_as(cell, seed)
         seeds = grouped.setdefault((*key, variant.recipe_name, made), {})
         if seed not in seeds or variant.sample_seed is None:
             seeds[seed] = row
     return [_row(key, seeds) for key, seeds in grouped.items() if len(seeds) > 1]
+
+
+def made_as(cell: Cell, seed: int | None = None) -> str:
+    """The recipe recorded in a cell but for the seed of its sample text (its own unless one is given)."""
+    own = cell.sample_seed if seed is None else seed
+    return str(cell.variant.get("recipe") or "").removesuffix(f"seed {own}")
 
 
 def deviation_interval(deviation: float, n: int) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed
 from suite.verdicts.curves import MACRO
 from suite.verdicts.dose_records import MEASURES, primary_measure
+from suite.verdicts.recipe_scope import RECIPE
 
 FILE = "doses.json"
 ACCURACY = "accuracy"
@@ -74,13 +75,15 @@ class Headline:
 
 
 def headlines(records: Sequence[Fields], *, averages: bool = True) -> list[Headline]:
-    """The curves of a set of records, in its order.
+    """The curves of a set of records, in its order; records of recipes, which stand beside some, are left to the file.
 
     Args:
         averages: of a method that has an average this one alone; False for every task and no average.
     """
     found: dict[tuple[str, str, str], dict[str, dict[float, Fields]]] = {}
     for one in records:
+        if text(one, "scope") == RECIPE:
+            continue
         key = (text(one, "model"), text(one, "method"), text(one, "task"))
         found.setdefault(key, {}).setdefault(text(one, "metric"), {})[number(one, "tolerance") or 0.0] = one
     averaged = {key[:2] for key in found if key[2] == MACRO}

@@ -121,6 +121,10 @@ class Levels:
         """How the task was asked."""
         return cell_setting(self.points[0])
 
+    def with_points(self, points: Sequence[Measured]) -> Levels:
+        """Dense with other cells beside it."""
+        return replace(self, points=(self.points[0], *points))
+
     @property
     def at_chance(self) -> bool:
         """Whether dense is not clearly above chance on this task."""

@@ -26,6 +26,7 @@ from suite.config import Primary
 from suite.errors import SuiteError
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.metrics.slices import holm
+from suite.verdicts.recipe_scope import new_draw_variance, p_value
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -77,11 +78,15 @@ class Band:
         values: shape [levels].
         replicates: joint with those of the curve, shape [levels, replicates].
         width: how far it may lie from dense's.
+        noise: how far dense computed otherwise may lie from it.
+        draws: as of the curve.
     """
 
     values: Floats
     replicates: Floats
     width: float = COVERAGE_BAND
+    noise: float = 0.0
+    draws: tuple[Floats, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,9 @@ class Ladder:
         unit: ``bits`` or ``percent zeros``.
         answers: item by item, one entry a task, for accuracy: they take the place of the replicates.
         band: of a measure that never stands alone.
+        floor: loss that worse and lost must exceed, whatever the tolerance (`suite.verdicts.noise_floor`).
+        draws: for a verdict on a recipe, the value of each level with each seed of its sample text, dense's empty;
+            values and replicates are then means over seeds. Empty for a verdict on a checkpoint.
     """
 
     names: tuple[str, ...]
@@ -112,6 +120,8 @@ class Ladder:
     unit: str = ""
     answers: tuple[Answers, ...] = ()
     band: Band | None = None
+    floor: float = 0.0
+    draws: tuple[Floats, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -130,7 +140,13 @@ class Ladder:
             answers=tuple(replace(one, correct=one.correct[rows]) for one in self.answers),
             band=None
             if self.band is None
-            else replace(self.band, values=self.band.values[rows], replicates=self.band.replicates[rows]),
+            else replace(
+                self.band,
+                values=self.band.values[rows],
+                replicates=self.band.replicates[rows],
+                draws=tuple(self.band.draws[row] for row in rows if self.band.draws),
+            ),
+            draws=tuple(self.draws[row] for row in rows if self.draws),
         )
 
 
@@ -166,7 +182,7 @@ class Dose:
         levels: dense left out. ``kept``: within `kept_through`. ``lost``: lost at the largest tolerance. ``worse``:
             lost at this tolerance and kept at the largest. Its `items_to_decide`, where neither side of this tolerance
             is shown: the items that would show one in 80 % of repetitions if the true loss is what was seen, or ``at
-            the tolerance``.
+            the tolerance``, ``within the noise floor``, ``needs more seeds``.
         dose, low, high: where loss and bounds cross the tolerance, in bits or percent zeros; None off the levels.
         bound: where the dose lies off the levels, such as ``> 8 bits``; else None.
         notes: what stood in the way.
@@ -338,13 +354,15 @@ class _Tests:
 
     def below(self, level: int, share: float) -> float:
         """p-value of "has lost less than this share"."""
-        found = self._tail(self.statistic(level, share))
+        found = self._tail(self.statistic(level, share)) if not self.ladder.draws else self._drawn(level, share, -1)
         if self.ladder.answers:
             return found
         return max(found, few_events(_share_of(self.ladder.values, self.ladder.chance, level), share, self._units))
 
     def above(self, level: int, share: float, *, headroom: bool = False) -> float:
         """p-value of "has lost more than this share", or of "dense lies off chance"."""
+        if self.ladder.draws and not headroom:
+            return self._drawn(level, share, +1)
         # answers are whole: without half of one, few flips are too many in up to 7 % at 100 items
         return self._tail(-self.statistic(level, share, headroom=headroom, less=0.5))
 
@@ -353,16 +371,30 @@ class _Tests:
         found = self.below(level, share)
         if self.ladder.band is None:
             return found
-        low, high = self._band(level)
-        return max(found, self._tail(-low), self._tail(high))
+        change, width = self._band_change(level), self.ladder.band.width
+        return max(found, self._band_above(level, change + width), self._band_above(level, width - change))
 
     def lost(self, level: int, share: float) -> float:
-        """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level)."""
-        found = self.above(level, share)
+        """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level).
+
+        What dense loses when it is computed otherwise is no loss: the noise floor must be exceeded too.
+        """
+        found = self.above(level, min(max(share, self.ladder.floor), FARTHEST))
         if self.ladder.band is None:
             return found
-        low, high = self._band(level)
-        return min(1.0, 2 * min(found, self._tail(low), self._tail(-high)))
+        change, width = self._band_change(level), max(self.ladder.band.width, self.ladder.band.noise)
+        outside = self._band_above(level, change - width), self._band_above(level, -change - width)
+        return min(1.0, 2 * min(found, *outside))
+
+    def items_statistic(self, level: int, share: float, confidence: float) -> float:
+        """Of a recipe: the contrast beyond the margin of its seeds, in standard errors of items; 0 within it."""
+        from scipy.special import stdtrit
+
+        weights, draws = self._weights(level, share), self.ladder.draws[level]
+        value = self.estimate(level, share)
+        left = value**2 - float(stdtrit(len(draws) - 1, confidence)) ** 2 * new_draw_variance(draws)
+        variance = float(weights @ self._covariance @ weights)
+        return float(np.copysign(np.sqrt(max(left, 0.0) / max(variance, 1e-24)), value))
 
     def interval(self, level: int, confidence: float) -> tuple[float | None, float | None]:
         """The tolerances that the two one-sided tests leave open (Fieller's interval); None where unbounded."""
@@ -396,15 +428,22 @@ class _Tests:
         weights[-1] -= share
         return weights
 
-    def _band(self, level: int) -> tuple[float, float]:
-        """Statistics of "below the band" and "above the band": distance to the lower and to the upper edge."""
+    def _drawn(self, level: int, share: float, side: int) -> float:
+        """p-value of a recipe: of a contrast below (-1) or above (+1) zero with another draw of the sample text."""
+        weights = self._weights(level, share)
+        variance = float(weights @ self._covariance @ weights)
+        return p_value(side * self.estimate(level, share), variance, self._freedom, self.ladder.draws[level])
+
+    def _band_change(self, level: int) -> float:
+        assert self.ladder.band is not None
+        return float(self.ladder.band.values[level] - self.ladder.band.values[0])
+
+    def _band_above(self, level: int, value: float) -> float:
+        """p-value of "a change of the band's measure is more than it must be", by so much."""
         band = self.ladder.band
         assert band is not None
-        change = band.values[level] - band.values[0]
-        error = float((band.replicates[level] - band.replicates[0])[self._finite].std(ddof=1))
-        if error <= 1e-12:
-            error = 1e-12
-        return float((change + band.width) / error), float((change - band.width) / error)
+        variance = float((band.replicates[level] - band.replicates[0])[self._finite].var(ddof=1))
+        return p_value(value, max(variance, 1e-24), self._freedom, band.draws[level] if band.draws else np.zeros(0))
 
     def _tail(self, statistic: float) -> float:
         from scipy.special import stdtr
@@ -531,9 +570,15 @@ def _concluded(
 def _items_to_decide(test: _Tests, level: int, share: float, confidence: float) -> int | str:
     from scipy.special import ndtri
 
+    if test.above(level, share) <= 1 - confidence:
+        return "within the noise floor"
     statistic = test.statistic(level, share)
     if abs(statistic) < 1:
         return "at the tolerance"
+    if test.ladder.draws:
+        statistic = test.items_statistic(level, share, confidence)
+        if statistic == 0:
+            return "needs more seeds"
     edge, ladder = float(ndtri(confidence)), test.ladder
     items = ladder.independent * ((edge + Z_POWER) / statistic) ** 2
     if statistic < 0 and not ladder.answers:
@@ -561,7 +606,8 @@ def _crossed(
     lower = np.minimum.accumulate([-np.inf if low is None else low for low, _ in bounds][::-1])[::-1]
     middle = rising(np.array([level.loss for level in found.levels], dtype=np.float64))
     (mild, mild_off), (dose, off), (severe, severe_off) = (
-        crossing(amounts, np.asarray(curve), share) for curve in (upper, middle, lower)
+        crossing(amounts, np.asarray(curve), at)
+        for curve, at in ((upper, share), (middle, share), (lower, max(share, ladder.floor)))
     )
     falls = ladder.unit == "bits"
     milder, severer = (">", "<") if falls else ("<", ">")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
-from suite.variant import curve_title, is_repeat, parse_variant
+from suite.variant import curve_title, parse_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, task_title
 from suite.verdicts.dose import (
@@ -36,6 +36,9 @@ from suite.verdicts.dose import (
     lost_somewhere,
     without_values,
 )
+from suite.verdicts.noise_floor import Floor, noise_floor
+from suite.verdicts.recipe_scope import CHECKPOINT, RECIPE
+from suite.verdicts.repeats import find_repeats, reads_text
 
 Floats = NDArray[np.float64]
 
@@ -56,13 +59,11 @@ DOSE_KEYS = (
     "levels",
     "kept_on_every_task",
     "lost_on_a_task",
+    "floor",
     "scope",
     "notes",
 )
 """Every key of a dose record, in order."""
-
-CHECKPOINT = "checkpoint"
-"""The scope of every record: these weights, on other items of these tasks. Other draws of sample text are not in it."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def doses_of(
     tolerances: Sequence[float] = (),
     confidence: float = CONFIDENCE,
 ) -> list[dict[str, object]]:
-    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last), metric
-    and tolerance.
+    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last),
+    metric, scope (the recipe's second, where levels have several seeds) and tolerance.
 
     Args:
         measured: cells of one run, with the replicates of `KEPT`.
@@ -163,17 +164,13 @@ def doses_of(
     primary = config.primary if config else None
     shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
     protocol = protocol_of(config)
-    repeats = {one.cell.key.variant for one in measured if is_repeat(one.cell.key.variant)}
-    measured = [one for one in measured if one.cell.key.variant not in repeats]
+    repeats = [one for one in measured if one.cell.parsed is not None and one.cell.parsed.repeats]
+    measured = [one for one in measured if one.cell.parsed is None or not one.cell.parsed.repeats]
     places = size_places(measured)
     found = []
-    for curve in _curves(measured, protocol):
+    for curve in (scoped for one in _curves(measured, protocol) for scoped in _with_repeats(one, repeats)):
         for metric in metrics or MEASURES:
-            records = curve.records(metric, shares, confidence)
-            if any(name.startswith(f"{level}@") for name in repeats for level in curve.names):
-                note = "this checkpoint: other seeds of the sample text are left out"
-                records = [record | {"notes": [*_notes(record), note]} for record in records]
-            found += records
+            found += curve.records(metric, shares, confidence)
     order = {metric: index for index, metric in enumerate(MEASURES)}
     return sorted(
         found,
@@ -209,6 +206,8 @@ class _Curve:
         tied: the levels have no order.
         notes: for every record.
         nothing: why nothing can be said.
+        nulls: by setting and name, the cells of dense computed otherwise.
+        seeds: for the recipe's scope, by setting and level the cells with other seeds of the sample text.
     """
 
     model: str
@@ -220,19 +219,24 @@ class _Curve:
     tied: bool = False
     notes: tuple[str, ...] = ()
     nothing: str = ""
+    nulls: Mapping[Setting, Mapping[str, Measured]] = field(default_factory=dict)
+    seeds: Mapping[Setting, Mapping[str, Sequence[Measured]]] = field(default_factory=dict)
 
     def records(self, metric: str, shares: Sequence[float], confidence: float) -> list[dict[str, object]]:
         """One record a tolerance."""
         tasks: list[Ladder] = []
+        floor = Floor(None)
         try:
             if self.nothing:
                 raise _NoValueError(self.nothing)
             if self.task == MACRO and metric in SET_SIZES:
                 self._check_options()
             ladders = {setting: self._ladder(levels, metric) for setting, levels in self.settings.items()}
-            whole = _averaged(ladders)
+            floor = self._floor(metric, self.settings, shares[0], confidence)
+            whole = _above_noise(_averaged(ladders), floor)
             doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
-            tasks = [_averaged(part) for part in _by_task(ladders).values()] if self.task == MACRO else []
+            for part in _by_task(ladders).values() if self.task == MACRO else ():
+                tasks.append(_above_noise(_averaged(part), self._floor(metric, part, shares[0], confidence)))
         except _NoValueError as error:
             doses = without_values(self.names, shares, str(error))
         result = []
@@ -243,8 +247,29 @@ class _Curve:
                     found(tasks, tolerance=share, confidence=confidence, tied=self.tied)
                     for found in (kept_everywhere, lost_somewhere)
                 )
-            result.append(self._record(metric, share, dose, everywhere, somewhere))
+            record = self._record(metric, share, dose, everywhere, somewhere)
+            known = floor.loss is not None and np.isfinite(floor.loss)
+            result.append(record | {"floor": floor.loss if known else None, "notes": [*_notes(record), *floor.notes]})
         return result
+
+    def _floor(self, metric: str, settings: Iterable[Setting], smallest: float, confidence: float) -> Floor:
+        """Of the null variants that are in each of these settings and have the metric."""
+        chosen = {setting: self.nulls.get(setting, {}) for setting in settings}
+        ladders: dict[str, Ladder] = {}
+        notes: list[str] = []
+        for name in next(iter(chosen.values()), {}):
+            if all(name in nulls for nulls in chosen.values()):
+                alone = replace(self, names=(name,), seeds={})
+                pairs = {one: self.settings[one].with_points([nulls[name]]) for one, nulls in chosen.items()}
+                try:
+                    ladders[name] = _averaged({one: alone._ladder(pair, metric) for one, pair in pairs.items()})
+                except _NoValueError as error:
+                    notes.append(f"not in the noise floor: {error}")
+        found = noise_floor(ladders, smallest=smallest, confidence=confidence)
+        lacking = any(self.nulls.values()) and not ladders
+        if lacking and not notes:
+            notes.append("floor not known: a task lacks dense computed otherwise")
+        return replace(found, notes=(*found.notes, *notes))
 
     def _record(
         self, metric: str, share: float, dose: Dose, everywhere: str | None, somewhere: str | None
@@ -271,7 +296,8 @@ class _Curve:
             ],
             "kept_on_every_task": everywhere,
             "lost_on_a_task": somewhere,
-            "scope": CHECKPOINT,
+            "floor": None,
+            "scope": RECIPE if self.seeds else CHECKPOINT,
             "notes": [*dose.notes, *self.notes],
         }
 
@@ -283,28 +309,35 @@ class _Curve:
     def _ladder(self, levels: Levels, metric: str) -> Ladder:
         measure, dense = MEASURES[metric], levels.points[0]
         points = [dense, *(point for point in levels.points[1:] if point.cell.key.variant in self.names)]
-        columns = [_column(point, measure.key if place else measure.dense) for place, point in enumerate(points)]
+        seeds = self.seeds.get(levels.setting, {})
+        draws = [(point, *seeds.get(point.cell.key.variant, ())) for point in points]
+        columns = [_columns(one, measure.key if place else measure.dense) for place, one in enumerate(draws)]
         options = dense.cell.n_options.astype(np.float64)
         each = measure.sign * measure.chance(options, self.rules.alpha)
         chance = float(each.mean())
-        count = len(columns[0][1])
+        count = len(columns[0].replicates)
         chance_replicates = _resampled(tuple(each.tolist()), dense.cell.units, count, self.rules.seed)
         amounts, unit = nominal_amounts(self.names)
         band = None
         if metric == "lac_transfer_coverage":
-            both = [_column(point, metric if place else "lac_coverage") for place, point in enumerate(points)]
-            band = Band(np.array([value for value, _ in both]), np.stack([column for _, column in both]))
+            both = [_columns(one, metric if place else "lac_coverage") for place, one in enumerate(draws)]
+            band = Band(
+                np.array([one.value for one in both]),
+                np.stack([one.replicates for one in both]),
+                draws=tuple(one.draws for one in both) if seeds else (),
+            )
         return Ladder(
             names=("dense", *self.names),
-            values=measure.sign * np.array([value for value, _ in columns]),
-            replicates=measure.sign * np.stack([column for _, column in columns]),
+            values=measure.sign * np.array([one.value for one in columns]),
+            replicates=measure.sign * np.stack([one.replicates for one in columns]),
             chance=chance,
             chance_replicates=chance_replicates,
             independent=len(set(dense.cell.units)),
             amounts=None if amounts is None or self.tied else np.r_[np.nan, amounts],
             unit=unit,
-            answers=_answers(points) if metric == "accuracy" else (),
+            answers=_answers(points) if metric == "accuracy" and not seeds else (),
             band=band,
+            draws=tuple(measure.sign * one.draws for one in columns) if seeds else (),
         )
 
 
@@ -327,6 +360,48 @@ def _column(point: Measured, key: str) -> tuple[float, Floats]:
         reason = notes.get(key) if isinstance(notes, dict) else None
         raise _NoValueError(f"{point.cell.variant['name']} has no {key}: {reason or 'no value'}")
     return point.values[key], point.replicates[key]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The mean over the draws of a level: its value, its replicates, and the value of each draw."""
+
+    value: float
+    replicates: Floats
+    draws: Floats
+
+
+def _columns(points: Sequence[Measured], key: str) -> _Columns:
+    found = [_column(point, key) for point in points]
+    draws = np.array([value for value, _ in found])
+    return _Columns(float(draws.mean()), np.mean([column for _, column in found], axis=0), draws)
+
+
+def _with_repeats(curve: _Curve, repeats: Sequence[Measured]) -> list[_Curve]:
+    """The curve with what is known of noise, and the curve of its recipe where levels have several seeds."""
+    found = find_repeats(curve.settings, repeats)
+    seeds = next(iter(found.seeds.values()), {})
+    several = tuple(name for name in curve.names if name in seeds)
+    plain = replace(curve, nulls=found.nulls, notes=(*curve.notes, *found.notes))
+    notes = []
+    if alone := [name for name in curve.names if name not in several and reads_text(name)]:
+        notes.append(f"this checkpoint: no other seed of the sample text ({', '.join(alone)})")
+    if not several:
+        return [replace(plain, notes=(*plain.notes, *notes))]
+    counts = "/".join(str(count) for count in sorted({len(seeds[name]) + 1 for name in several}))
+    said = [f"the recipe: mean over {counts} seeds of the sample text, with the error of another draw"]
+    if rest := [name for name in curve.names if name not in several]:
+        said.append(f"left out, one seed: {', '.join(rest)}")
+    notes.append(f"this checkpoint: the recipe, with other seeds, has its own record ({', '.join(several)})")
+    return [
+        replace(plain, notes=(*plain.notes, *notes)),
+        replace(plain, names=several, seeds=found.seeds, notes=(*plain.notes, *said)),
+    ]
+
+
+def _above_noise(ladder: Ladder, floor: Floor) -> Ladder:
+    band = None if ladder.band is None else replace(ladder.band, noise=floor.coverage)
+    return replace(ladder, floor=floor.loss or 0.0, band=band)
 
 
 def _answers(points: Sequence[Measured]) -> tuple[Answers, ...]:
@@ -363,8 +438,18 @@ def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
         else Band(
             mean(lambda one: None if one.band is None else one.band.values),
             mean(lambda one: None if one.band is None else one.band.replicates, apart=several),
+            draws=_averaged_draws(
+                {setting: one.band.draws for setting, one in ladders.items() if one.band is not None}
+            ),
         ),
+        draws=_averaged_draws({setting: one.draws for setting, one in ladders.items()}),
     )
+
+
+def _averaged_draws(draws: Mapping[Setting, tuple[Floats, ...]]) -> tuple[Floats, ...]:
+    """Level by level: one draw of sample text makes one checkpoint, which all tasks see."""
+    levels = len(next(iter(draws.values())))
+    return tuple(mean_over_tasks({setting: one[level] for setting, one in draws.items()}) for level in range(levels))
 
 
 def _averaged_answers(tasks: Mapping[str, Mapping[Setting, Ladder]]) -> tuple[Answers, ...]:
@@ -517,16 +602,19 @@ def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
     """A plain table a curve: one line a level, what is known of it at each tolerance."""
     curves: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
     for record in records:
-        curves.setdefault(tuple(record[key] for key in ("metric", "model", "method", "task")), []).append(record)
+        key = tuple(record[key] for key in ("metric", "model", "method", "task", "scope"))
+        curves.setdefault(key, []).append(record)
     if not curves:
         return ["no curve: no dense cell with a compressed variant beside it"]
     lines = []
-    for (metric, model, method, task), members in curves.items():
+    for (metric, model, method, task, scope), members in curves.items():
         shares = [float(str(member["tolerance"])) for member in members]
         lines.append(f"{model}, {method}, {task_title(str(task))}: {MEASURES[str(metric)].title}")
         first, last = members[0], members[-1]
         kept, lost = first["kept_through"] or "no level", last["lost_from"] or "no level"
-        lines.append(f"  kept through {kept} at {shares[0]:g}, lost from {lost} at {shares[-1]:g} (this checkpoint)")
+        lines.append(f"  kept through {kept} at {shares[0]:g}, lost from {lost} at {shares[-1]:g} (this {scope})")
+        if isinstance(first["floor"], float):
+            lines.append(f"  noise floor {first['floor']:.3f}: worse and lost must exceed it")
         if first["kept_on_every_task"] or last["lost_on_a_task"]:
             everywhere, somewhere = first["kept_on_every_task"] or "no level", last["lost_on_a_task"] or "no level"
             lines.append(f"  kept on every task through {everywhere}; lost on a task at least from {somewhere}")
