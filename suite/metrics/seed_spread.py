@@ -63,19 +63,23 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
             continue
         key = tuple(row[part] for part in ("model", "task", "scoring", "prompt", "shots"))
         cell = by_key.get((*key, name))
-        said = None if cell is None else cell.sample_seed
-        seed = variant.sample_seed if said is None else said
-        made = "" if cell is None else made_as(cell, seed)
+        seed = variant.sample_seed if cell is None else seed_of(cell)
+        made = "" if cell is None else made_as(cell)
         seeds = grouped.setdefault((*key, variant.recipe_name, made), {})
         if seed not in seeds or variant.sample_seed is None:
             seeds[seed] = row
     return [_row(key, seeds) for key, seeds in grouped.items() if len(seeds) > 1]
 
 
-def made_as(cell: Cell, seed: int | None = None) -> str:
-    """The recipe recorded in a cell but for the seed of its sample text (its own unless one is given)."""
-    own = cell.sample_seed if seed is None else seed
-    return str(cell.variant.get("recipe") or "").removesuffix(f"seed {own}")
+def seed_of(cell: Cell) -> int | None:
+    """Seed of the sample text: as the cell records it, else as its variant's name has it."""
+    named = None if cell.parsed is None else cell.parsed.sample_seed
+    return named if cell.sample_seed is None else cell.sample_seed
+
+
+def made_as(cell: Cell) -> str:
+    """The recipe recorded in a cell but for the seed of its sample text."""
+    return str(cell.variant.get("recipe") or "").removesuffix(f"seed {seed_of(cell)}")
 
 
 def deviation_interval(deviation: float, n: int) -> tuple[float, float]:

@@ -385,7 +385,8 @@ def _with_repeats(curve: _Curve, repeats: Sequence[Measured]) -> list[_Curve]:
     plain = replace(curve, nulls=found.nulls, notes=(*curve.notes, *found.notes))
     notes = []
     if alone := [name for name in curve.names if name not in several and reads_text(name)]:
-        notes.append(f"this checkpoint: no other seed of the sample text ({', '.join(alone)})")
+        which = f" ({', '.join(alone)})" if several else ""
+        notes.append(f"this checkpoint: no other seeds of the sample text{which}")
     if not several:
         return [replace(plain, notes=(*plain.notes, *notes))]
     counts = "/".join(str(count) for count in sorted({len(seeds[name]) + 1 for name in several}))

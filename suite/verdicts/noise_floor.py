@@ -48,7 +48,8 @@ def noise_floor(nulls: Mapping[str, Ladder], *, smallest: float, confidence: flo
             return Floor(None)
         low = -np.inf if level.low is None else level.low
         high = np.inf if level.high is None else level.high
-        found[name] = max(high, -low), low <= 0 <= high
+        size = max(high, -low)
+        found[name] = size, 2 * abs(level.loss) <= size  # zero is as near as the bound
     if not found:
         return Floor(None)
     name = max(found, key=lambda one: found[one][0])

@@ -9,7 +9,7 @@ from suite.errors import SuiteError
 from suite.methods import METHODS
 from suite.metrics.average import Setting
 from suite.metrics.rows import Measured
-from suite.metrics.seed_spread import made_as
+from suite.metrics.seed_spread import made_as, seed_of
 from suite.variant import parse_variant
 from suite.verdicts.curves import Levels
 
@@ -38,7 +38,7 @@ def find_repeats(settings: Mapping[Setting, Levels], repeats: Sequence[Measured]
     for setting, levels in settings.items():
         dense = levels.points[0].cell
         known = {point.cell.key.variant: point.cell for point in levels.points}
-        taken = {(name, cell.sample_seed) for name, cell in known.items()}
+        taken = {(name, seed_of(cell)) for name, cell in known.items()}
         nulls[setting], seeds[setting] = {}, {}
         for one in repeats:
             cell, variant = one.cell, one.cell.parsed
@@ -50,8 +50,8 @@ def find_repeats(settings: Mapping[Setting, Levels], repeats: Sequence[Measured]
                 nulls[setting][variant.name] = one
             elif made_as(cell) != made_as(known[variant.recipe_name]):
                 notes[f"{variant.name} is of another recipe and is left out"] = None
-            elif (variant.recipe_name, cell.sample_seed) not in taken:
-                taken.add((variant.recipe_name, cell.sample_seed))
+            elif (variant.recipe_name, seed_of(cell)) not in taken:
+                taken.add((variant.recipe_name, seed_of(cell)))
                 seeds[setting][variant.name] = one
     first = next(iter(seeds.values()), {})
     shared = [name for name in first if all(name in found for found in seeds.values())]
