@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
 from suite.config import Primary, Protocol, RunConfig, TaskChoice
 from suite.errors import SuiteError
+from suite.metrics.rows import measure_cells
 from suite.metrics.score_test import Stratum, score_statistic
-from suite.verdicts.dose import Answers, Band, Ladder, find_doses
+from suite.verdicts.dose import Answers, Band, Ladder, find_doses, kept_everywhere
 from suite.verdicts.dose_records import DOSE_KEYS, dose_lines, find_dose_records
 
 Floats = NDArray[np.float64]
@@ -190,6 +191,15 @@ def test_what_is_not_known_says_how_many_items_would_do() -> None:
         assert wanted == pytest.approx(1000 * ((1.64485 + 0.84162) / statistic) ** 2, abs=1.5)
     assert find_doses(ladder([0.3, 0.3225, 0.7], 0.01))[0.05].levels[0].items_to_decide == "at the tolerance"
     assert dose.levels[1].items_to_decide is None
+
+
+def test_kept_on_every_task_is_the_severest_level_that_is_kept_on_each() -> None:
+    mild, middling = ladder([0.3, 0.3, 0.3, 0.302, 0.7], 0.002), ladder([0.3, 0.3, 0.301, 0.6, 0.7], 0.002)
+    assert kept_everywhere([mild], tolerance=0.05) == "rtn-w5"
+    assert kept_everywhere([mild, middling], tolerance=0.05) == "rtn-w6"
+    assert kept_everywhere([mild, ladder([0.3, 0.5, 0.3, 0.3, 0.7], 0.002)], tolerance=0.05) is None
+    at_chance = ladder([0.74, 0.74, 0.74, 0.74, 0.74], 0.02)
+    assert kept_everywhere([mild, at_chance], tolerance=0.05) is None
 
 
 def test_headroom_that_is_not_shown() -> None:
@@ -467,6 +477,35 @@ def test_a_curve_without_dense_and_levels_on_other_items_are_said() -> None:
     )
     record = find_dose_records([dense, kept], QUICK, metrics=["accuracy"])[0]
     assert any("measured on the 120 that all share" in note for note in record["notes"])  # type: ignore[attr-defined]
+
+
+def test_an_error_combined_from_two_rows_is_not_that_of_their_difference() -> None:
+    """Levels see the same items, so their errors have most in common, from the cells on: in the replicates."""
+    dense, level = cells_of({"dense": 0.0, "rtn-w8": 0.02}, n=400)
+    record = find_dose_records([dense, level], QUICK, metrics=["brier_ts"])[0]
+    (seen,) = record["levels"]  # type: ignore[misc]
+    squares = []
+    for cell in (dense, level):
+        logits = cell.scores.astype(float)
+
+        def nll(temperature: float, z: Floats = logits, right: NDArray[np.int64] = cell.answers) -> float:
+            return -float(special.log_softmax(z / temperature, axis=1)[np.arange(len(z)), right].mean())
+
+        best = optimize.minimize_scalar(nll, bounds=(0.05, 50), method="bounded").x
+        squares.append(((special.softmax(logits / best, axis=1) - np.eye(4)[cell.answers]) ** 2).sum(axis=1))
+    before, after = squares
+    loss = (after.mean() - before.mean()) / (CHANCE - before.mean())
+    paired = (after - (1 - loss) * before).std(ddof=1) / 20 / (CHANCE - before.mean())
+    apart = np.hypot(after.std(ddof=1), before.std(ddof=1)) / 20 / (CHANCE - before.mean())
+    assert paired < apart / 3
+    reach = seen["loss"] - seen["low"]  # the other end also knows what few items can hide
+    assert reach == pytest.approx(1.645 * paired, rel=0.25)
+    rows = measure_cells([dense, level], QUICK.protocol)
+    combined = np.hypot(*[float(one.row["brier_ts_high"]) - float(one.row["brier_ts_low"]) for one in rows])  # type: ignore[typeddict-item]
+    assert combined / 2 / (CHANCE - before.mean()) > 3 * reach
+    change = rows[1].row
+    width = float(change["brier_ts_change_high"]) - float(change["brier_ts_change_low"])  # type: ignore[typeddict-item]
+    assert width == pytest.approx(2 * 1.96 * (after - before).std(ddof=1) / 20, rel=0.25)
 
 
 def test_the_order_of_cells_and_items_changes_nothing() -> None:
