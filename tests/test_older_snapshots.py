@@ -150,6 +150,9 @@ def test_whatever_is_changed_is_named(
         ("decoupling.json", lambda records: records[2].update(margin=0.2), "decoupling.json: line "),
         ("decoupling.json", lambda records: records.clear(), "decoupling.json: "),
         ("scale.json", lambda records: records[0]["models"][0].update(low=1.0), "scale.json: line "),
+        ("doses.json", lambda records: records[0]["levels"][0].update(loss=0.125), "doses.json: line "),
+        ("doses.json", lambda records: records[0].update(kept_through="rtn-w2"), "doses.json: line "),
+        ("doses.json", lambda records: records.pop(), "doses.json: "),
     ],
 )
 def test_a_forged_fact_under_a_forged_manifest_is_named(
