@@ -57,4 +57,5 @@ def test_published_errors_are_compared(script: ModuleType, tmp_path: Path) -> No
     assert key == ["m-0.5b", "quiz", "affine-w4-g64"]
     assert ours == pytest.approx(expected)
     assert published - ours == pytest.approx(0.25)
+    assert script.bits_a_weight("affine-w3-g32") == "4.00"
     assert "1 cells, largest difference\n2.5e-01" in script.page([(*key, published, ours)], [])
