@@ -463,15 +463,16 @@ def _collapse(args: argparse.Namespace) -> int:
     from suite.config import read_config
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
-    from suite.verdicts.assess import FILES, judge_cells
+    from suite.verdicts.analyses import DECOUPLING, PARTS, SCALE, VERDICTS, judge_cells
     from suite.verdicts.slices import slice_lines
 
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
     store = Store.of(args.run_dir, code_hash())
-    _, assessment = judge_cells(load_cells([args.run_dir]), config, store=store, slices=args.slices, doses=False)
-    records = assessment.files().get(FILES["slices" if args.slices else "verdicts"], [])
-    lines = slice_lines(records) if args.slices else assessment.lines()
+    files = (PARTS,) if args.slices else (VERDICTS, DECOUPLING, SCALE)
+    _, judgement = judge_cells(load_cells([args.run_dir]), config, store=store, files=files)
+    records = judgement.files().get(files[0], [])
+    lines = slice_lines(records) if args.slices else judgement.lines()
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
     return DONE
 

@@ -140,10 +140,10 @@ def judge(cells: Cell | Iterable[Cell]) -> Rows:
     Raises:
         SuiteError: no cells, or two cells of one name.
     """
-    from suite.verdicts.assess import judge_cells
+    from suite.verdicts.analyses import VERDICTS, judge_cells
 
-    _, assessment = judge_cells(_cells(cells), None, slices=False, doses=False)
-    return Rows(assessment.records)
+    _, judgement = judge_cells(_cells(cells), None, files=(VERDICTS,))
+    return Rows(judgement.records(VERDICTS))
 
 
 def score_model(

@@ -21,6 +21,7 @@ from suite.metrics.average import Average, Setting, combined, independent
 from suite.publish.macro import macro_averages
 from suite.publish.pages.board import FIELDS, board_data
 from suite.publish.snapshot import Computed, compute, snapshot_texts
+from suite.verdicts.analyses import SCALE
 
 MODELS = {"small-100m": 0.1, "large-400m": 0.4}
 VARIANTS = ("dense", "rtn-w4", "rtn-w3", "magnitude-s60")
@@ -135,7 +136,7 @@ def test_one_number_in_summary_groups_page_verdicts_and_sizes(tmp_path: Path, na
             shown[page["models"][line["model"]], line["variant"]] = line["accuracy"]
     assert shown == pytest.approx({who: right[who, "accuracy"] for who in everyone}, rel=1e-5)
     judged = {}
-    for verdict in made.assessment.verdicts:
+    for verdict in made.judgement.verdicts:
         if verdict.place.task == "macro" and verdict.metric in ("accuracy", "set_size"):
             assert verdict.curve is not None
             sign = -1 if verdict.metric == "accuracy" else 1
@@ -144,7 +145,7 @@ def test_one_number_in_summary_groups_page_verdicts_and_sizes(tmp_path: Path, na
     assert judged == pytest.approx(right, rel=1e-4)
     sizes = {
         (one["model"], record["variant"]): one["value"]
-        for record in made.assessment.scale
+        for record in made.judgement.records(SCALE)
         if record["task"] == "macro"
         for one in record["models"]  # type: ignore[attr-defined]
     }
@@ -162,8 +163,8 @@ def test_a_method_that_was_not_asked_in_every_setting_has_no_average_anywhere(tm
     lacking = {"magnitude-s60", "rtn-w3"}
     assert {one.variant for one in macro_averages(made.rows) if one.average("accuracy").value is None} == lacking
     assert not {str(line["variant"]) for line in made.standings.ranking if line["task"] == "average"} & lacking
-    assert not {str(one["variant"]) for one in made.assessment.scale if one["task"] == "macro"} & lacking
-    for verdict in made.assessment.verdicts:
+    assert not {str(one["variant"]) for one in made.judgement.records(SCALE) if one["task"] == "macro"} & lacking
+    for verdict in made.judgement.verdicts:
         if verdict.place.task == "macro" and verdict.metric == "set_size":
             assert verdict.curve is not None
             rtn = verdict.place.method == "rtn"

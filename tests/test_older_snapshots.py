@@ -19,7 +19,7 @@ from support.synthetic_snapshot import another_digit, sign, small_snapshot
 from suite.cli import main
 from suite.config import read_config
 from suite.metrics.figures import FIGURES, SCORES, Figure
-from suite.publish.formulas import ANALYSES
+from suite.publish.formulas import NUMBERED
 from suite.publish.snapshot import Computed, compute
 from suite.publish.verify import verify
 
@@ -215,7 +215,7 @@ def test_a_new_metric_is_asked_of_no_older_snapshot(
 def test_a_new_column_key_and_file_are_asked_of_no_older_snapshot(
     latest: tuple[Path, Computed], today: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ANALYSES, "dose.json", replace(ANALYSES["scale.json"], formula=1))
+    monkeypatch.setitem(NUMBERED, "dose.json", replace(NUMBERED["scale.json"], formula=1))
     today.assessed["dose.json"] = [{"kept_through": "rtn-w4"}]
     for record in today.assessed["scale.json"]:
         record["unit"] = "options"
@@ -234,7 +234,7 @@ def test_a_figure_key_and_file_that_nothing_computes_any_more_are_held_and_said(
     latest: tuple[Path, Computed], today: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(FIGURES, "ace")
-    monkeypatch.delitem(ANALYSES, "decoupling.json")
+    monkeypatch.delitem(NUMBERED, "decoupling.json")
     del today.assessed["decoupling.json"]
     for row in today.rows:
         del row["ace"]

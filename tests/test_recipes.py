@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.synthetic_snapshot import small_snapshot
 
 from suite.cli import main
 from suite.methods import METHODS, PRUNER, Method
@@ -142,20 +143,56 @@ def sharpest(rows):
 ''',
     ),
     "publish/sections/page.py": (
-        r"(?m)^( +)first_look\(rows\),\n",
+        r"(?m)^( +)columns\(rows\),\n",
         "{0}{1}sharpest(rows) if rows else None,\n",
         "\n\nfrom suite.publish.sections.sharpest import sharpest  # noqa: E402\n",
+    ),
+}
+
+ANALYSIS = {
+    "verdicts/surest.py": (
+        "",
+        "",
+        '''"""How much surer than dense each variant is, by its joint replicates."""
+
+import numpy as np
+
+
+def surest(given):
+    dense = next(one for one in given.measured if one.cell.key.variant == "dense")
+    changes = [(one, one.replicates["sharpness"] - dense.replicates["sharpness"]) for one in given.measured]
+    return [
+        {
+            "variant": one.cell.key.variant,
+            "protocol": given.protocol.name,
+            "surer": one.values["sharpness"] - dense.values["sharpness"],
+            "surer_low": float(np.quantile(change, 0.025)),
+            "surer_high": float(np.quantile(change, 0.975)),
+            "splits": {"rising": bool(change.mean() > 0)},
+        }
+        for one, change in changes
+        if one is not dense
+    ]
+''',
+    ),
+    "verdicts/analyses.py": (
+        r"(?m)^ANALYSES: .*\n",
+        "from suite.verdicts.surest import surest  # noqa: E402\n\n{0}"
+        '    "surest.json": Analysis(\n'
+        '        surest, 1, ("sharpness",), title="Who grew surer", about="Mean confidence less that of dense."\n'
+        "    ),\n",
+        "",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a copy of the suite publishes in which the recipes for a metric, a verdict and a section were followed."""
+    """What a copy of the suite publishes in which the recipes for metric, verdict, section, analysis were followed."""
     folder = tmp_path_factory.mktemp("house")
     shutil.copytree(ROOT / "suite", folder / "suite", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tasks", folder / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, (pattern, words, end) in {**METRIC, **VERDICT, **SECTION}.items():
+    for name, (pattern, words, end) in {**METRIC, **VERDICT, **SECTION, **ANALYSIS}.items():
         file = folder / "suite" / name
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         if pattern:
@@ -165,9 +202,13 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.write_text(text + end, encoding="utf-8")
     with tarfile.open(ROOT / "tests" / "snapshots" / "2026-11-29.tar.xz") as archive:
         archive.extractall(folder / "older", filter="data")
+    small_snapshot(folder / "plain")
     script = (
         "import sys; from pathlib import Path; from support.synthetic_snapshot import small_snapshot; "
-        "from suite.cli import main; small_snapshot(Path('out')); sys.exit(main(['verify', 'older']))"
+        "from suite.cli import main; small_snapshot(Path('out')); assert main(['verify', 'out/snapshot']) == 0; "
+        "file = Path('out/snapshot/surest.json'); right = file.read_text(); "
+        "file.write_text(right.replace('.0', '.1', 1)); assert main(['verify', 'out/snapshot']) == 1; "
+        "file.write_text(right); sys.exit(main(['verify', 'older']) or main(['verify', 'plain/snapshot']))"
     )
     path = os.pathsep.join((str(folder), str(ROOT / "tests")))
     done = subprocess.run(
@@ -185,7 +226,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_recipe_takes_two_code_files_at_most() -> None:
-    assert [len(recipe) for recipe in (METRIC, VERDICT, SECTION)] == [2, 1, 2]
+    assert [len(recipe) for recipe in (METRIC, VERDICT, SECTION, ANALYSIS)] == [2, 1, 2, 2]
 
 
 def test_a_metric_is_its_formula_and_one_place_in_the_list(published: Path) -> None:
@@ -214,8 +255,32 @@ def test_a_section_is_one_function_and_one_line(published: Path) -> None:
         assert "It is dense." in text or "It is rtn-w" in text
 
 
+def test_an_analysis_is_its_function_and_one_entry(published: Path) -> None:
+    """In the snapshot, numbered, made again by the verifier, and a table on both pages."""
+    folder = published / "out" / "snapshot"
+    with (folder / "rows.csv").open(encoding="utf-8", newline="") as handle:
+        rows = {row["variant"]: row for row in csv.DictReader(handle)}
+    records = json.loads((folder / "surest.json").read_text(encoding="utf-8"))
+    assert {record["variant"] for record in records} == rows.keys() - {"dense"}
+    for record in records:
+        row = rows[record["variant"]]
+        for end in ("", "_low", "_high"):
+            assert record[f"surer{end}"] == pytest.approx(float(row[f"sharpness_change{end}"]), abs=2e-6)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["formulas"]["files"]["surest.json"] == 1
+    assert re.search(r"^out.snapshot: surest\.json: line \d", (published / "said").read_text(), re.M)
+    one = records[0]
+    figure = f"{one['surer']:+.3f} [{one['surer_low']:+.3f}, {one['surer_high']:+.3f}]".replace("-", "−")
+    for name in ("LEADERBOARD.md", "index.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "Who grew surer" in text
+        assert "Mean confidence less that of dense." in text
+        assert figure in text
+
+
 def test_older_snapshots_stay_valid_under_all_of_it(published: Path) -> None:
     said = (published / "said").read_text()
     assert "is what the cells give, pages and pictures are as published" in said
-    assert "rows.csv: written without sharpness" in said
-    assert "verdicts.json: written without what is said of sharpness" in said
+    assert "older: remark: written without surest.json" in said
+    assert said.count("rows.csv: written without sharpness") == 2
+    assert "plain/snapshot: remark: verdicts.json: written without what is said of sharpness" in said

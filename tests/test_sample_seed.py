@@ -31,8 +31,9 @@ from suite.run.prepare import sample_recipes, sample_tokens
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant
-from suite.verdicts.assess import assess, planned_families
+from suite.verdicts.analyses import judge
 from suite.verdicts.curves import KEPT
+from suite.verdicts.given import planned_families
 
 NAMES = ("gptq-w4@seed1", "wanda-s50@seed2", "wanda-2:4@seed0", "rtn-w8kv8@seed3", "sparsegpt-s50+gptq-w4@seed1")
 
@@ -246,7 +247,7 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     both = [compute_rows(chosen, splits=4, replicates=30) for chosen in (cells, without)]
     assert highlights(both[0]) == highlights(both[1])
     settings = Protocol("exact", 0.1, splits=4, replicates=30)
-    found = [assess(measure_cells(chosen, settings, keep=KEPT), settings).files() for chosen in (cells, without)]
+    found = [judge(measure_cells(chosen, settings, keep=KEPT), settings).files() for chosen in (cells, without)]
     assert found[0] == found[1]
 
 

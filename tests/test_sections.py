@@ -25,7 +25,7 @@ from suite.publish.sections.section import Column, Image, Items, Page, Section, 
 from suite.publish.sections.words import code, figure, say
 from suite.publish.snapshot import Computed, compute, snapshot_texts
 from suite.publish.standings import Standings
-from suite.verdicts.assess import FILES
+from suite.verdicts.analyses import DECOUPLING, PARTS, VERDICTS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = sorted(folder.name for folder in (ROOT / "results").iterdir() if (folder / "index.html").is_file())
@@ -92,18 +92,18 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
 
 def planted(assessed: Mapping[str, list[Any]]) -> None:
     """Verdicts of every kind, parts that differ from their task, and silent losses, which so few items do not show."""
-    curves = [one for one in assessed[FILES["verdicts"]] if one["metric"] == "set_size"]
+    curves = [one for one in assessed[VERDICTS] if one["metric"] == "set_size"]
     assert len(curves) > 8
     for number, one in enumerate(curves[:-3]):
         one |= {"jump": 0.3, "jump_low": 0.1, "jump_high": 0.5, "jump_of_headroom": 0.4, "minimum_detectable": 0.2}
         one |= {"verdict": ("threshold", "gradual", "none")[number % 3], "p_value": (0.0001, 0.5, None)[number % 3]}
         one |= {"level": "rtn-w2", "level_low": "rtn-w4" if number % 2 else "rtn-w2", "level_high": "rtn-w2"}
-    assessed[FILES["slices"]] = [
+    assessed[PARTS] = [
         one | {"slice": f"part_{name}|", "verdict": "threshold", "level": "rtn-w4"}
         for one in curves[:7]
         for name in "abc"
     ]
-    for one in assessed[FILES["couplings"]][:3]:
+    for one in assessed[DECOUPLING][:3]:
         one["verdict"] = "silent uncertainty loss"
     levels = ("rtn-w8", "<i>o|wn</i> _x_")
     assessed["doses.json"] = [

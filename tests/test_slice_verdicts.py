@@ -21,7 +21,7 @@ from suite.metrics.rows import measure_cells
 from suite.metrics.slices import holm, slice_cells, subset
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
-from suite.verdicts.assess import FILES, assess
+from suite.verdicts.analyses import ANALYSES, PARTS, VERDICTS, judge
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import KEPT
 from suite.verdicts.slices import SLICE_VERDICT_KEYS, find_slice_verdicts
@@ -152,8 +152,8 @@ def test_a_perturbed_prompt_is_a_part_of_its_task() -> None:
 def test_verdicts_of_whole_tasks_are_the_same_with_and_without_slices() -> None:
     cells = planted(STEP, n=150, levels=4)
     plain = [replace(cell, slices=None) for cell in cells]
-    both = [assess(measure_cells(one, FAST, keep=KEPT), FAST).files() for one in (cells, plain)]
-    assert set(both[0]) - set(both[1]) == {FILES["slices"]}
+    both = [judge(measure_cells(one, FAST, keep=KEPT), FAST).files() for one in (cells, plain)]
+    assert set(both[0]) - set(both[1]) == {PARTS}
     for name, content in both[1].items():
         assert json.dumps(content) == json.dumps(both[0][name])
 
@@ -163,7 +163,10 @@ def test_the_family_is_what_the_configuration_plans() -> None:
     variants = ("dense", "magnitude-s10", *(f"rtn-w{bits}" for bits in (8, 4)), "wanda-s50")
     config = RunConfig(("synthetic",), (TaskChoice("synthetic"),), variants)
     alone, planned = (
-        {one.name: one.record() for one in assess(measure_cells(cells, FAST, keep=KEPT), FAST, config=given).slices}
+        {
+            one.name: one.record()
+            for one in judge(measure_cells(cells, FAST, keep=KEPT), FAST, config=given).found[PARTS]
+        }
         for given in (None, config)
     )
     smallest = min(alone, key=lambda name: alone[name]["p_value_raw"])
@@ -187,33 +190,33 @@ def snapshot(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_snapshot_holds_and_verifies_them(snapshot: Path) -> None:
-    stored = json.loads((snapshot / FILES["slices"]).read_text(encoding="utf-8"))
+    stored = json.loads((snapshot / PARTS).read_text(encoding="utf-8"))
     assert [record["slice"] for record in stored] == ["broken|<b>", "whole"]
-    assert FILES["slices"] in json.loads((snapshot / "manifest.json").read_text(encoding="utf-8"))["files"]
+    assert PARTS in json.loads((snapshot / "manifest.json").read_text(encoding="utf-8"))["files"]
     assert verify(snapshot).problems == []
 
 
 def test_a_forged_slice_verdict_under_a_forged_manifest_is_named(snapshot: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(snapshot, tmp_path / "copy"))
-    file = copy / FILES["slices"]
+    file = copy / PARTS
     file.write_text(file.read_text(encoding="utf-8").replace('"threshold"', '"gradual"'), encoding="utf-8")
     sign(copy)
-    assert any(problem.startswith(f"{FILES['slices']}: line ") for problem in verify(copy).problems)
+    assert any(problem.startswith(f"{PARTS}: line ") for problem in verify(copy).problems)
 
 
 def test_without_slices_there_is_no_file_and_a_smuggled_one_is_named(tmp_path: Path) -> None:
     plain = [replace(cell, slices=None) for cell in planted({"a": "step"}, n=40, levels=4)]
     made = publish(write_run(tmp_path / "run", plain), tmp_path / "snapshot")
-    assert not (made / FILES["slices"]).exists()
-    (made / FILES["slices"]).write_text("[]\n")
+    assert not (made / PARTS).exists()
+    (made / PARTS).write_text("[]\n")
     sign(made)
-    assert f"{FILES['slices']}: nothing of the kind follows from the cells" in verify(made).problems
+    assert f"{PARTS}: nothing of the kind follows from the cells" in verify(made).problems
 
 
 def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapshot: Path) -> None:
-    files = {name: json.loads((snapshot / name).read_text(encoding="utf-8")) for name in FILES.values()}
+    files = {name: json.loads((snapshot / name).read_text(encoding="utf-8")) for name in ANALYSES}
     assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
-    (whole,) = [one for one in files[FILES["verdicts"]] if one["metric"] == "set_size"]
+    (whole,) = [one for one in files[VERDICTS] if one["metric"] == "set_size"]
     whole |= {"verdict": "gradual", "level": "magnitude-s20"}
     text = "\n".join(markdown(verdict_sections(files)))
     section = text.split("## Parts that break otherwise than their task")[1].split("\n## ")[0]
@@ -227,8 +230,8 @@ def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapsh
 
 def test_nothing_is_said_of_parts_that_break_like_their_task() -> None:
     cells = planted({"a": "step", "b": "step"}, n=300)
-    files = assess(measure_cells(cells, FAST, keep=KEPT), FAST).files()
-    assert {record["verdict"] for record in files[FILES["slices"]]} == {"threshold"}
+    files = judge(measure_cells(cells, FAST, keep=KEPT), FAST).files()
+    assert {record["verdict"] for record in files[PARTS]} == {"threshold"}
     assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
 
 

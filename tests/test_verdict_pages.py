@@ -18,7 +18,7 @@ from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
-from suite.verdicts.assess import FILES, Assessment, assess
+from suite.verdicts.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import KEPT
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
@@ -28,17 +28,17 @@ HOSTILE = "a|b <script>alert(1)</script>"
 
 
 @pytest.fixture(scope="module")
-def assessed() -> tuple[list[dict[str, object]], Assessment]:
+def assessed() -> tuple[list[dict[str, object]], Judgement]:
     """Rows and verdicts of a model with a threshold and a hostile name."""
     cells = draw_cells(Population(), plan_curve(Population(), "step", levels=5, rise=0.7), n=500, seed=0)
     cells = [replace(cell, model={"name": HOSTILE, "params": 1e9}) for cell in cells]
     settings = Protocol(splits=10, replicates=200)
     measured = measure_cells(cells, settings, keep=KEPT)
-    return in_order([one.row for one in measured]), assess(measured, settings)
+    return in_order([one.row for one in measured]), judge(measured, settings)
 
 
 def test_sections_say_where_it_breaks_and_escape_names(
-    assessed: tuple[list[dict[str, object]], Assessment],
+    assessed: tuple[list[dict[str, object]], Judgement],
 ) -> None:
     text = "\n\n".join(markdown(verdict_sections(assessed[1].files())))
     assert "## Where it breaks" in text
@@ -58,9 +58,7 @@ def test_curves_of_one_method_are_told_apart_and_those_without_levels_take_no_ro
     saturated = empty | {"verdict": "saturated", "task": "u"}
     few = [empty | {"method": "awq", "family": "quantization", "task": task} for task in ("t", "macro")]
     verdicts = [record, record | {"family": "N:M"}, saturated, saturated | {"family": "N:M"}, *few]
-    text = "\n\n".join(
-        markdown(verdict_sections({FILES["verdicts"]: verdicts, FILES["couplings"]: [], FILES["scale"]: []}))
-    )
+    text = "\n\n".join(markdown(verdict_sections({VERDICTS: verdicts, DECOUPLING: [], SCALE: []})))
     rows = [line.split(" | ")[:4] for line in text.splitlines() if line.startswith("| m ")]
     assert rows == [["| m", "wanda N:M", "t", "gradual"], ["| m", "wanda", "t", "gradual"]]
     assert text.endswith("and why:\n\n- m: *saturated* on u. awq (2 levels, 4 are needed)")
@@ -70,18 +68,16 @@ def test_sections_list_silent_losses() -> None:
     record: dict[str, object] = {"model": "m", "variant": "rtn-w3", "task": "t", "verdict": "silent uncertainty loss"}
     for key, value in (("accuracy_change", -0.004), ("set_size_change", 0.31), ("excess", 0.3)):
         record |= {key: value, f"{key}_low": value - 0.01, f"{key}_high": value + 0.01}
-    text = "\n".join(
-        markdown(verdict_sections({FILES["verdicts"]: [], FILES["couplings"]: [record], FILES["scale"]: []}))
-    )
+    text = "\n".join(markdown(verdict_sections({VERDICTS: [], DECOUPLING: [record], SCALE: []})))
     assert "| m | `rtn-w3` | t | −0.004 [−0.014, +0.006] | +0.31 [+0.30, +0.32] | +0.30 [+0.29, +0.31] |" in text
 
 
 def test_nothing_is_said_of_nothing() -> None:
-    assert verdict_sections({name: [] for name in FILES.values()}) == []
+    assert verdict_sections({name: [] for name in ANALYSES}) == []
 
 
-def test_a_curve_of_one_level_is_not_drawn(assessed: tuple[list[dict[str, object]], Assessment]) -> None:
-    rows, assessment = assessed
+def test_a_curve_of_one_level_is_not_drawn(assessed: tuple[list[dict[str, object]], Judgement]) -> None:
+    rows, judgement = assessed
     short = [
         replace(
             verdict,
@@ -92,15 +88,17 @@ def test_a_curve_of_one_level_is_not_drawn(assessed: tuple[list[dict[str, object
                 replicates=verdict.curve.replicates[:2],
             ),
         )
-        for verdict in assessment.verdicts
+        for verdict in judgement.verdicts
         if verdict.curve is not None
     ]
-    assert draw_verdict_figures(rows, replace(assessment, verdicts=short), [], draw=False) == []
+    assert (
+        draw_verdict_figures(rows, replace(judgement, found={**judgement.found, VERDICTS: short}), [], draw=False) == []
+    )
 
 
-def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[str, object]], Assessment]) -> None:
-    rows, assessment = assessed
-    pictures = draw_verdict_figures(rows, assessment, [])
+def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[str, object]], Judgement]) -> None:
+    rows, judgement = assessed
+    pictures = draw_verdict_figures(rows, judgement, [])
     names = [picture.name for picture in pictures]
     assert names[0] == "levels.png"
     assert [name.partition("-")[0] for name in names[1:]] == ["collapse", "coupling"]
@@ -108,19 +106,19 @@ def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[s
         width, height = struct.unpack(">II", picture.content[16:24])
         assert width > 900
         assert height > 300
-    again = draw_verdict_figures(rows, assessment, [])
+    again = draw_verdict_figures(rows, judgement, [])
     assert [picture.content for picture in again] == [picture.content for picture in pictures]
-    blank = draw_verdict_figures(rows, assessment, [], draw=False)
+    blank = draw_verdict_figures(rows, judgement, [], draw=False)
     assert [(p.name, p.caption, p.content) for p in blank] == [(p.name, p.caption, b"") for p in pictures]
 
 
-def drawn_curve(assessment: Assessment) -> tuple[Verdict, Curve]:
+def drawn_curve(judgement: Judgement) -> tuple[Verdict, Curve]:
     """A verdict on set size, and the curve it is about."""
-    return next((one, one.curve) for one in assessment.verdicts if one.metric == "set_size" and one.curve is not None)
+    return next((one, one.curve) for one in judgement.verdicts if one.metric == "set_size" and one.curve is not None)
 
 
 def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
-    assessed: tuple[list[dict[str, object]], Assessment],
+    assessed: tuple[list[dict[str, object]], Judgement],
 ) -> None:
     whole, curve = drawn_curve(assessed[1])
     assert len(curve.names) > 4
@@ -142,7 +140,7 @@ def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
 
 
 def test_words_of_the_heat_map_stand_out_from_their_ground(
-    assessed: tuple[list[dict[str, object]], Assessment],
+    assessed: tuple[list[dict[str, object]], Judgement],
 ) -> None:
     """The contrast that WCAG 2.2 asks of text this small, wherever on the scale a loss lies, as far as one can."""
     whole, curve = drawn_curve(assessed[1])
@@ -167,7 +165,7 @@ def test_words_of_the_heat_map_stand_out_from_their_ground(
 
 @pytest.mark.parametrize("drawn", [1, 0])
 def test_the_collapse_figure_names_every_line_whichever_panel_has_it(
-    assessed: tuple[list[dict[str, object]], Assessment], drawn: int
+    assessed: tuple[list[dict[str, object]], Judgement], drawn: int
 ) -> None:
     whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.finding.fits)
     bare = replace(whole, finding=replace(whole.finding, fits={}))
@@ -185,7 +183,7 @@ def test_the_collapse_figure_names_every_line_whichever_panel_has_it(
 
 @pytest.mark.parametrize("bare", [True, False])
 def test_the_collapse_figure_says_why_a_judged_panel_has_no_fits(
-    assessed: tuple[list[dict[str, object]], Assessment], bare: bool
+    assessed: tuple[list[dict[str, object]], Judgement], bare: bool
 ) -> None:
     whole = next(one for one in assessed[1].verdicts if one.metric == "set_size" and one.finding.fits)
     assert whole.finding.p is not None
@@ -210,7 +208,7 @@ def test_the_coupling_figure_rings_silent_losses_and_counts_the_rings(silent: in
 @pytest.mark.parametrize("model", ["m", "a-very-long-name-of-a-model-" * 4])
 @pytest.mark.parametrize("curves", [1, 7])
 def test_no_word_of_the_verdict_figures_collides(
-    assessed: tuple[list[dict[str, object]], Assessment], model: str, curves: int
+    assessed: tuple[list[dict[str, object]], Judgement], model: str, curves: int
 ) -> None:
     whole, _ = drawn_curve(assessed[1])
     bare = replace(whole, finding=replace(whole.finding, fits={}))
@@ -243,7 +241,7 @@ def test_no_two_methods_look_alike_in_the_coupling_figure() -> None:
 
 
 def test_files_are_rounded_and_free_of_numbers_json_lacks(
-    assessed: tuple[list[dict[str, object]], Assessment],
+    assessed: tuple[list[dict[str, object]], Judgement],
 ) -> None:
     for records in assessed[1].files().values():
         for record in records:
@@ -265,14 +263,14 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
     ]
     settings = Protocol(splits=4, replicates=40)
     measured = measure_cells(cells, settings, keep=KEPT)
-    assessment = assess(measured, settings)
-    assert list(dict.fromkeys(verdict.place.model for verdict in assessment.verdicts)) == wanted
-    assert list(dict.fromkeys(record["model"] for record in assessment.couplings)) == wanted
-    broken = "\n".join(markdown(verdict_sections(assessment.files()))).split("## Where it breaks")[1].split("## ")[0]
+    judgement = judge(measured, settings)
+    assert list(dict.fromkeys(verdict.place.model for verdict in judgement.verdicts)) == wanted
+    assert list(dict.fromkeys(record["model"] for record in judgement.records(DECOUPLING))) == wanted
+    broken = "\n".join(markdown(verdict_sections(judgement.files()))).split("## Where it breaks")[1].split("## ")[0]
     # so few items get no row
     found = [line.removeprefix("- ").split(":")[0] for line in broken.splitlines() if line.startswith("- ")]
     assert found == wanted
-    pictures = draw_verdict_figures(in_order([one.row for one in measured]), assessment, [], draw=False)
+    pictures = draw_verdict_figures(in_order([one.row for one in measured]), judgement, [], draw=False)
     assert [picture.scope.model for picture in pictures if picture.name.startswith("collapse")] == wanted
-    summary = [line.split()[0] for line in assessment.lines() if line.startswith("  ")]
+    summary = [line.split()[0] for line in judgement.lines() if line.startswith("  ")]
     assert list(dict.fromkeys(summary[:5])) == wanted

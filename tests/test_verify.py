@@ -22,7 +22,7 @@ from suite.cli import main
 from suite.config import RunConfig, read_config
 from suite.metrics import paired
 from suite.metrics.figures import FIGURES
-from suite.publish.formulas import ANALYSES
+from suite.publish.formulas import NUMBERED
 from suite.publish.manifest import code_hash
 from suite.publish.records import csv_bytes
 from suite.publish.snapshot import Computed, compute
@@ -355,8 +355,8 @@ def raise_figure(monkeypatch: pytest.MonkeyPatch, key: str, *parts: str) -> str:
 
 
 def raise_analysis(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
-    then = ANALYSES[name].formula
-    monkeypatch.setitem(ANALYSES, name, replace(ANALYSES[name], formula=then + 1))
+    then = NUMBERED[name].formula
+    monkeypatch.setitem(NUMBERED, name, replace(NUMBERED[name], formula=then + 1))
     return f"computed by formula {then}, today {then + 1}: "
 
 
@@ -364,8 +364,8 @@ def first_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no number had been raised yet."""
     for key, figure in FIGURES.items():
         monkeypatch.setitem(FIGURES, key, replace(figure, formula=1, interval=figure.interval and 1))
-    for name, analysis in ANALYSES.items():
-        monkeypatch.setitem(ANALYSES, name, replace(analysis, formula=1))
+    for name, analysis in NUMBERED.items():
+        monkeypatch.setitem(NUMBERED, name, replace(analysis, formula=1))
 
 
 @SAME_CELLS

@@ -17,7 +17,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.workers import VARIABLE, WORTH, each, workers_for
 from suite.publish.standings import collect
-from suite.verdicts.assess import KEPT, assess
+from suite.verdicts.analyses import joint_keys, judge
 
 
 def squared(value: int) -> tuple[int, int]:
@@ -58,15 +58,15 @@ def test_a_killed_process_is_one_line() -> None:
 def test_everything_that_is_published_is_the_same_by_one_process_and_by_two() -> None:
     cells = synthetic_cells(models={"a-100m": 0.1, "b-1b": 1.0}, tasks={"sciq": 4, "boolq": 2}, n=110)
     settings = Protocol(splits=5, replicates=50)
-    by_one, by_two = (measure_cells(cells, settings, keep=KEPT, workers=workers) for workers in (1, 2))
+    by_one, by_two = (measure_cells(cells, settings, keep=joint_keys(), workers=workers) for workers in (1, 2))
     assert [one.row for one in by_one] == [one.row for one in by_two]
     assert [one.cell.where for one in by_one] == [one.cell.where for one in by_two]
     for one, two in zip(by_one, by_two, strict=True):
-        assert one.replicates.keys() == two.replicates.keys() == set(KEPT) & set(one.replicates)
+        assert one.replicates.keys() == two.replicates.keys() == set(joint_keys()) & set(one.replicates)
         assert all((one.replicates[key] == two.replicates[key]).all() for key in one.replicates)
     first, second = (collect(measured, settings) for measured in (by_one, by_two))
     assert {key: one.items for key, one in first.items()} == {key: one.items for key, one in second.items()}
-    judged = [assess(measured, settings, workers=workers).files() for measured, workers in ((by_one, 1), (by_two, 2))]
+    judged = [judge(measured, settings, workers=workers).files() for measured, workers in ((by_one, 1), (by_two, 2))]
     assert judged[0] == judged[1]
 
 

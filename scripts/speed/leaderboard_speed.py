@@ -36,7 +36,7 @@ from suite.publish.records import parquet_bytes
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
-from suite.verdicts.assess import KEPT, Assessment, assess
+from suite.verdicts.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge
 from suite.verdicts.scale import find_scale
 from tests.support import headless
 
@@ -94,7 +94,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     """What follows from all cells, with the figures of one model and task, shaken a little, in the place of all."""
     first = [cell for cell in cells if cell.curve_key == cells[0].curve_key]
     with timed(f"measuring {len(first)} cells, by one process"):
-        measured = measure_cells(first, protocol, keep=KEPT)
+        measured = measure_cells(first, protocol, keep=joint_keys())
     variants = {one.cell.key.variant: one for one in measured}
     random = np.random.default_rng(0)
     copies: list[Measured] = []
@@ -115,18 +115,17 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     model = str(first[0].model["name"])
     mine = [one for one in copies if one.cell.model["name"] == model]
     with timed(f"verdicts of one model ({len(mine)} cells)"):
-        assessment = assess(mine, protocol, config=config)
+        judgement = judge(mine, protocol, config=config)
     names = list(dict.fromkeys(str(cell.model["name"]) for cell in cells))
-    assessment = Assessment(
-        tuple(replace(one, place=replace(one.place, model=name)) for name in names for one in assessment.verdicts),
-        tuple({**one, "model": name} for name in names for one in assessment.couplings),
-        tuple(find_scale(copies, protocol=protocol.name)),
-    )
+    verdicts = [replace(one, place=replace(one.place, model=name)) for name in names for one in judgement.verdicts]
+    couplings = [{**one, "model": name} for name in names for one in judgement.records(DECOUPLING)]
+    scale = find_scale(copies, protocol=protocol.name)
+    judgement = Judgement({VERDICTS: verdicts, DECOUPLING: couplings, SCALE: scale})
     with timed("sorting rows, groups and pairs"):
         ordered = in_order([rounded(one.row) for one in copies])
         found = standings(ordered, everything)
     rows = [dict(row) for row in ordered]
-    return Computed(list(cells), rows, found, [], assessment, assessment.files())
+    return Computed(list(cells), rows, found, [], judgement, judgement.files())
 
 
 ACTIONS: dict[str, Callable[[Any], str]] = {

@@ -16,9 +16,9 @@ from suite.errors import SuiteError, unknown_name
 from suite.exporters import every_eval_ever, lm_eval, model_card
 from suite.exporters.source import Source
 from suite.files import parse_json, read_text, write_file
-from suite.publish.doses import FILE as DOSES
 from suite.publish.doses import lead_of
 from suite.publish.manifest import read_manifest
+from suite.verdicts.analyses import DOSES
 
 EXPORTERS: Mapping[str, Callable[[Source], dict[str, bytes]]] = {
     "eee": every_eval_ever.export,

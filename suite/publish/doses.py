@@ -16,7 +16,6 @@ from suite.verdicts.curves import MACRO
 from suite.verdicts.dose_records import MEASURES, primary_measure
 from suite.verdicts.recipe_scope import RECIPE
 
-FILE = "doses.json"
 ACCURACY = "accuracy"
 BESIDE = "lac_transfer_coverage"
 

@@ -19,7 +19,7 @@ from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.strip_figure import strips_figure
 from suite.publish.strips import LETTERS, find_strips
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
-from suite.verdicts.assess import Assessment
+from suite.verdicts.analyses import DECOUPLING, Judgement
 from suite.verdicts.verdict import Verdict
 
 FOLDER = "figures"
@@ -111,7 +111,7 @@ def draw_strips(records: Sequence[Fields], metric: str, *, draw: bool = True) ->
 
 
 def draw_verdict_figures(
-    rows: Sequence[Fields], assessment: Assessment, pictures: Sequence[Picture], *, draw: bool = True
+    rows: Sequence[Fields], judgement: Judgement, pictures: Sequence[Picture], *, draw: bool = True
 ) -> list[Picture]:
     """Fitted curves and accuracy against set size for each model with a verdict, and one map of all of them.
 
@@ -125,7 +125,7 @@ def draw_verdict_figures(
     first: Scope | None = None
     for scope in grouped(rows, scope_of):
         model = one_line(scope.model)
-        shown = shown_verdicts(assessment.verdicts, scope.model)
+        shown = shown_verdicts(judgement.verdicts, scope.model)
         if not shown:
             continue
         first = first or scope
@@ -133,7 +133,7 @@ def draw_verdict_figures(
         stem = _unique(f"collapse-{slug(model)[:60]}", taken)
         caption = f"Set size of {model} along rising compression, with the best fits of smooth curves and the verdict"
         found.append(Picture(f"{stem}.png", scope, caption, _drawn(collapse_figure, draw, scope.model, shown)))
-        records = [one for one in assessment.couplings if one["model"] == scope.model]
+        records = [one for one in judgement.records(DECOUPLING) if one["model"] == scope.model]
         if records:
             stem = _unique(f"coupling-{slug(model)[:60]}", taken)
             caption = f"Change of accuracy against change of set size of every compressed {model}"

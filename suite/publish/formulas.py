@@ -14,13 +14,11 @@ from typing import Any
 
 from suite.metrics.figures import FIGURES, columns_of, interval_columns
 from suite.publish.figures import FOLDER
-from suite.verdicts import dose_records
-from suite.verdicts.assess import FILES
-from suite.verdicts.curves import KEPT, PRIMARY
+from suite.verdicts.analyses import ANALYSES
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Numbered:
     """A file that is computed from cells.
 
     Attributes:
@@ -32,14 +30,10 @@ class Analysis:
     rests_on: tuple[str, ...]
 
 
-ANALYSES = {
-    "ranking.csv": Analysis(2, ("accuracy", "set_size", "flags")),
-    "equal-megabytes.csv": Analysis(2, ("accuracy", "set_size", "flags")),
-    FILES["verdicts"]: Analysis(3, (*KEPT, "flags")),
-    FILES["couplings"]: Analysis(3, ("accuracy", PRIMARY, "flags")),
-    FILES["scale"]: Analysis(2, (PRIMARY, "flags")),
-    FILES["doses"]: Analysis(1, (*dose_records.KEPT, "flags")),
-    FILES["slices"]: Analysis(2, (PRIMARY, "flags")),
+NUMBERED = {
+    "ranking.csv": Numbered(2, ("accuracy", "set_size", "flags")),
+    "equal-megabytes.csv": Numbered(2, ("accuracy", "set_size", "flags")),
+    **{file: Numbered(one.formula, (*one.rests_on, "flags")) for file, one in ANALYSES.items()},
 }
 """Files of numbers beside the rows."""
 
@@ -58,7 +52,7 @@ def numbers() -> dict[str, dict[str, int]]:
     return {
         "figures": {key: figure.formula for key, figure in FIGURES.items()},
         "intervals": {key: figure.interval for key, figure in FIGURES.items() if figure.interval is not None},
-        "files": {name: analysis.formula for name, analysis in ANALYSES.items()},
+        "files": {name: analysis.formula for name, analysis in NUMBERED.items()},
     }
 
 
@@ -147,7 +141,7 @@ def find_held(manifest: Mapping[str, Any], columns: Collection[str]) -> Held:
             held[column] = (then["figures"].get(column, UNNUMBERED), None)
     files: dict[str, Pair | None] = {}
     newer = []
-    for name, analysis in ANALYSES.items():
+    for name, analysis in NUMBERED.items():
         if name not in manifest["files"] and name not in then["files"]:
             newer.append(name)
         elif (pair := differing("files", name)) or not held.keys().isdisjoint(analysis.rests_on):
@@ -155,7 +149,7 @@ def find_held(manifest: Mapping[str, Any], columns: Collection[str]) -> Held:
     files |= {
         name: (number, None)
         for name, number in then["files"].items()
-        if name not in (*ANALYSES, *PAGES, FOLDER) and name in manifest["files"]
+        if name not in (*NUMBERED, *PAGES, FOLDER) and name in manifest["files"]
     }
     absent = tuple(column for column in lost if column not in lacking)
     return Held(held, files, absent, lacking, tuple(newer))

@@ -24,7 +24,6 @@ from suite.files import file_digest, write_file
 from suite.metrics.replicates import Store
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.doses import EXPLORATORY, Lead, lead_of
-from suite.publish.doses import FILE as DOSES
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_strips, draw_verdict_figures
 from suite.publish.formulas import numbers
@@ -48,7 +47,7 @@ from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Standings, collect, standings
 from suite.publish.unfinished import unfinished
-from suite.verdicts.assess import FILES, Assessment, judge_cells
+from suite.verdicts.analyses import ANALYSES, DOSES, Judgement, judge_cells
 
 TAKEN = ("config.yaml", "environment.json")
 """Files of a run directory that a snapshot keeps as they are, besides the cells."""
@@ -61,8 +60,8 @@ class Computed:
     Attributes:
         rows: rounded and sorted, as published.
         standings: groups and pairs of equal size.
-        assessment: verdicts of every curve, decoupling of every variant, size comparisons.
-        assessed: the same as contents of the verdict files by name, as published.
+        judgement: what the analyses found.
+        assessed: the same as contents of their files by name, as published.
         lead: the measure that carries the answer on doses.
         unfinished: what is said where the configuration asks for more cells; else empty.
     """
@@ -71,7 +70,7 @@ class Computed:
     rows: list[dict[str, object]]
     standings: Standings
     failures: list[dict[str, Any]]
-    assessment: Assessment
+    judgement: Judgement
     assessed: dict[str, list[Any]]
     lead: Lead = EXPLORATORY
     unfinished: str = ""
@@ -79,7 +78,7 @@ class Computed:
     def pictures(self, rows: Sequence[Mapping[str, object]], *, draw: bool = True) -> list[Picture]:
         """Every figure; with `draw` false their names and captions alone."""
         found = draw_figures(rows, self.cells, draw=draw)
-        found += draw_verdict_figures(rows, self.assessment, found, draw=draw)
+        found += draw_verdict_figures(rows, self.judgement, found, draw=draw)
         return draw_strips(self.assessed.get(DOSES, ()), self.lead.metric, draw=draw) + found
 
 
@@ -94,7 +93,7 @@ def compute(folder: Path, config: RunConfig | None, *, store: Store | None = Non
         SuiteError: no cells, or a damaged one.
     """
     cells = load_cells([folder])
-    measured, assessment = judge_cells(cells, config, store=store)
+    measured, judgement = judge_cells(cells, config, store=store)
     failures = read_failures(folder)
     ordered = in_order([rounded(one.row) for one in measured])
     return Computed(
@@ -102,8 +101,8 @@ def compute(folder: Path, config: RunConfig | None, *, store: Store | None = Non
         rows=[dict(row) for row in ordered],
         standings=standings(ordered, collect(measured, protocol_of(config))),
         failures=failures,
-        assessment=assessment,
-        assessed=assessment.files(),
+        judgement=judgement,
+        assessed=judgement.files(),
         lead=lead_of(config),
         unfinished=unfinished(config, cells, failures),
     )
@@ -243,7 +242,7 @@ def _replace_files(out: Path, made: Mapping[str, bytes]) -> None:
     for name, content in made.items():
         if name != MANIFEST:
             write_file(out / name, content)
-    for name in set(FILES.values()) - set(made):
+    for name in set(ANALYSES) - set(made):
         (out / name).unlink(missing_ok=True)
     for stale in [file for kind in KINDS for file in (out / FOLDER).glob(kind)]:
         if f"{FOLDER}/{stale.name}" not in made:

@@ -52,7 +52,7 @@ from suite.publish.snapshot import (
     snapshot_texts,
     taken_files,
 )
-from suite.verdicts.assess import FILES
+from suite.verdicts.analyses import ANALYSES
 
 NAMED = 20
 """So many differing values of one file are named; the rest is counted."""
@@ -128,7 +128,7 @@ def _files(folder: Path, listed: Mapping[str, Any], report: Report) -> list[str]
         what = "missing cell" if name.startswith("cells/") else "missing"
         report.problems.append(f"{name}: {what}, the manifest lists it")
     for name in sorted(set(present) - set(listed)):
-        if name.startswith(("cells/", f"{FOLDER}/")) or name in (*_CSV, *TAKEN, *FILES.values(), "rows.parquet"):
+        if name.startswith(("cells/", f"{FOLDER}/")) or name in (*_CSV, *TAKEN, *ANALYSES, "rows.parquet"):
             what = "foreign cell" if name.startswith("cells/") else "foreign file"
             report.problems.append(f"{name}: {what}, the manifest does not list it")
         else:
@@ -226,7 +226,7 @@ def _facts(folder: Path, changed: Sequence[str], computed: Computed, held: Held,
                 shown[name] = _records(name, stored, shown[name], changed, report)
             else:
                 _table(name, stored, tables[name], changed, report)
-    for name in sorted(set(FILES.values()) - {*computed.assessed, *held.files}):
+    for name in sorted(set(ANALYSES) - {*computed.assessed, *held.files}):
         if (folder / name).is_file():
             report.problems.append(f"{name}: nothing of the kind follows from the cells")
     if report.drawn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from suite.publish.doses import EXPLORATORY, FILE, Lead
+from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields
 from suite.publish.figures import Picture
 from suite.publish.order import setting_names
@@ -17,7 +17,7 @@ from suite.publish.sections.standings import equal_megabytes, groups
 from suite.publish.sections.tables import failed, missing, summary, tasks
 from suite.publish.sections.verdicts import every_verdict, verdict_sections
 from suite.publish.standings import Standings
-from suite.verdicts.assess import FILES
+from suite.verdicts.analyses import DOSES, VERDICTS
 
 
 def leaderboard_page(
@@ -50,7 +50,7 @@ def leaderboard_page(
     if not rows:
         remarks.append("No cell has been scored.")
     ranked = standings or Standings()
-    dosed = (assessed or {}).get(FILE, ())
+    dosed = (assessed or {}).get(DOSES, ())
     opening = [
         one
         for one in (doses(dosed, rows, [one for one in pictures if one.scope is None], lead), first_look(rows))
@@ -72,6 +72,6 @@ def leaderboard_page(
         remarks=tuple(remarks),
         sections=(*opening, *(section for section in found if section is not None)),
         opening=max(1, len(opening)),
-        every_verdict=every_verdict(assessed[FILES["verdicts"]]) if assessed else None,
+        every_verdict=every_verdict(assessed[VERDICTS]) if assessed else None,
         every_dose=every_dose(dosed),
     )

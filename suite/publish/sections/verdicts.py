@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
-from suite.publish.sections.section import Block, Items, Section, Span, Words, figures, words
+from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
-from suite.verdicts.assess import FILES
+from suite.verdicts.analyses import ANALYSES, DECOUPLING, PARTS, SCALE, VERDICTS
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 
 NAMED = 12
@@ -30,12 +30,13 @@ def verdict_sections(assessed: Mapping[str, Sequence[Fields]]) -> list[Section]:
     Args:
         assessed: contents of the verdict files by name; those on parts of tasks may be absent.
     """
-    verdicts = assessed[FILES["verdicts"]]
+    verdicts = assessed[VERDICTS]
     found = (
         collapse(verdicts),
-        parts(assessed.get(FILES["slices"], ()), verdicts),
-        decoupling(assessed[FILES["couplings"]]),
-        size(assessed[FILES["scale"]]),
+        parts(assessed.get(PARTS, ()), verdicts),
+        decoupling(assessed[DECOUPLING]),
+        size(assessed[SCALE]),
+        *(listed(file, assessed.get(file, ())) for file, analysis in ANALYSES.items() if analysis.title),
     )
     return [section for section in found if section is not None]
 
@@ -284,6 +285,30 @@ def size(records: Sequence[Fields]) -> Section | None:
             )
             for one in averaged
         ),
+    )
+
+
+def listed(file: str, records: Sequence[Fields]) -> Section | None:
+    """The records of an analysis as they are: a column a key, its interval behind it; None where there are none.
+
+    Args:
+        file: its key in `ANALYSES`, which has title and prose.
+    """
+    keys = dict.fromkeys(key for one in records for key, value in one.items() if not isinstance(value, list | dict))
+    ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
+    shown = [key for key in keys if key not in ends]
+    if not shown:
+        return None
+    numbers = {key for key in shown if all(isinstance(one.get(key), int | float | None) for one in records)}
+    return Section(
+        ANALYSES[file].title,
+        (say("{about} [{file}] has the records.", about=ANALYSES[file].about, file=Span(file, "file")),),
+        tuple(Column(key.replace("_", " "), words=key not in numbers) for key in shown),
+        tuple(
+            tuple(_estimate(one, key, places(key)) if key in numbers else text(one, key) for key in shown)
+            for one in records
+        ),
+        folded=len(records) > NAMED,
     )
 
 

@@ -1,0 +1,210 @@
+"""Everything that is said about the cells of a run beyond their rows, and the one list of its files.
+
+A new analysis is a file beside this one, with a function from `Given` to records, and an entry in `ANALYSES`. It is
+then written into snapshots, made again by `suite verify`, numbered in manifests and shown on the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from suite.cell import Cell
+from suite.config import Protocol, RunConfig, protocol_of
+from suite.metrics.replicates import STORED, Store
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.workers import workers_for
+from suite.verdicts import curves, dose_records
+from suite.verdicts.curves import MACRO, PRIMARY, record_title
+from suite.verdicts.decoupling import find_couplings
+from suite.verdicts.dose_records import doses_of
+from suite.verdicts.given import Given, planned_methods
+from suite.verdicts.scale import find_scale
+from suite.verdicts.slices import find_slice_verdicts
+from suite.verdicts.verdict import Verdict, find_verdicts
+
+VERDICTS, DECOUPLING, SCALE, DOSES = "verdicts.json", "decoupling.json", "scale.json", "doses.json"
+PARTS = "slice_verdicts.json"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A file of records that follow from the measured cells.
+
+    Attributes:
+        find: from what is given to records: dictionaries that JSON can hold, or objects whose `record` gives one.
+        formula: number of its formula; raise it when some cells give other contents.
+        rests_on: figures of rows it is made of. Their joint replicates are kept for `find`, and when the formula of
+            one is another, so is the file's.
+        where_any: no file where there are no records; else an empty one.
+        title, about: of the table that pages show of it, a column a key and its interval behind it; empty where
+            `suite.publish.sections` has a section of its own for it.
+    """
+
+    find: Callable[[Given], Sequence[Any]]
+    formula: int
+    rests_on: tuple[str, ...]
+    where_any: bool = False
+    title: str = ""
+    about: str = ""
+
+
+ANALYSES: dict[str, Analysis] = {
+    VERDICTS: Analysis(
+        lambda given: find_verdicts(
+            given.measured, given.protocol, family_sizes=given.family_sizes, workers=given.workers
+        ),
+        formula=3,
+        rests_on=curves.KEPT,
+    ),
+    DECOUPLING: Analysis(
+        lambda given: find_couplings(given.measured, given.protocol, workers=given.workers),
+        formula=3,
+        rests_on=("accuracy", PRIMARY),
+    ),
+    SCALE: Analysis(
+        lambda given: find_scale(given.measured, protocol=given.protocol.name),
+        formula=2,
+        rests_on=(PRIMARY,),
+    ),
+    DOSES: Analysis(
+        lambda given: doses_of(given.every, given.config),
+        formula=1,
+        rests_on=dose_records.KEPT,
+    ),
+    PARTS: Analysis(
+        lambda given: find_slice_verdicts(given.measured, given.protocol, methods=planned_methods(given.config)),
+        formula=2,
+        rests_on=(PRIMARY,),
+        where_any=True,
+    ),
+}
+"""Files by name, in the order of manifests."""
+
+
+def joint_keys() -> tuple[str, ...]:
+    """Figures whose joint replicates some analysis needs."""
+    return tuple(dict.fromkeys(key for analysis in ANALYSES.values() for key in analysis.rests_on))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the analyses found.
+
+    Attributes:
+        found: by file; of some analyses objects whose `record` is what the file holds.
+    """
+
+    found: Mapping[str, Sequence[Any]]
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """Of every curve, with its replicates and fits."""
+        return self.found[VERDICTS]
+
+    def records(self, file: str) -> list[Any]:
+        """What is said in a file, unrounded; nothing where it was not asked for."""
+        return [one if isinstance(one, Mapping) else one.record() for one in self.found.get(file, ())]
+
+    def files(self) -> dict[str, list[Any]]:
+        """Contents of the JSON files by name, numbers with six significant digits, as in rows.csv."""
+        written = {file: records for file, records in self.found.items() if records or not ANALYSES[file].where_any}
+        return {file: _rounded(self.records(file)) for file in written}
+
+    def lines(self) -> list[str]:
+        """A plain summary for a terminal: primary verdicts, variants that fail silently, size comparisons."""
+        primary = [record for record in self.records(VERDICTS) if record["metric"] == PRIMARY]
+        lines = ["set size along rising compression:"]
+        lines += [f"  {_said(record)}" for record in primary] or ["  no curve: no dense cell with a variant beside it"]
+        silent = [one for one in self.records(DECOUPLING) if one["verdict"] == "silent uncertainty loss"]
+        lines.append("accuracy alone would have passed, uncertainty does not:")
+        lines += [f"  {_coupled(record)}" for record in silent] or ["  none shown"]
+        sizes = self.records(SCALE)
+        slopes = [record for record in sizes if record["slope"] is not None and record["task"] == MACRO]
+        slopes = slopes or [record for record in sizes if record["slope"] is not None]
+        if sizes:
+            lines.append("size, slope a tenfold of parameters (below zero: larger models lose less):")
+            lines += [f"  {_sloped(record)}" for record in slopes] or ["  fewer than three sizes: no slope"]
+        return lines
+
+
+def judge_cells(
+    cells: Sequence[Cell],
+    config: RunConfig | None,
+    *,
+    store: Store | None = None,
+    files: Collection[str] = (),
+) -> tuple[list[Measured], Judgement]:
+    """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
+
+    Args:
+        config: as run; None for the default protocol (imported cells).
+        store: where measurements are kept (`suite.metrics.replicates`).
+        files: analyses that are wanted; none for all.
+    """
+    protocol, workers = protocol_of(config), workers_for(sum(map(len, cells)))
+    joint = joint_keys()
+    store = store if {*joint} <= {*STORED} else None
+    measured = measure_cells(cells, protocol, keep=joint, store=store, workers=workers)
+    return measured, judge(measured, protocol, config=config, files=files, workers=workers)
+
+
+def judge(
+    measured: Sequence[Measured],
+    protocol: Protocol,
+    *,
+    config: RunConfig | None = None,
+    files: Collection[str] = (),
+    workers: int = 1,
+) -> Judgement:
+    """Judge measured cells.
+
+    Args:
+        measured: with the replicates of `joint_keys`.
+        config, workers: see `Given`.
+        files: analyses that are wanted; none for all.
+    """
+    given = Given(measured, protocol, config, workers)
+    wanted = [file for file in ANALYSES if file in (files or ANALYSES)]
+    return Judgement({file: ANALYSES[file].find(given) for file in wanted})
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def _said(record: Mapping[str, object]) -> str:
+    where = f"{record['model']} {record_title(record)} on {record['task']}: {record['verdict']}"
+    if record["level"] is not None:
+        where += f" at {record['level']}"
+        if (record["level_low"], record["level_high"]) != (record["level"], record["level"]):
+            where += f" ({record['level_low']} to {record['level_high']})"
+    if isinstance(record["jump"], float):
+        where += f", largest jump {record['jump']:.2f} [{record['jump_low']:.2f}, {record['jump_high']:.2f}]"
+    if isinstance(record["p_value"], float):
+        where += f", p = {record['p_value']:.2g}"
+    notes = record["notes"]
+    assert isinstance(notes, list)
+    return where + (f"; {notes[0]}" if notes and record["verdict"] != "threshold" else "")
+
+
+def _coupled(record: Mapping[str, object]) -> str:
+    return (
+        f"{record['model']} {record['variant']} on {record['task']}: accuracy {record['accuracy_change']:+.3f}, "
+        f"set size {record['set_size_change']:+.2f} "
+        f"[{record['set_size_change_low']:+.2f}, {record['set_size_change_high']:+.2f}]"
+    )
+
+
+def _sloped(record: Mapping[str, object]) -> str:
+    return (
+        f"{record['group']} {record['variant']} on {record['task']}: {record['figure']} {record['slope']:+.3f} "
+        f"[{record['slope_low']:+.3f}, {record['slope_high']:+.3f}]" + (" (confounded)" if record["confounded"] else "")
+    )

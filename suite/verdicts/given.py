@@ -1,0 +1,63 @@
+"""What every analysis starts from: the measured cells of a run, its protocol, and what its configuration plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from suite.config import Protocol, RunConfig
+from suite.errors import SuiteError
+from suite.metrics.rows import Measured
+from suite.variant import is_repeat, parse_variant
+from suite.verdicts.by_size import size_places
+from suite.verdicts.verdict import family_size
+
+
+@dataclass(frozen=True)
+class Given:
+    """Measured cells with the joint replicates of the figures that analyses rest on (`Analysis.rests_on`).
+
+    Attributes:
+        every: all cells, in the order of the run, repetitions (`Variant.repeats`) among them.
+        protocol: how they were measured.
+        config: what the run was planned to hold, which fixes the family of hypotheses whatever has been scored yet;
+            None for imported cells.
+        workers: processes that share the work; see `suite.metrics.workers`.
+    """
+
+    every: Sequence[Measured]
+    protocol: Protocol
+    config: RunConfig | None = None
+    workers: int = 1
+
+    @property
+    def measured(self) -> list[Measured]:
+        """One cell a recipe, models by size: however often it was drawn or computed, it is one point of a curve."""
+        once = [one for one in self.every if not is_repeat(one.cell.key.variant)]
+        places = size_places(once)
+        return sorted(once, key=lambda one: places[str(one.cell.model["name"])])
+
+    @property
+    def family_sizes(self) -> Mapping[str, int]:
+        """Primary curves of each model that the configuration plans; empty without one."""
+        if self.config is None:
+            return {}
+        return dict.fromkeys((str(one.cell.model["name"]) for one in self.measured), planned_families(self.config))
+
+
+def planned_families(config: RunConfig) -> int:
+    """Primary curves of each model that a configuration plans."""
+    return family_size(len({task.name for task in config.tasks}), planned_methods(config))
+
+
+def planned_methods(config: RunConfig | None) -> int:
+    """Compression methods that a configuration plans; 0 without one."""
+    methods = set()
+    for name in config.variants if config else ():
+        try:
+            variant = parse_variant(name)
+        except SuiteError:
+            continue
+        if variant.family != "dense" and not variant.repeats:
+            methods.add((variant.family, variant.curve))
+    return len(methods)
