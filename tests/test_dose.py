@@ -504,8 +504,8 @@ def test_an_error_combined_from_two_rows_is_not_that_of_their_difference() -> No
     combined = np.hypot(*[float(one.row["brier_ts_high"]) - float(one.row["brier_ts_low"]) for one in rows])  # type: ignore[typeddict-item]
     assert combined / 2 / (CHANCE - before.mean()) > 3 * reach
     change = rows[1].row
-    width = float(change["brier_ts_change_high"]) - float(change["brier_ts_change_low"])  # type: ignore[typeddict-item]
-    assert width == pytest.approx(2 * 1.96 * (after - before).std(ddof=1) / 20, rel=0.25)
+    reach = float(change["brier_ts_change"]) - float(change["brier_ts_change_low"])  # type: ignore[typeddict-item]
+    assert reach == pytest.approx(1.96 * (after - before).std(ddof=1) / 20, rel=0.25)
 
 
 def test_the_order_of_cells_and_items_changes_nothing() -> None:

@@ -10,6 +10,7 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from scipy import stats
 
 from suite.cell import make_cell
 from suite.config import Protocol
@@ -721,3 +722,22 @@ def test_impossible_right_options_everywhere_are_told_as_such():
         assert row[key] is None
         assert "right option has probability zero in all 120 items" in row["notes"][key]
     assert "no items are left" not in json.dumps(row["notes"])
+
+
+@pytest.mark.parametrize("lost", [0, 3, 40])
+def test_the_upper_end_of_a_brier_change_knows_what_few_items_can_hide(lost: int) -> None:
+    """A binomial bound on a quarter of the items; the lower end is that of resampling."""
+    generator = np.random.default_rng(5)
+    answers = generator.integers(0, 4, 400)
+    logits = generator.normal(size=(400, 4))
+    logits[np.arange(400), answers] += 2.5
+    after = logits + 0.001 * generator.normal(size=logits.shape)
+    after[:lost] = after[:lost, ::-1]
+    before, row = compute_rows([cell(logits, answers), cell(after, answers, variant="rtn-w4")])
+    room, change = 0.75 - float(before["brier_ts"]), float(row["brier_ts_change"])
+    seen = 100 * max(change, 0.0) / room
+    most = room * stats.beta.ppf(0.975, seen + 1, 100 - seen)
+    low, high = float(row["brier_ts_change_low"]), float(row["brier_ts_change_high"])
+    assert high == pytest.approx(most, rel=1e-6)
+    assert low <= change < low + 0.5 * most
+    assert float(row["brier_ts_change_detectable"]) < 3 * (change - low) + 1e-9

@@ -104,6 +104,11 @@ def _changes(figures: Figures, scored: Scored, reference: Scored) -> None:
             figures.notes[f"{change}_detectable"] = "more than any change can be: so few items show none"
         else:
             figures.points[f"{change}_detectable"] = detectable
+        room = float((1 - 1 / reference.n_options).mean()) - theirs.points[key]
+        if key == "brier_ts" and room > 0:
+            low, high, _ = interval_of(figures, change)
+            most = proportions.lost_at_most(figures.points[change], room=room, units=scored.sample.evaluated_units)
+            figures.intervals[change] = low, max(high, most)
 
 
 def _standard_error(figures: Figures, key: str) -> float:

@@ -27,6 +27,13 @@ NORMAL = 1.959964
 """Standard errors from the middle of a 95 % interval to either end."""
 
 
+WORTH_OF_ITEM = 0.25
+"""Of an independent item that is lost or kept as a whole, where few decide. An item answered blindly costs two
+headrooms of the Brier score on average, for with probabilities p that are right on average dense costs 1 - sum p^2, an
+answer at random 1 + sum p^2 - 2/K and chance 1 - 1/K; most of that lies on the items that lose most, which are fewer
+still (docs/dose.md)."""
+
+
 def exact_interval(count: float, n: float, *, level: float = LEVEL) -> tuple[float, float]:
     """Clopper-Pearson interval of a proportion. Holds the truth with probability `level` at least; each end errs with
     probability (1 - level) / 2 at most, so that the upper end at level 0.90 is the one-sided bound at 0.95.
@@ -74,6 +81,26 @@ def unseen(n: float, *, level: float = LEVEL) -> float:
     (0.0362, 0.0295)
     """
     return float(1 - ((1 - level) / 2) ** (1 / n))
+
+
+def lost_at_most(value: float, *, room: float, units: Numbers, level: float = LEVEL) -> float:
+    """What may have been lost at most if all that is lost is lost on a few items, answered blindly.
+
+    Resampling knows the spread of what was seen. Where one item in a hundred is answered blindly, none or one of them
+    is seen among a hundred, and the spread is that of nothing. As in doses, what was lost is so many blind answers of
+    `WORTH_OF_ITEM` times the items; the binomial bound of their share, times the room, is the end of an interval at
+    this level. A gain counts as no loss.
+
+    Args:
+        value: the change; higher is worse.
+        room: from dense to chance, above 0.
+        units: number of the unit of each item, shape [n].
+
+    >>> round(lost_at_most(0.0, room=0.4, units=np.arange(400)), 3)
+    0.014
+    """
+    worth = WORTH_OF_ITEM * independent(units)
+    return room * exact_interval(worth * min(max(value / room, 0.0), 1.0), worth, level=level)[1]
 
 
 def independent(units: Numbers) -> float:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from suite.config import Primary
 from suite.errors import SuiteError
+from suite.metrics.proportions import WORTH_OF_ITEM
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.metrics.slices import holm
 from suite.verdicts.recipe_scope import new_draw_variance, p_value
@@ -44,12 +45,6 @@ STATES = ("kept", "worse", "lost", "not_known")
 
 FARTHEST = 64.0
 """Losses beyond this share of the headroom are called unbounded."""
-
-WORTH_OF_ITEM = 0.25
-"""Of an independent item that is lost or kept as a whole, where few decide. An item answered blindly costs two
-headrooms of the Brier score on average, for with probabilities p that are right on average dense costs 1 - sum p^2, an
-answer at random 1 + sum p^2 - 2/K and chance 1 - 1/K; most of that lies on the items that lose most, which are fewer
-still (docs/dose.md)."""
 
 Z_POWER = 0.8416212
 """Power 0.8, in standard errors: how surely the items named by `items_to_decide` decide."""
