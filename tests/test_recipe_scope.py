@@ -109,7 +109,7 @@ def cell(name: str, task: str, blind: float, *, seed: int = 0, recipe: str = "gp
     )
 
 
-QUICK = RunConfig(("m",), (TaskChoice("a"),), ("dense",), protocol=Protocol(splits=10, replicates=200))
+QUICK = RunConfig(("m",), (TaskChoice("a"),), ("dense",), protocol=Protocol(splits=5, replicates=100))
 BLIND = {0: 0.25, 1: 0.3, 2: 0.4}
 
 
