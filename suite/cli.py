@@ -385,7 +385,7 @@ def _metrics(args: argparse.Namespace) -> int:
         replicates, workers = 0 if args.spread else 1000, workers_for(sum(map(len, cells)))
         rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=replicates, workers=workers)
     if args.spread:
-        from suite.metrics.spread import prompt_spread
+        from suite.metrics.prompt_spread import prompt_spread
 
         rows, names = prompt_spread(rows), _SPREAD_COLUMNS
         if not rows:

@@ -16,7 +16,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
 from suite.verdicts.collapse import Curve, Finding, correct_family, judge
-from suite.verdicts.curves import KEPT, METRICS
+from suite.verdicts.curves import JOINT_KEYS, METRICS
 from suite.verdicts.shapes import Whitened, reject_rivals, smooth_families, step_family
 from suite.verdicts.synthetic import SHAPES, Population, draw_cells, plan_curve, set_size_by_noise
 from suite.verdicts.verdict import VERDICT_KEYS, Verdict, find_verdicts
@@ -34,7 +34,7 @@ def planted(
 
 
 def primary(cells: list[Cell], settings: Protocol = FAST) -> Verdict:
-    verdicts = find_verdicts(measure_cells(cells, settings, keep=KEPT), settings)
+    verdicts = find_verdicts(measure_cells(cells, settings, keep=JOINT_KEYS), settings)
     (found,) = [verdict for verdict in verdicts if verdict.metric == "set_size"]
     return found
 
@@ -179,7 +179,7 @@ def test_settings_that_disagree_are_undetermined() -> None:
 def test_records_have_the_agreed_keys_for_every_metric_and_the_average_over_tasks() -> None:
     cells = planted("step", n=400)
     other = [replace(cell, task={**cell.task, "name": "second"}) for cell in planted("step", n=400, seed=1)]
-    measured = measure_cells([*cells, *other], FAST, keep=KEPT)
+    measured = measure_cells([*cells, *other], FAST, keep=JOINT_KEYS)
     verdicts = find_verdicts(measured, FAST)
     assert all(tuple(verdict.record()) == VERDICT_KEYS for verdict in verdicts)
     assert {verdict.metric for verdict in verdicts} == set(METRICS)
@@ -197,7 +197,7 @@ def test_records_have_the_agreed_keys_for_every_metric_and_the_average_over_task
 
 
 def test_metrics_whose_loss_is_a_fall_are_turned_round() -> None:
-    verdicts = find_verdicts(measure_cells(planted("step", n=1500), FAST, keep=KEPT), FAST)
+    verdicts = find_verdicts(measure_cells(planted("step", n=1500), FAST, keep=JOINT_KEYS), FAST)
     jumps = {verdict.metric: verdict.record() for verdict in verdicts}
     for metric in ("accuracy", "error_auroc", "lac_transfer_coverage", "brier_ts", "nll_ts"):
         assert jumps[metric]["jump"] > 0.02, metric  # type: ignore[operator]
@@ -234,7 +234,7 @@ def test_holm_against_its_definition(p: list[float], more: int) -> None:
 
 
 def test_the_family_does_not_shrink_with_what_has_been_scored() -> None:
-    measured = measure_cells(planted("step", n=700), FAST, keep=KEPT)
+    measured = measure_cells(planted("step", n=700), FAST, keep=JOINT_KEYS)
     alone = next(v for v in find_verdicts(measured, FAST) if v.metric == "set_size").finding
     among = [v for v in find_verdicts(measured, FAST, family_sizes={"synthetic": 12}) if v.metric == "set_size"]
     assert alone.p_raw is not None

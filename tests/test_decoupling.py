@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells, score_cell
-from suite.verdicts.curves import KEPT
+from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.decoupling import COUPLINGS, Estimate, NoiseCurve, couple, find_couplings, noise_curve
 from suite.verdicts.synthetic import Plan, Population, draw_cells
 
@@ -26,7 +26,7 @@ def cells_with(noise: float, *, n: int = 1500, seed: int = 0) -> list[Cell]:
 
 
 def verdict_of(cells: list[Cell]) -> dict[str, object]:
-    (record,) = find_couplings(measure_cells(cells, FAST, keep=KEPT), FAST)
+    (record,) = find_couplings(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST)
     assert record["verdict"] in COUPLINGS
     return record
 
@@ -69,7 +69,7 @@ def test_set_sizes_that_all_stay_are_not_certain_either() -> None:
 def test_a_copy_of_dense_has_no_coupling() -> None:
     dense, _ = cells_with(0.5, n=300)
     copy = replace(dense, variant={"name": "rtn-w8"})
-    assert find_couplings(measure_cells([dense, copy], FAST, keep=KEPT), FAST) == []
+    assert find_couplings(measure_cells([dense, copy], FAST, keep=JOINT_KEYS), FAST) == []
 
 
 def test_a_variant_with_less_noise_is_improved() -> None:

@@ -82,7 +82,7 @@ def test_what_is_kept_is_what_was_measured_bit_for_bit(run: Path, count: list[st
 
 
 def test_verdicts_and_doses_need_nothing_that_is_not_kept() -> None:
-    assert {*curves.KEPT, *dose_records.KEPT, *joint_keys()} <= {*STORED}
+    assert {*curves.JOINT_KEYS, *dose_records.JOINT_KEYS, *joint_keys()} <= {*STORED}
 
 
 def test_only_what_changed_is_measured_again(run: Path, count: list[str]) -> None:

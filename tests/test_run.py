@@ -599,7 +599,7 @@ FORK.set_forkserver_preload(
         "suite.models.checkpoint",
         "suite.score.transformers.engine",
         "suite.metrics.rows",
-        "suite.publish.leaderboard",
+        "suite.publish.snapshot",
     ]
 )
 

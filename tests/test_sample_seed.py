@@ -31,8 +31,8 @@ from suite.run.prepare import sample_recipes, sample_tokens
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant
-from suite.verdicts.analyses import judge
-from suite.verdicts.curves import KEPT
+from suite.verdicts.analyses import judge_measured
+from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.given import planned_families
 
 NAMES = ("gptq-w4@seed1", "wanda-s50@seed2", "wanda-2:4@seed0", "rtn-w8kv8@seed3", "sparsegpt-s50+gptq-w4@seed1")
@@ -215,6 +215,8 @@ def test_repetitions_are_rows_and_neither_ranked_nor_judged(tmp_path: Path) -> N
         assert both[0] == both[1], file
         assert "@" not in both[0]
     pictures = [{f.name: f.read_bytes() for f in (pages[name] / "figures").iterdir()} for name in ("with", "without")]
+    for drawn in pictures:
+        del drawn["strips.png"]  # of doses, see below
     assert pictures[0] == pictures[1]
     board, page = ((pages["with"] / file).read_text() for file in ("LEADERBOARD.md", "index.html"))
     assert "another seed of sample text: 6" in board
@@ -247,8 +249,14 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     both = [compute_rows(chosen, splits=4, replicates=30) for chosen in (cells, without)]
     assert highlights(both[0]) == highlights(both[1])
     settings = Protocol("exact", 0.1, splits=4, replicates=30)
-    found = [judge(measure_cells(chosen, settings, keep=KEPT), settings).files() for chosen in (cells, without)]
+    found = [
+        judge_measured(measure_cells(chosen, settings, keep=JOINT_KEYS), settings).files()
+        for chosen in (cells, without)
+    ]
+    doses = [one.pop("doses.json") for one in found]
     assert found[0] == found[1]
+    # doses do read them: dense computed otherwise is the noise that a loss must exceed, seeds say what a recipe does
+    assert [len([one for one in dose if one["scope"] == "checkpoint"]) for dose in doses] == [len(doses[1])] * 2
 
 
 def test_parts_of_repetitions_are_a_family_of_their_own() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
-from suite.verdicts.curves import KEPT
+from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.scale import Sized, find_scale, model_family, slope_on_size
 from suite.verdicts.synthetic import Plan, Population, draw_cells
 
@@ -76,7 +76,7 @@ def models_of_sizes(sizes: dict[str, float], variant_noise: dict[str, float]) ->
 def test_records_of_a_run_with_three_sizes() -> None:
     sizes = {"a-1b": 1.0, "a-7b": 7.0, "a-70b": 70.0, "other-7b": 7.0}
     noise = {"a-1b": 4.0, "a-7b": 2.5, "a-70b": 1.2, "other-7b": 3.0}
-    measured = measure_cells(models_of_sizes(sizes, noise), FAST, keep=KEPT)
+    measured = measure_cells(models_of_sizes(sizes, noise), FAST, keep=JOINT_KEYS)
     records = find_scale(measured, protocol="exact")
     by = {(record["variant"], record["group"]): record for record in records}
     assert set(by) == {("dense", "a"), ("dense", "all"), ("magnitude-s10", "a"), ("magnitude-s10", "all")}
@@ -104,7 +104,7 @@ def test_over_tasks_inflation_is_mean_change_over_mean_headroom() -> None:
             for cell in draw_cells(Population(), Plan(np.array([noise, noise + 3]), np.zeros(2)), n=400, seed=1):
                 named = replace(cell, model={"name": name, "params": params})
                 cells.append(replace(named, task={**cell.task, "name": task}))
-    measured = measure_cells(cells, FAST, keep=KEPT)
+    measured = measure_cells(cells, FAST, keep=JOINT_KEYS)
     records = [one for one in find_scale(measured, protocol="exact") if one["variant"] != "dense"]
     (average,) = [one for one in records if one["task"] == "macro"]
     rows = {(r["task"], r["variant"]): r for one in measured if (r := one.row)["model"] == "a-7b"}
@@ -122,7 +122,9 @@ def test_over_tasks_inflation_is_mean_change_over_mean_headroom() -> None:
 
 
 def test_two_sizes_are_shown_without_a_slope() -> None:
-    measured = measure_cells(models_of_sizes({"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}), FAST, keep=KEPT)
+    measured = measure_cells(
+        models_of_sizes({"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}), FAST, keep=JOINT_KEYS
+    )
     records = find_scale(measured, protocol="exact")
     assert records
     assert all(record["slope"] is None for record in records)

@@ -21,9 +21,9 @@ from suite.metrics.rows import measure_cells
 from suite.metrics.slices import holm, slice_cells, subset
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
-from suite.verdicts.analyses import ANALYSES, PARTS, VERDICTS, judge
+from suite.verdicts.analyses import ANALYSES, PARTS, VERDICTS, judge_measured
 from suite.verdicts.collapse import RULE
-from suite.verdicts.curves import KEPT
+from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.slices import SLICE_VERDICT_KEYS, find_slice_verdicts
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 from suite.verdicts.verdict import find_verdicts
@@ -54,7 +54,7 @@ def planted(parts: Mapping[str, str], *, n: int = 600, seed: int = 0, levels: in
 
 
 def records(cells: Sequence[Cell], **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    found = find_slice_verdicts(measure_cells(cells, FAST, keep=KEPT), FAST, **options)
+    found = find_slice_verdicts(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST, **options)
     return {(one.verdict.place.method, one.name): one.record() for one in found}
 
 
@@ -83,7 +83,7 @@ def test_parts_that_lose_nothing_are_never_called_broken() -> None:
 def test_the_rule_is_that_of_a_task_made_of_these_items_alone() -> None:
     cells = planted(STEP, n=300)
     for name in STEP:
-        alone = find_verdicts(measure_cells(slice_cells(cells, name), FAST, keep=KEPT), FAST)
+        alone = find_verdicts(measure_cells(slice_cells(cells, name), FAST, keep=JOINT_KEYS), FAST)
         wanted = next(one for one in alone if one.metric == "set_size").record()
         found = by_slice(cells)[name]
         for key in ("verdict", "level", "jump", "jump_low", "jump_high", "p_value_raw", "minimum_detectable"):
@@ -152,7 +152,7 @@ def test_a_perturbed_prompt_is_a_part_of_its_task() -> None:
 def test_verdicts_of_whole_tasks_are_the_same_with_and_without_slices() -> None:
     cells = planted(STEP, n=150, levels=4)
     plain = [replace(cell, slices=None) for cell in cells]
-    both = [judge(measure_cells(one, FAST, keep=KEPT), FAST).files() for one in (cells, plain)]
+    both = [judge_measured(measure_cells(one, FAST, keep=JOINT_KEYS), FAST).files() for one in (cells, plain)]
     assert set(both[0]) - set(both[1]) == {PARTS}
     for name, content in both[1].items():
         assert json.dumps(content) == json.dumps(both[0][name])
@@ -165,7 +165,7 @@ def test_the_family_is_what_the_configuration_plans() -> None:
     alone, planned = (
         {
             one.name: one.record()
-            for one in judge(measure_cells(cells, FAST, keep=KEPT), FAST, config=given).found[PARTS]
+            for one in judge_measured(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST, config=given).found[PARTS]
         }
         for given in (None, config)
     )
@@ -230,7 +230,7 @@ def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapsh
 
 def test_nothing_is_said_of_parts_that_break_like_their_task() -> None:
     cells = planted({"a": "step", "b": "step"}, n=300)
-    files = judge(measure_cells(cells, FAST, keep=KEPT), FAST).files()
+    files = judge_measured(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST).files()
     assert {record["verdict"] for record in files[PARTS]} == {"threshold"}
     assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
 

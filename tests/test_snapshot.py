@@ -28,7 +28,7 @@ from suite.metrics.rows import measure_cells
 from suite.publish import snapshot as snapshot_module
 from suite.publish.standings import collect
 from suite.publish.verify import verify
-from suite.verdicts.curves import KEPT
+from suite.verdicts.curves import JOINT_KEYS
 
 MODELS = {"small-100m": 0.1, "large-400m": 0.4}
 VARIANTS = ("dense", "rtn-w8", "rtn-w4", "magnitude-s50")
@@ -260,7 +260,7 @@ def test_taking_replicates_for_standings_leaves_the_rows_as_they_are() -> None:
         assert len(scored.aps_deterministic_splits.coverage) == settings.splits
         seen.append(scored.cell.where)
 
-    watched = measure_cells(cells, settings, keep=KEPT, summarize=watch)
+    watched = measure_cells(cells, settings, keep=JOINT_KEYS, summarize=watch)
     collected = collect(watched, settings)
     assert len(seen) == len(set(seen)) == len(cells) == len(collected)
     assert [one.row for one in watched] == [one.row for one in alone]

@@ -18,9 +18,9 @@ from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
-from suite.verdicts.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge
+from suite.verdicts.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge_measured
 from suite.verdicts.collapse import Curve
-from suite.verdicts.curves import KEPT
+from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 from suite.verdicts.verdict import Verdict
 
@@ -33,8 +33,8 @@ def assessed() -> tuple[list[dict[str, object]], Judgement]:
     cells = draw_cells(Population(), plan_curve(Population(), "step", levels=5, rise=0.7), n=500, seed=0)
     cells = [replace(cell, model={"name": HOSTILE, "params": 1e9}) for cell in cells]
     settings = Protocol(splits=10, replicates=200)
-    measured = measure_cells(cells, settings, keep=KEPT)
-    return in_order([one.row for one in measured]), judge(measured, settings)
+    measured = measure_cells(cells, settings, keep=JOINT_KEYS)
+    return in_order([one.row for one in measured]), judge_measured(measured, settings)
 
 
 def test_sections_say_where_it_breaks_and_escape_names(
@@ -262,8 +262,8 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
         for cell in draw_cells(population, plan_curve(population, "step", levels=3, rise=0.6), n=120, seed=0)
     ]
     settings = Protocol(splits=4, replicates=40)
-    measured = measure_cells(cells, settings, keep=KEPT)
-    judgement = judge(measured, settings)
+    measured = measure_cells(cells, settings, keep=JOINT_KEYS)
+    judgement = judge_measured(measured, settings)
     assert list(dict.fromkeys(verdict.place.model for verdict in judgement.verdicts)) == wanted
     assert list(dict.fromkeys(record["model"] for record in judgement.records(DECOUPLING))) == wanted
     broken = "\n".join(markdown(verdict_sections(judgement.files()))).split("## Where it breaks")[1].split("## ")[0]

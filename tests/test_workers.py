@@ -15,9 +15,9 @@ from suite.cli import main
 from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
-from suite.metrics.workers import VARIABLE, WORTH, each, workers_for
+from suite.metrics.workers import VARIABLE, WORTH, in_processes, workers_for
 from suite.publish.standings import collect
-from suite.verdicts.analyses import joint_keys, judge
+from suite.verdicts.analyses import joint_keys, judge_measured
 
 
 def squared(value: int) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def killed(value: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
-    found = each(squared, range(40), workers=workers)
+    found = in_processes(squared, range(40), workers=workers)
     assert [value for value, _ in found] == [value**2 for value in range(40)]
     assert (os.getpid() in {process for _, process in found}) == (workers == 1)
 
@@ -46,12 +46,12 @@ def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_is_the_function_s_own(workers: int) -> None:
     with pytest.raises(SuiteError, match="three: not wanted; use four"):
-        each(refused, range(8), workers=workers)
+        in_processes(refused, range(8), workers=workers)
 
 
 def test_a_killed_process_is_one_line() -> None:
     with pytest.raises(MemoryError, match=f"was killed.*{VARIABLE}=1") as caught:
-        each(killed, range(8), workers=2)
+        in_processes(killed, range(8), workers=2)
     assert "\n" not in str(caught.value)
 
 
@@ -66,7 +66,9 @@ def test_everything_that_is_published_is_the_same_by_one_process_and_by_two() ->
         assert all((one.replicates[key] == two.replicates[key]).all() for key in one.replicates)
     first, second = (collect(measured, settings) for measured in (by_one, by_two))
     assert {key: one.items for key, one in first.items()} == {key: one.items for key, one in second.items()}
-    judged = [judge(measured, settings, workers=workers).files() for measured, workers in ((by_one, 1), (by_two, 2))]
+    judged = [
+        judge_measured(measured, settings, workers=workers).files() for measured, workers in ((by_one, 1), (by_two, 2))
+    ]
     assert judged[0] == judged[1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from suite.cell import slug
-from suite.exporters.source import METRICS, Metric, Source, json_bytes, strings
+from suite.exporters.source import EXPORTED, Metric, Source, json_bytes, strings
 from suite.metrics.measure import COUNTED
 from suite.publish.fields import Fields, flags, number, text, whole
 
@@ -65,7 +65,7 @@ def record(source: Source, model: str, variant: str, rows: list[Fields]) -> dict
                 }
             ),
         },
-        "evaluation_results": [result(source, row, metric) for row in rows for metric in METRICS if _has(row, metric)],
+        "evaluation_results": [result(source, row, metric) for row in rows for metric in EXPORTED if _has(row, metric)],
     }
 
 

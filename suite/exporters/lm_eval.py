@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from suite.cell import slug
-from suite.exporters.source import METRICS, Source, json_bytes
+from suite.exporters.source import EXPORTED, Source, json_bytes
 from suite.publish.fields import Fields, number, text, whole
 
 TWO_SIDED = 2 * 1.959964
@@ -49,7 +49,7 @@ def results(source: Source, model: str, variant: str, rows: list[Fields]) -> dic
         "higher_is_better": {
             name: {
                 _key(metric.key, row): not metric.lower_is_better
-                for metric in METRICS
+                for metric in EXPORTED
                 if metric.lower_is_better is not None
             }
             for name, row in names.items()
@@ -84,7 +84,7 @@ def _names(rows: list[Fields]) -> dict[str, Fields]:
 
 def _figures(row: Fields) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
-    for metric in METRICS:
+    for metric in EXPORTED:
         value = number(row, metric.key)
         if value is None:
             continue

@@ -30,7 +30,7 @@ class Metric:
     high: float | None
 
 
-METRICS = (
+EXPORTED = (
     Metric("accuracy", "Fraction of items whose most likely option is right", False, 0.0, 1.0),
     Metric("set_size", "Mean size of LAC and randomized APS conformal sets, in options", True, 0.0, None),
     Metric(

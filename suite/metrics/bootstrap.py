@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from suite.metrics.calibration import folded_normal_mean
 from suite.metrics.conformal import SetScores, quantile_rank
 from suite.metrics.folds import Folds
+from suite.metrics.proportions import LEVEL
 
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
-LEVEL = 0.95
 _WIDENED = 256
 
 

@@ -24,7 +24,7 @@ from suite.metrics.oracle import library_remarks
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.row import Draft, Row, number
 from suite.metrics.sample import Samples
-from suite.metrics.workers import each
+from suite.metrics.workers import in_processes
 from suite.remarks import remarks, untouched
 
 Floats = NDArray[np.float64]
@@ -115,7 +115,7 @@ def measure_cells(
     tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
     if store is None:
         measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
-        results = each(measure, tasks, workers=workers)
+        results = in_processes(measure, tasks, workers=workers)
     else:
         results = _from_store(tasks, store, protocol, workers)
     return [
@@ -135,7 +135,7 @@ def _from_store(tasks: Sequence[list[Cell]], store: Store, protocol: Protocol, w
         for place in left
     ]
     for place, made in zip(
-        left, each(partial(_fill, store=store, protocol=protocol), work, workers=workers), strict=True
+        left, in_processes(partial(_fill, store=store, protocol=protocol), work, workers=workers), strict=True
     ):
         known[place] = [made.get(at, one) for at, one in enumerate(known[place])]
     store.prune([key for curve in keys for key in curve])

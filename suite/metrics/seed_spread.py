@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from suite.cell import Cell
 from suite.errors import SuiteError
+from suite.metrics.prompt_spread import SPREAD_FIGURES, number, same_direction, summary
 from suite.metrics.proportions import NORMAL
-from suite.metrics.spread import METRICS, number, same_direction, summary
 from suite.variant import parse_variant
 
 SEED_SPREAD_KEYS = (
     *("model", "task", "scoring", "prompt", "shots", "variant", "n_seeds", "seeds"),
     *(
         f"{metric}_{name}"
-        for metric in METRICS
+        for metric in SPREAD_FIGURES
         for name in (
             *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
             *("change_deviation_low", "change_deviation_high", "same_direction", "change_half_width"),
@@ -100,7 +100,7 @@ def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object
     row: dict[str, object] = {"model": model, "task": task, "scoring": scoring, "prompt": prompt, "shots": shots}
     order = sorted(seeds, key=lambda seed: -1 if seed is None else seed)
     row |= {"variant": variant, "n_seeds": len(seeds), "seeds": order}
-    for metric in METRICS:
+    for metric in SPREAD_FIGURES:
         change = f"{metric}_change"
         row |= summary(f"{metric}_", _known(seeds, order, metric))
         changes = _known(seeds, order, change)

@@ -36,7 +36,8 @@ SMALLEST = 20
 OWN_SPLITS = 20
 """Splits averaged inside a bootstrap replicate of a part with thresholds of its own. Fewer than for whole tasks,
 because there are many parts; it makes standard errors a few percent larger, never smaller."""
-LEVEL = 0.05
+SIGNIFICANT = 0.05
+"""A statement is made of a part whose adjusted p-value is below this."""
 
 _INTERVALS = (
     "accuracy",
@@ -106,7 +107,7 @@ def compute_slices(
         SuiteError: a parameter out of range.
     """
     rules = Protocol(protocol, alpha, splits, replicates, seed)
-    by_key = {(cell.curve_key, cell.key.variant): cell for cell in cells}
+    by_key: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
@@ -119,14 +120,11 @@ def compute_slices(
         for cell in members:
             variant = cell.key.variant
             if original is None:
-                other = by_key.get((key, "dense")) if variant != "dense" else None
+                other = by_key.get((*key, "dense")) if variant != "dense" else None
                 rows += _parts(cell, other, samples, smallest)
             else:
-                here, there = (
-                    by_key.get((original, variant)),
-                    (by_key.get((original, "dense")), by_key.get((key, "dense"))),
-                )
-                rows += _perturbed(cell, here, there, samples, smallest)
+                dense = by_key.get((*original, "dense")), by_key.get((*key, "dense"))
+                rows += _perturbed(cell, by_key.get((*original, variant)), dense, samples, smallest)
         # another seed of sample text repeats a recipe: it adds no hypothesis to the family of the others
         for family in (False, True):
             _judge([row for row in rows if is_repeat(str(row["variant"])) is family], smallest)
@@ -573,4 +571,4 @@ def _judge(rows: list[dict[str, object]], smallest: int) -> None:
 
 
 def _below(p_value: object) -> bool:
-    return isinstance(p_value, float) and p_value < LEVEL
+    return isinstance(p_value, float) and p_value < SIGNIFICANT

@@ -45,7 +45,7 @@ def workers_for(items: int) -> int:
     return min(usable, MOST)
 
 
-def each(function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int = 1) -> list[Result]:
+def in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int = 1) -> list[Result]:
     """``[function(task) for task in tasks]``, by so many processes; the results do not depend on their number.
 
     Args:
@@ -56,7 +56,7 @@ def each(function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
         MemoryError: a process was killed, as happens when memory runs out.
         Whatever the function raises.
 
-    >>> each(abs, [-2, 3])
+    >>> in_processes(abs, [-2, 3])
     [2, 3]
     """
     if workers < 2 or len(tasks) < 2:

@@ -27,7 +27,6 @@ from suite.publish.doses import EXPLORATORY, Lead, lead_of
 from suite.publish.failures import read_failures
 from suite.publish.figures import FOLDER, KINDS, Picture, draw_figures, draw_strips, draw_verdict_figures
 from suite.publish.formulas import numbers
-from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import (
     bytes_digest,
@@ -41,11 +40,12 @@ from suite.publish.manifest import (
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
-from suite.publish.records import parquet_bytes
+from suite.publish.pages.markdown import markdown_page
+from suite.publish.records import csv_bytes, parquet_bytes
 from suite.publish.sections.doses import answers
 from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
-from suite.publish.standings import Standings, collect, standings
+from suite.publish.standings import Standings, collect, standings, standings_texts
 from suite.publish.unfinished import unfinished
 from suite.verdicts.analyses import ANALYSES, DOSES, Judgement, judge_cells
 
@@ -134,7 +134,8 @@ def snapshot_texts(
         lead=computed.lead,
         unfinished=computed.unfinished,
     )
-    texts = leaderboard_texts(rows, page, computed.standings)
+    texts = {"rows.csv": csv_bytes(rows)} | standings_texts(computed.standings)
+    texts["LEADERBOARD.md"] = markdown_page(page).encode("utf-8", errors="replace")
     texts["index.html"] = html_page(page, rows, computed.cells, computed.standings)
     return texts | {name: json_bytes(content) for name, content in said.items()}
 

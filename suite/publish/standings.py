@@ -20,9 +20,10 @@ from suite.metrics.sample import Samples
 from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import rounded
 from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
+from suite.publish.records import csv_bytes
 from suite.variant import is_repeat
 
-METRICS = {"accuracy": True, "set_size": False}
+RANKED = {"accuracy": True, "set_size": False}
 """What entries are grouped by, and whether higher is better."""
 
 AVERAGE = "average"
@@ -67,11 +68,11 @@ class Comparable:
 
     @classmethod
     def of(cls, one: Measured, samples: Samples) -> Comparable:
-        """From a measured cell with the replicates of `METRICS`."""
+        """From a measured cell with the replicates of `RANKED`."""
         cell, sample = one.cell, samples.of(one.cell)
         place = {item: row for row, item in enumerate(cell.ids)}
         rows = [place[item] for item in sample.ids]
-        found = {name: one.replicates.get(name) for name in METRICS}
+        found = {name: one.replicates.get(name) for name in RANKED}
         replicates = {
             name: values.astype(np.float32)
             for name, values in found.items()
@@ -158,7 +159,7 @@ def standings(rows: Sequence[Fields], collected: Collected) -> Standings:
     average = Setting(AVERAGE, "", "", 0)
     ranking += _ranked(average, entries, tables) if len(useful) > 1 else []
     for setting, members in by_setting.items():
-        ranking += _ranked(setting, members, {name: _table({setting: members}, name, collected) for name in METRICS})
+        ranking += _ranked(setting, members, {name: _table({setting: members}, name, collected) for name in RANKED})
     pairs, nearest = _size_pairs(entries)
     compared = _compare_sizes(entries, tables, pairs, len({setting.task for setting in useful}))
     missed = None if pairs or nearest is None else rounded(_sizes(entries, *nearest))
@@ -168,9 +169,9 @@ def standings(rows: Sequence[Fields], collected: Collected) -> Standings:
 def _comparable(members: Sequence[Fields], collected: Collected, left_out: dict[str, int]) -> list[Fields]:
     """The rows that share the most common set of items and have replicates of every metric."""
     usable = [
-        row for row in members if (one := collected.get(_key(row))) is not None and set(one.replicates) == set(METRICS)
+        row for row in members if (one := collected.get(_key(row))) is not None and set(one.replicates) == set(RANKED)
     ]
-    usable = [row for row in usable if all(number(row, name) is not None for name in METRICS)]
+    usable = [row for row in usable if all(number(row, name) is not None for name in RANKED)]
     _count(left_out, "no interval", len(members) - len(usable))
     sets = grouped(usable, lambda row: collected[_key(row)].items)
     if not sets:
@@ -201,7 +202,7 @@ def _complete(
     if not complete:
         return [], {}
     columns = {setting: [cells[setting] for cells in complete] for setting in useful}
-    return columns[useful[0]], {metric: _table(columns, metric, collected) for metric in METRICS}
+    return columns[useful[0]], {metric: _table(columns, metric, collected) for metric in RANKED}
 
 
 def _table(columns: Mapping[Setting, Sequence[Fields]], metric: str, collected: Collected) -> _Table:
@@ -233,7 +234,7 @@ def _ranked(setting: Setting, entries: Sequence[Fields], tables: Mapping[str, _T
     result: list[Fields] = []
     if len(entries) < 2:
         return result
-    for metric, higher in METRICS.items():
+    for metric, higher in RANKED.items():
         values, copies, shares = tables[metric]
         groups = groups_of_best(values, copies, higher_is_better=higher, shares=shares)
         means = values.mean(axis=0)
@@ -303,7 +304,7 @@ def _compare_sizes(
     result: list[Fields] = []
     for big, small in pairs:
         line = {"tasks": tasks, "pairs": len(pairs), **_sizes(entries, big, small)}
-        for metric in METRICS:
+        for metric in RANKED:
             values, copies, shares = tables[metric]
             chosen = [big, small]
             both = None if shares is None else [one if one is None else one.of(chosen) for one in shares]
@@ -338,3 +339,12 @@ def _key(row: Fields) -> _Cell:
 def _count(counts: dict[str, int], reason: str, more: int) -> None:
     if more:
         counts[reason] = counts.get(reason, 0) + more
+
+
+def standings_texts(standings: Standings) -> dict[str, bytes]:
+    """The CSV files of standings by name."""
+    tables = {
+        "ranking.csv": (standings.ranking, RANKING_KEYS),
+        "equal-megabytes.csv": (standings.pairs, PAIR_KEYS),
+    }
+    return {name: csv_bytes(lines) or (",".join(keys) + "\n").encode() for name, (lines, keys) in tables.items()}

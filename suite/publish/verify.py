@@ -39,7 +39,6 @@ from suite.publish.agreement import (
 )
 from suite.publish.figures import FOLDER
 from suite.publish.formulas import IDENTITY, PAGES, Held, find_held
-from suite.publish.leaderboard import standings_texts
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import code_hash, describe, distinct, read_environment, read_manifest
 from suite.publish.records import csv_bytes, parquet_bytes
@@ -52,6 +51,7 @@ from suite.publish.snapshot import (
     snapshot_texts,
     taken_files,
 )
+from suite.publish.standings import standings_texts
 from suite.verdicts.analyses import ANALYSES
 
 NAMED = 20

@@ -29,6 +29,7 @@ class PlannedCell:
     """One cell of a run: what to score and where it goes.
 
     Attributes:
+        names: the key that its cell has, in words.
         key: what it is found by again, whatever its name: a hash of all that its numbers depend on.
         seed: of the sample text, for a variant that reads it.
         ready: the checkpoint that is the variant, where somebody else has made it.
@@ -37,6 +38,7 @@ class PlannedCell:
     model: Model
     variant: Variant
     sheet: Sheet
+    names: CellKey
     path: Path
     key: str
     seed: int
@@ -121,7 +123,7 @@ def cells_of(
         )
         names = CellKey(model.name, sheet.task.name, sheet.scoring, sheet.prompt, sheet.shots, variant.name)
         seed = conditions.sampling.drawn_with(variant.sample_seed).seed
-        cells.append(PlannedCell(model, variant, sheet, names.path(out), key, seed, ready))
+        cells.append(PlannedCell(model, variant, sheet, names, names.path(out), key, seed, ready))
     return cells
 
 

@@ -77,11 +77,10 @@ def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], put: Put, l
     if report.problems:
         raise SuiteError(f"--dense-from {snapshot}: does not verify ({report.problems[0]}); 'suite verify' says more")
     origin = read_manifest(snapshot)[0]["checksum"]
-    stored = {cell.curve_key: cell for cell in load_cells([snapshot]) if cell.is_dense}
+    stored = {cell.key: cell for cell in load_cells([snapshot]) if cell.is_dense}
 
     def find(cell: PlannedCell) -> Cell | str:
-        sheet = cell.sheet
-        found = stored.get((cell.model.name, sheet.task.name, sheet.scoring, sheet.prompt, sheet.shots))
+        found = stored.get(cell.names)
         if found is None:
             return f"{cell.label}: not in the snapshot"
         return _other(found, cell) or replace(found, run={**found.run, "key": cell.key, "taken_from": origin}, path="")

@@ -56,7 +56,7 @@ ANALYSES: dict[str, Analysis] = {
             given.measured, given.protocol, family_sizes=given.family_sizes, workers=given.workers
         ),
         formula=3,
-        rests_on=curves.KEPT,
+        rests_on=curves.JOINT_KEYS,
     ),
     DECOUPLING: Analysis(
         lambda given: find_couplings(given.measured, given.protocol, workers=given.workers),
@@ -71,7 +71,7 @@ ANALYSES: dict[str, Analysis] = {
     DOSES: Analysis(
         lambda given: doses_of(given.every, given.config),
         formula=1,
-        rests_on=dose_records.KEPT,
+        rests_on=dose_records.JOINT_KEYS,
     ),
     PARTS: Analysis(
         lambda given: find_slice_verdicts(given.measured, given.protocol, methods=planned_methods(given.config)),
@@ -147,10 +147,10 @@ def judge_cells(
     joint = joint_keys()
     store = store if {*joint} <= {*STORED} else None
     measured = measure_cells(cells, protocol, keep=joint, store=store, workers=workers)
-    return measured, judge(measured, protocol, config=config, files=files, workers=workers)
+    return measured, judge_measured(measured, protocol, config=config, files=files, workers=workers)
 
 
-def judge(
+def judge_measured(
     measured: Sequence[Measured],
     protocol: Protocol,
     *,

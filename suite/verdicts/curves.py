@@ -69,7 +69,7 @@ METRICS: dict[str, Metric] = {
 """Metrics that get a verdict; the first is the primary one. Coverage under dense's threshold never stands without the
 size of its sets."""
 
-KEPT = (*METRICS, "lac_coverage")
+JOINT_KEYS = (*METRICS, "lac_coverage")
 """Keys whose replicates verdicts need."""
 
 
@@ -169,7 +169,7 @@ def collect_levels(
     measured: Sequence[Measured],
     protocol: Protocol,
     *,
-    keep: Sequence[str] = KEPT,
+    keep: Sequence[str] = JOINT_KEYS,
     strangers: bool = False,
 ) -> list[Levels]:
     """Every curve among measured cells, in a stable order; variants with names outside the scheme belong to none.

@@ -21,7 +21,7 @@ from suite.metrics import bootstrap, conformal, proper, proportions
 from suite.metrics.folds import Folds, item_draws
 from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, score_cell
-from suite.metrics.workers import each
+from suite.metrics.workers import in_processes
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
 from suite.verdicts.curves import METRICS, PRIMARY
 
@@ -281,7 +281,7 @@ def find_couplings(
         if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
     ]
     needed = {dense.cell.curve_key: dense.cell for _, dense in pairs}
-    found = each(partial(_noise_curve_of, protocol=protocol), list(needed.values()), workers=workers)
+    found = in_processes(partial(_noise_curve_of, protocol=protocol), list(needed.values()), workers=workers)
     curves = dict(zip(needed, found, strict=True))
     return [_record(one, _coupling(one, dense, curves[one.cell.curve_key], rule)) for one, dense in pairs]
 

@@ -106,8 +106,8 @@ def primary_measure(config: RunConfig | None) -> str:
     return config.primary.metric if config and config.primary else next(iter(MEASURES))
 
 
-KEPT = (*(key for measure in MEASURES.values() for key in (measure.dense, measure.key)), "lac_coverage")
-KEPT = tuple(dict.fromkeys((*KEPT, "lac_transfer_coverage")))
+JOINT_KEYS = (*(key for measure in MEASURES.values() for key in (measure.dense, measure.key)), "lac_coverage")
+JOINT_KEYS = tuple(dict.fromkeys((*JOINT_KEYS, "lac_transfer_coverage")))
 """Keys whose joint replicates doses need."""
 
 SET_SIZES = ("set_size", "lac_transfer_coverage")
@@ -142,7 +142,7 @@ def find_dose_records(
     protocol = protocol_of(config)
     if protocol.replicates == 0:
         raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
-    measured = measure_cells(cells, protocol, keep=KEPT, store=store, workers=workers_for(sum(map(len, cells))))
+    measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers_for(sum(map(len, cells))))
     return doses_of(measured, config, metrics=metrics, tolerances=tolerances, confidence=confidence)
 
 
@@ -158,7 +158,7 @@ def doses_of(
     metric, scope (the recipe's second, where levels have several seeds) and tolerance.
 
     Args:
-        measured: cells of one run, with the replicates of `KEPT`.
+        measured: cells of one run, with the replicates of `JOINT_KEYS`.
         config, metrics, tolerances, confidence: see `find_dose_records`.
     """
     primary = config.primary if config else None
@@ -519,7 +519,7 @@ def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
-    everything = collect_levels(measured, protocol, keep=KEPT, strangers=True)
+    everything = collect_levels(measured, protocol, keep=JOINT_KEYS, strangers=True)
     items = {one.cell.key: len(one.cell) for one in measured}
     averaged = settings_averaged(measured)
     methods: dict[tuple[str, str, str], list[Levels]] = {}

@@ -18,7 +18,7 @@ from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
 from suite.prompt_name import original_of, parse_prompt
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
 from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels, record_title
-from suite.verdicts.verdict import LEAST_SIMULATIONS, VERDICT_KEYS, Verdict, agree
+from suite.verdicts.verdict import LEAST_SIMULATIONS, VERDICT_KEYS, Verdict, across_settings
 
 SLICE_VERDICT_KEYS = (
     *VERDICT_KEYS[: VERDICT_KEYS.index("metric")],
@@ -166,7 +166,7 @@ def _verdict(key: tuple[Place, str], parts: Sequence[_Part], rule: Rule, size: i
         finding, curve = Finding("undetermined", METRICS[PRIMARY].minimum, notes=(note,)), None
     else:
         judged = [(_judged(part.curve, rule, size), part.curve) for part in parts]
-        finding, curve = agree(judged, [part.levels for part in parts])
+        finding, curve = across_settings(judged, [part.levels for part in parts])
         if name == EDGE:
             finding = _of_the_edge(finding)
     no_ops = sorted({variant for part in parts for variant in part.levels.no_ops})

@@ -8,7 +8,7 @@ from functools import partial
 
 from suite.config import Protocol
 from suite.metrics.rows import Measured
-from suite.metrics.workers import each
+from suite.metrics.workers import in_processes
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
 from suite.verdicts.curves import (
@@ -101,7 +101,7 @@ def find_verdicts(
     """A verdict for each curve and metric, task by task and on the average over tasks.
 
     Args:
-        measured: cells of `suite.metrics.rows.measure_cells` with the replicates of `suite.verdicts.curves.KEPT`.
+        measured: cells of `suite.metrics.rows.measure_cells` with the replicates of `suite.verdicts.curves.JOINT_KEYS`.
         family_sizes: primary curves of each model in the configuration, when more were planned than are here.
         workers: processes that share the work; see `suite.metrics.workers`.
 
@@ -135,8 +135,8 @@ def find_verdicts(
             _Asked(place, metric, (average(group, metric, settings_of_model),), remark=remark) for metric in METRICS
         ]
     tasks = [(curve, max(LEAST_SIMULATIONS, 100 * sizes[one.place.model] - 1)) for one in asked for curve in one.curves]
-    findings = iter(each(partial(_judged, rule=rule), tasks, workers=workers))
-    everything = [one.concluded([next(findings) for _ in one.curves]) for one in asked]
+    findings = iter(in_processes(partial(_judged, rule=rule), tasks, workers=workers))
+    everything = [one.to_verdict([next(findings) for _ in one.curves]) for one in asked]
     result = []
     for model, size in sizes.items():
         found = [verdict for verdict in everything if verdict.place.model == model]
@@ -180,9 +180,9 @@ class _Asked:
     settings: tuple[Levels, ...] = ()
     remark: str = ""
 
-    def concluded(self, findings: Sequence[Finding]) -> Verdict:
+    def to_verdict(self, findings: Sequence[Finding]) -> Verdict:
         """The verdict, from the findings of its curves."""
-        finding, curve = agree(list(zip(findings, self.curves, strict=True)), self.settings)
+        finding, curve = across_settings(list(zip(findings, self.curves, strict=True)), self.settings)
         if self.remark:
             finding = replace(finding, notes=(*finding.notes, self.remark))
         no_ops = sorted({name for levels in self.settings for name in levels.no_ops})
@@ -198,7 +198,9 @@ def _judged(task: tuple[Curve | None, int], *, rule: Rule) -> Finding:
     return judge(curve, rule=rule, simulations=simulations)
 
 
-def agree(judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]) -> tuple[Finding, Curve | None]:
+def across_settings(
+    judged: Sequence[tuple[Finding, Curve | None]], settings: Sequence[Levels]
+) -> tuple[Finding, Curve | None]:
     """The verdict of several settings of one task: theirs where they agree, with the largest p; else undetermined."""
     if len(judged) == 1:
         return judged[0]

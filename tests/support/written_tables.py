@@ -7,10 +7,10 @@ from pathlib import Path
 
 from suite.cell import Cell
 from suite.publish.figures import FOLDER, draw_figures
-from suite.publish.leaderboard import leaderboard_texts
 from suite.publish.numerals import rounded
 from suite.publish.order import in_order
-from suite.publish.records import parquet_bytes
+from suite.publish.pages.markdown import markdown_page
+from suite.publish.records import csv_bytes, parquet_bytes
 from suite.publish.sections.page import leaderboard_page
 
 
@@ -25,8 +25,8 @@ def write_tables(
     """Write what a snapshot makes of these rows, in any order; pictures if `draw`. Returns LEADERBOARD.md."""
     ordered = in_order([rounded(row) for row in rows])
     pictures = draw_figures(ordered, cells) if draw else []
-    made = leaderboard_texts(ordered, leaderboard_page(ordered, pictures, failures))
-    made["rows.parquet"] = parquet_bytes(ordered)
+    page = markdown_page(leaderboard_page(ordered, pictures, failures)).encode("utf-8", errors="replace")
+    made = {"rows.csv": csv_bytes(ordered), "rows.parquet": parquet_bytes(ordered), "LEADERBOARD.md": page}
     made |= {f"{FOLDER}/{picture.name}": picture.content for picture in pictures}
     for name, content in made.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from suite.publish.order import curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.sections.reading import COLUMNS as MEANINGS
 from suite.publish.sections.tables import SIZES, marks
-from suite.publish.standings import AVERAGE, METRICS, Standings
+from suite.publish.standings import AVERAGE, RANKED, Standings
 
 FIGURES = (
     *("accuracy", "accuracy_change", "set_size", "set_size_change", "coverage", "transfer", "transfer_size"),
@@ -32,7 +32,7 @@ FIELDS = (
     *("params_shown", "bits_shown", "megabytes_shown", "items", "raw_ece", "drift", "ties", "sparsity", "touched"),
     *FIGURES,
     *(f"{name}_shown" for name in FIGURES),
-    *(f"{name}{end}" for name in METRICS for end in ("_low", "_high", "_chance", "_group")),
+    *(f"{name}{end}" for name in RANKED for end in ("_low", "_high", "_chance", "_group")),
     "flags",
 )
 
@@ -145,7 +145,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
             _line(
                 {**_names({**macro.every[0], **sizes}, 0, models), "flags": marks(macro)},
                 macro.average,
-                {name: groups.get((*who, name)) if same else None for name in METRICS},
+                {name: groups.get((*who, name)) if same else None for name in RANKED},
                 after=after,
             )
         )
@@ -159,7 +159,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
             _line(
                 {**_names(row, place[setting], models), **_of_one_row(row)},
                 partial(average_of, row),
-                {name: groups.get((*key, name)) for name in METRICS},
+                {name: groups.get((*key, name)) for name in RANKED},
                 after=is_cloze(row),
             )
         )
@@ -199,7 +199,7 @@ def _line(
         shown = Average(value.value) if name == "ece" else value
         found[name] = _published(value.value)
         found[f"{name}_shown"] = average_words(shown, key)
-        if name in METRICS:
+        if name in RANKED:
             found |= {f"{name}_low": _published(value.low), f"{name}_high": _published(value.high)}
             found[f"{name}_group"] = groups[name]
     return [found.get(name) for name in FIELDS]

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from suite.errors import SuiteError
 from suite.prompt_name import parse_prompt
 
-METRICS = ("accuracy", "set_size")
+SPREAD_FIGURES = ("accuracy", "set_size")
 
 SPREAD_KEYS = (
     *("model", "task", "scoring", "shots", "variant", "n_prompts", "prompts"),
     *(
         f"{metric}_{name}"
-        for metric in METRICS
+        for metric in SPREAD_FIGURES
         for name in (
             *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
             *("same_direction", "change_over_spread"),
@@ -76,7 +76,7 @@ def _row(
     model, task, scoring, shots = key
     row: dict[str, object] = {"model": model, "task": task, "scoring": scoring, "shots": shots, "variant": variant}
     row |= {"n_prompts": len(asked), "prompts": sorted(asked)}
-    for metric in METRICS:
+    for metric in SPREAD_FIGURES:
         values = {prompt: number(entry.get(metric)) for prompt, entry in asked.items()}
         parents = {prompt: number(entry.get(metric)) for prompt, entry in dense.items()}
         row |= summary(f"{metric}_", [value for value in values.values() if value is not None])

@@ -11,7 +11,7 @@ import pytest
 
 from suite.cell import make_cell, write_cell
 from suite.cli import main
-from suite.metrics.spread import SPREAD_KEYS, prompt_spread
+from suite.metrics.prompt_spread import SPREAD_KEYS, prompt_spread
 
 
 def row(variant: str, prompt: str, accuracy: float | None, set_size: float = 2.0) -> dict[str, object]:
