@@ -214,7 +214,14 @@ def test_an_interior_threshold_that_weight_error_explains_is_marked() -> None:
 @pytest.mark.parametrize("last", [2.0, 2.6])
 def test_a_jump_at_the_end_needs_levels_that_lost_nothing(last: float) -> None:
     assert judge(drawn_curve([1.5, 1.5, 1.52, 1.5, last + 0.6])).verdict == "threshold"
-    assert judge(drawn_curve([1.5, 1.55, 1.7, 1.9, last + 0.6])).verdict == "gradual"
+    cliff = judge(drawn_curve([1.5, 1.55, 1.7, 1.9, last + 0.6]))
+    assert (cliff.verdict, cliff.level, cliff.end_of_curve) == ("undetermined", 4, True)
+    assert cliff.notes[0].startswith("a cliff at the last level")
+
+
+def test_a_rise_that_ends_in_small_steps_is_no_cliff() -> None:
+    even = judge(drawn_curve([1.5, 1.75, 2.0, 2.25, 2.5]))
+    assert (even.verdict, even.end_of_curve) == ("gradual", False)
 
 
 # The family of hypotheses
@@ -231,6 +238,24 @@ def test_holm_against_its_definition(p: list[float], more: int) -> None:
         level = max(min(1.0, (size - i) * everything[i]) for i in range(rank + 1))
         assert finding.p == pytest.approx(level)
         assert (finding.verdict == "threshold") == (level < 0.05)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 5))
+def test_gradual_passes_the_same_correction(p: list[float], more: int) -> None:
+    found = [Finding("gradual", 0.1, level=1, p_raw=1.0, p_gradual_raw=value) for value in p]
+    corrected = correct_family(found, size=len(p) + more)
+    everything = sorted([*p, *[1.0] * more])
+    for value, finding in zip(p, corrected, strict=True):
+        rank = everything.index(value)
+        level = max(min(1.0, (len(everything) - i) * everything[i]) for i in range(rank + 1))
+        assert finding.p_gradual == pytest.approx(level)
+        assert (finding.verdict, finding.level) == (("gradual", 1) if level < 0.05 else ("undetermined", None))
+
+
+def test_curves_that_cannot_be_judged_are_no_hypotheses() -> None:
+    short = Finding("undetermined", 0.1)
+    found = correct_family([short, short, Finding("threshold", 0.1, p_raw=0.04)], size=1)
+    assert [(one.verdict, one.p) for one in found] == [("undetermined", None)] * 2 + [("threshold", 0.04)]
 
 
 def test_the_family_does_not_shrink_with_what_has_been_scored() -> None:

@@ -272,8 +272,10 @@ def test_a_plan_counts_a_recipe_once() -> None:
     def planned(*variants: str) -> int:
         return planned_families(RunConfig(("m",), (TaskChoice("a"), TaskChoice("b")), ("dense", *variants)))
 
-    assert planned("gptq-w4", "gptq-w3") == planned("gptq-w4", "gptq-w3", "gptq-w3@seed1", "wanda-s50@seed1") == 3
-    assert planned("gptq-w4", "gptq-w3", "dense@repeat", "dense@bfloat16") == 3
+    gptq = ("gptq-w4", "gptq-w3", "gptq-w2")
+    assert planned(*gptq) == planned(*gptq, "gptq-w3@seed1", "wanda-s50@seed1") == 3
+    assert planned(*gptq[:2], "gptq-w3@seed1") == 0, "three levels with dense are judged by no test"
+    assert planned(*gptq, "dense@repeat", "dense@bfloat16") == 3
 
 
 def test_an_imported_repetition_is_one_too(tmp_path: Path) -> None:

@@ -158,9 +158,14 @@ def test_verdicts_of_whole_tasks_are_the_same_with_and_without_slices() -> None:
         assert json.dumps(content) == json.dumps(both[0][name])
 
 
+METHODS = {"magnitude-s": (10, 20, 30), "rtn-w": (8, 4, 3), "wanda-s": (30, 40, 50)}
+"""Those that a configuration plans with enough levels, and their levels."""
+
+
 def test_the_family_is_what_the_configuration_plans() -> None:
     cells = planted(STEP, n=150, levels=4)
-    variants = ("dense", "magnitude-s10", *(f"rtn-w{bits}" for bits in (8, 4)), "wanda-s50")
+    enough = [f"{method}{level}" for method, levels in METHODS.items() for level in levels]
+    variants = ("dense", *enough, "depth-s10", "depth-s20")  # two levels are not enough to be judged
     config = RunConfig(("synthetic",), (TaskChoice("synthetic"),), variants)
     alone, planned = (
         {

@@ -14,8 +14,8 @@ from suite.publish.doses import ACCURACY, Headline, beyond, headlines, levels
 from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import curve_of, level_label, severity_key
+from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.curves import MACRO
-from suite.verdicts.dose_records import nominal_amounts
 
 LETTERS = {"kept": "K", "worse": "W", "lost": "L", "not_known": "?"}
 """States of a level, and the sign that says them without colour."""

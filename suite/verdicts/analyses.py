@@ -55,7 +55,7 @@ ANALYSES: dict[str, Analysis] = {
         lambda given: find_verdicts(
             given.measured, given.protocol, family_sizes=given.family_sizes, workers=given.workers
         ),
-        formula=3,
+        formula=4,
         rests_on=curves.JOINT_KEYS,
     ),
     DECOUPLING: Analysis(
@@ -75,7 +75,7 @@ ANALYSES: dict[str, Analysis] = {
     ),
     PARTS: Analysis(
         lambda given: find_slice_verdicts(given.measured, given.protocol, methods=planned_methods(given.config)),
-        formula=2,
+        formula=3,
         rests_on=(PRIMARY,),
         where_any=True,
     ),

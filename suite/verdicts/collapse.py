@@ -4,10 +4,9 @@ Values are oriented so that higher is worse. In words (docs/collapse.md has the 
 rates): a *threshold* is a jump between two neighbouring levels that carries more than half of the rise, exceeds the
 practical minimum, is not undone later, and cannot be had from any smooth rival; at the last level, where no shape can
 tell a jump from an exponential, every level before it must be equivalent to dense and the jump several times the
-practical minimum. *Gradual* is a rise that no single jump makes: none carries half of it, or the last one does but
-earlier levels have lost enough to matter. *None* is the demonstration that no level
-is worse than dense by the practical minimum. *Saturated* curves start where nothing is left to lose. All else is
-*undetermined*.
+practical minimum. *Gradual* is a rise that no single jump makes: none carries half of it. *None* is the demonstration
+that no level is worse than dense by the practical minimum. *Saturated* curves start where nothing is left to lose. All
+else is *undetermined*.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from suite.metrics.proportions import NORMAL
 from suite.metrics.slices import holm
+from suite.verdicts.rise import Rise
 from suite.verdicts.shapes import reject_rivals
 
 Floats = NDArray[np.float64]
@@ -53,6 +53,9 @@ class Rule:
 
 
 RULE = Rule()
+
+CLIFF = "a cliff at the last level"
+"""How the note of such a curve begins."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,17 @@ class Finding:
         level: index of the first broken level; for gradual curves the first at which the loss reaches the practical
             minimum; None without one.
         level_low, level_high: 95 % interval of the level.
-        end_of_curve: the level is the last one.
+        end_of_curve: the level is the last one. With "undetermined" it says that a cliff is shown there, which a jump
+            or a rise that speeds up may have made.
         jump: the largest rise between neighbours (at `level` for a threshold), with its 95 % interval.
         practical_minimum: what a rise must exceed to matter.
         p_raw: of the claim "threshold", the largest p-value of everything it needs.
         p: the same after Holm's correction.
+        p_gradual_raw, p_gradual: the same of the claim "gradual".
         minimum_detectable: the smallest true jump that is shown to exceed the practical minimum in 80 % of repetitions.
         notes: what stood in the way, and what a reader must know.
         fits: best fit of each smooth rival, for figures.
+        rise: how steep the rise is; None where nothing was measured.
     """
 
     verdict: str
@@ -124,9 +130,12 @@ class Finding:
     jump_high: float | None = None
     p_raw: float | None = None
     p: float | None = None
+    p_gradual_raw: float | None = None
+    p_gradual: float | None = None
     minimum_detectable: float | None = None
     notes: tuple[str, ...] = ()
     fits: dict[str, Floats] = field(default_factory=dict)
+    rise: Rise | None = None
 
 
 def judge(curve: Curve, *, rule: Rule = RULE, simulations: int = 1999, seed: int = 0) -> Finding:
@@ -207,29 +216,40 @@ class _Judge:
             p_raw, obstacle, fits = self._inside(largest)
         rise_p = min(1.0, self.last * min(self.p_above(self.rise(i)) for i in range(1, self.last + 1)))
         harmless_p = max(self.p_above(-self.rise(i), -self.minimum) for i in range(1, self.last + 1))
-        spread_p = max(self.p_above(-self.share(i), wide=True) for i in range(1, self.last))
-        # At the end a jump is a threshold only after levels that lost nothing, so either will do to rule one out.
-        early_p = min(self.p_above(self.rise(i), self.minimum) for i in range(1, self.last)) * (self.last - 1)
-        last_p = min(1.0, 2 * min(self.p_above(-self.share(self.last), wide=True), early_p))
-        spread_p = max(spread_p, last_p)
+        spread_p = max(self.p_above(-self.share(i), wide=True) for i in range(1, self.last + 1))
         highest = float((self.values - self.values[0]).max())
+        gradual_p = max(rise_p, spread_p) if highest >= self.minimum else 1.0
         if p_raw < self.rule.level:
             verdict = "threshold"
         elif harmless_p < self.rule.level:
             verdict = "none"
             notes.append(f"no level is worse than dense by {self.minimum:.3g} or more (p = {harmless_p:.2g})")
-        elif rise_p < self.rule.level and highest >= self.minimum and spread_p < self.rule.level:
+        elif gradual_p < self.rule.level:
             verdict = "gradual"
             notes.append(f"rises (p = {rise_p:.2g}), and not by one jump (p = {spread_p:.2g})")
         else:
             verdict = "undetermined"
-            notes.append(self._undecided(rise_p, highest))
+            notes.append(self._cliff() or self._undecided(rise_p, highest))
         if verdict != "threshold":
             notes.append(f"not called a threshold: {obstacle}")
         falls = min(1.0, self.last * min(self.p_above(-self.rise(i)) for i in range(1, self.last + 1)))
         if falls < self.rule.level:
             notes.append("some level is better than dense")
-        return self._described(verdict, largest, p_raw, notes, fits)
+        found = self._described(verdict, largest, p_raw, notes, fits)
+        return replace(found, p_gradual_raw=gradual_p, p_gradual=gradual_p)
+
+    def _cliff(self) -> str:
+        """What is said of a last level whose jump is shown to carry most of the rise, and to matter; else empty."""
+        p = max(
+            self.p_above(self.share(self.last), wide=True),
+            self.p_above(self.rise(self.last, self.last - 1), self.rule.end_multiple * self.minimum),
+        )
+        if p >= self.rule.level:
+            return ""
+        return (
+            f"{CLIFF}: the last jump carries more than half of the rise (p = {p:.2g}); whether a jump made it or a "
+            "rise that speeds up, only levels beyond it could say"
+        )
 
     def _inside(self, level: int) -> tuple[float, str, dict[str, Floats]]:
         draws = np.random.default_rng([self.seed, 11]).normal(size=(self.simulations, self.last + 1))
@@ -278,9 +298,10 @@ class _Judge:
     ) -> Finding:
         level: int | None = None
         low = high = None
+        cliff = verdict == "undetermined" and notes[0].startswith(CLIFF)
         if verdict in ("threshold", "undetermined"):
             places = np.diff(self.replicates, axis=0).argmax(axis=0) + 1
-            level = largest if verdict == "threshold" else None
+            level = largest if verdict == "threshold" or cliff else None
         elif verdict == "gradual":
             harmful = self.replicates - self.replicates[0] >= self.minimum
             places = np.where(harmful.any(axis=0), harmful.argmax(axis=0), self.last)
@@ -300,7 +321,7 @@ class _Judge:
             level=level,
             level_low=low,
             level_high=high,
-            end_of_curve=verdict == "threshold" and largest == self.last,
+            end_of_curve=(verdict == "threshold" or cliff) and largest == self.last,
             jump=jump,
             jump_low=min(float(ends[0]), jump - reach),
             jump_high=max(float(ends[1]), jump + reach),
@@ -327,10 +348,12 @@ class _Judge:
 
 
 def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE) -> list[Finding]:
-    """Holm's correction over the primary curves of one model; thresholds that do not survive are undetermined.
+    """Holm's correction over the primary curves of one model, for either claim: what does not survive is undetermined.
+
+    Thresholds are corrected among the claims "threshold" of all curves, gradual ones among the claims "gradual".
 
     Args:
-        findings: those at hand.
+        findings: those at hand; without a p-value they are no hypotheses.
         size: number of hypotheses in the family, at hand or not; missing ones count as p = 1.
 
     Reference: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 1979.
@@ -339,13 +362,16 @@ def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE)
     >>> [(finding.verdict, finding.p) for finding in correct_family(found, size=4)]
     [('undetermined', 0.12), ('threshold', 0.004)]
     """
-    missing = max(size - len(findings), 0)
-    adjusted = holm([*(_known(finding.p_raw) for finding in findings), *[1.0] * missing])
+    thresholds = _adjusted([finding.p_raw for finding in findings], size)
+    graduals = _adjusted([finding.p_gradual_raw for finding in findings], size)
     result = []
-    for index, finding in enumerate(findings):
-        changed = replace(finding, p=None if finding.p_raw is None else adjusted[index])
-        if finding.verdict == "threshold" and adjusted[index] >= rule.level:
-            note = f"a threshold by itself (p = {finding.p_raw:.2g}), not after Holm's correction over {size} curves"
+    for finding, threshold, gradual in zip(findings, thresholds, graduals, strict=True):
+        changed = replace(finding, p=threshold, p_gradual=gradual)
+        claims = {"threshold": (finding.p_raw, threshold), "gradual": (finding.p_gradual_raw, gradual)}
+        raw, adjusted = claims.get(finding.verdict, (None, None))
+        if raw is not None and adjusted is not None and adjusted >= rule.level:
+            claim = "a threshold" if finding.verdict == "threshold" else "gradual"
+            note = f"{claim} by itself (p = {raw:.2g}), not after Holm's correction over {size} curves"
             changed = replace(
                 changed,
                 verdict="undetermined",
@@ -359,8 +385,11 @@ def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE)
     return result
 
 
-def _known(p: float | None) -> float:
-    return 1.0 if p is None else p
+def _adjusted(p_values: Sequence[float | None], size: int) -> list[float | None]:
+    """Holm's correction of the known ones, in a family of a size."""
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(holm([*known, *[1.0] * max(size - len(known), 0)])[: len(known)])
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def _rounded(count: float) -> str:

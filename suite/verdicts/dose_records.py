@@ -20,6 +20,7 @@ from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
 from suite.variant import curve_title, parse_variant
+from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, task_title
 from suite.verdicts.dose import (
@@ -469,30 +470,6 @@ def _by_task(ladders: Mapping[Setting, Ladder]) -> dict[str, dict[Setting, Ladde
     for setting, ladder in ladders.items():
         found.setdefault(setting.task, {})[setting] = ladder
     return found
-
-
-def nominal_amounts(names: Sequence[str]) -> tuple[Floats | None, str]:
-    """Bits or percent zeros of variants, where that is all they differ in.
-
-    >>> nominal_amounts(["rtn-w8", "rtn-w4"])
-    (array([8., 4.]), 'bits')
-    >>> nominal_amounts(["wanda-s30", "wanda-s50"])
-    (array([30., 50.]), 'percent zeros')
-    """
-    try:
-        variants = [parse_variant(name) for name in names]
-    except SuiteError:
-        return None, ""
-    bits = [variant.bits for variant in variants]
-    zeros = [variant.sparsity for variant in variants]
-    others = {(variant.activation_bits, variant.kv_bits, variant.n_of_m) for variant in variants}
-    if len(others) > 1:
-        return None, ""
-    if all(value is not None for value in bits) and len(set(zeros)) == 1 and (len(set(bits)) > 1 or zeros[0] is None):
-        return np.array(bits, dtype=np.float64), "bits"
-    if all(value is not None for value in zeros) and len(set(bits)) == 1 and (len(set(zeros)) > 1 or bits[0] is None):
-        return np.round(100 * np.array(zeros, dtype=np.float64), 9), "percent zeros"
-    return None, ""
 
 
 def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import Measured
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
+from suite.verdicts.collapse import RULE
 from suite.verdicts.verdict import family_size
 
 
@@ -46,18 +48,18 @@ class Given:
 
 
 def planned_families(config: RunConfig) -> int:
-    """Primary curves of each model that a configuration plans."""
+    """Primary curves of each model that a configuration plans and that have enough levels to be judged."""
     return family_size(len({task.name for task in config.tasks}), planned_methods(config))
 
 
 def planned_methods(config: RunConfig | None) -> int:
-    """Compression methods that a configuration plans; 0 without one."""
-    methods = set()
+    """Compression methods for which a configuration plans enough levels to be judged; 0 without one."""
+    methods: Counter[tuple[str, str]] = Counter()
     for name in config.variants if config else ():
         try:
             variant = parse_variant(name)
         except SuiteError:
             continue
         if variant.family != "dense" and not variant.repeats:
-            methods.add((variant.family, variant.curve))
-    return len(methods)
+            methods[variant.family, variant.curve] += 1
+    return sum(levels + 1 >= RULE.least_levels for levels in methods.values())

@@ -22,6 +22,7 @@ from suite.verdicts.curves import (
     incomplete_names,
     settings_averaged,
 )
+from suite.verdicts.rise import Rise, describe_rise
 
 VERDICT_KEYS = (
     "model",
@@ -40,7 +41,17 @@ VERDICT_KEYS = (
     "jump_of_headroom",
     "p_value",
     "p_value_raw",
+    "p_gradual",
+    "p_gradual_raw",
     "minimum_detectable",
+    "axis",
+    "steepest_span",
+    "steepest_share",
+    "steepest_share_low",
+    "steepest_share_high",
+    "rise_width",
+    "rise_width_low",
+    "rise_width_high",
     "notes",
 )
 """Every key of a verdict record, in order."""
@@ -68,6 +79,7 @@ class Verdict:
             return None if level is None or curve is None else curve.names[level]
 
         headroom = None if curve is None else curve.headroom
+        rise = finding.rise or Rise()
         return {
             "model": self.place.model,
             "method": self.place.method,
@@ -85,8 +97,18 @@ class Verdict:
             "jump_of_headroom": None if finding.jump is None or headroom is None else finding.jump / headroom,
             "p_value": finding.p,
             "p_value_raw": finding.p_raw,
+            "p_gradual": finding.p_gradual,
+            "p_gradual_raw": finding.p_gradual_raw,
             "minimum_detectable": finding.minimum_detectable,
-            "notes": list(finding.notes),
+            "axis": rise.axis or None,
+            "steepest_span": rise.span,
+            "steepest_share": rise.share,
+            "steepest_share_low": rise.share_low,
+            "steepest_share_high": rise.share_high,
+            "rise_width": rise.width,
+            "rise_width_low": rise.width_low,
+            "rise_width_high": rise.width_high,
+            "notes": [*finding.notes, *([f"shape: {rise.note}"] if rise.note else [])],
         }
 
 
@@ -102,7 +124,8 @@ def find_verdicts(
 
     Args:
         measured: cells of `suite.metrics.rows.measure_cells` with the replicates of `suite.verdicts.curves.JOINT_KEYS`.
-        family_sizes: primary curves of each model in the configuration, when more were planned than are here.
+        family_sizes: primary curves of each model in the configuration that have enough levels to be judged, when more
+            were planned than are here.
         workers: processes that share the work; see `suite.metrics.workers`.
 
     Returns:
@@ -119,8 +142,12 @@ def find_verdicts(
     several = {place: group for place, group in macros.items() if len({one.place.task for one in group}) > 1}
     sizes: dict[str, int] = {}
     for model in sorted({place.model for place in members}):
-        primary_curves = sum(place.model == model for place in (*members, *several))
-        sizes[model] = max((family_sizes or {}).get(model, 0), primary_curves)
+        enough = [
+            place
+            for place, group in (*members.items(), *several.items())
+            if place.model == model and max(len(one.names) + len(one.no_ops) for one in group) >= rule.least_levels
+        ]
+        sizes[model] = max((family_sizes or {}).get(model, 0), len(enough))
     asked = [
         _Asked(place, metric, tuple(levels.curve(metric) for levels in members[place]), tuple(members[place]))
         for place in members
@@ -160,7 +187,11 @@ def find_verdicts(
 
 
 def family_size(tasks: int, methods: int) -> int:
-    """Primary curves of one model: each method on each task, and on their average where there are several tasks."""
+    """Primary curves of one model: each method on each task, and on their average where there are several tasks.
+
+    Args:
+        methods: those with enough levels to be judged; others are no hypotheses.
+    """
     return methods * (tasks + (1 if tasks > 1 else 0))
 
 
@@ -195,7 +226,8 @@ def _judged(task: tuple[Curve | None, int], *, rule: Rule) -> Finding:
     curve, simulations = task
     if curve is None:
         return Finding("undetermined", 0.0, notes=("some level has no value",))
-    return judge(curve, rule=rule, simulations=simulations)
+    rise = describe_rise(curve.names, curve.values, curve.replicates, level=rule.level, least_error=curve.least_error)
+    return replace(judge(curve, rule=rule, simulations=simulations), rise=rise)
 
 
 def across_settings(

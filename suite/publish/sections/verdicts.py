@@ -68,7 +68,10 @@ def collapse(records: Sequence[Fields]) -> Section | None:
         "Where it breaks",
         (
             say(
-                "Set size along rising compression. {meanings}. p is corrected over all curves of the model (Holm). "
+                "Set size along rising compression. {meanings}. p is corrected over all curves of the model that have "
+                "enough levels (Holm). The last two columns describe a shown rise without a verdict: the largest part "
+                "of it within one bit or ten percent zeros (or before the first level), and over how many bits or "
+                "percent zeros its middle half goes. "
                 "The reasons for every verdict, and those of the other metrics, are in [verdicts.json]; "
                 "docs/collapse.md has the rule and docs/detector.md its error rates.",
                 meanings=meanings,
@@ -77,16 +80,19 @@ def collapse(records: Sequence[Fields]) -> Section | None:
         (
             *words("model", "method", "task", "verdict", "first broken level"),
             *figures("largest jump of set size", "of headroom", "p of a threshold", "detectable jump"),
+            *figures("steepest share of the rise", "width of its middle half"),
         ),
         tuple(
             (
                 *_curve_words(one),
-                Span("threshold", "strong") if text(one, "verdict") == "threshold" else text(one, "verdict"),
+                _verdict(one),
                 _level(one),
                 _estimate(one, "jump", 2),
                 figure(_percent(number(one, "jump_of_headroom"))),
                 _p(one),
                 figure(fixed(number(one, "minimum_detectable"), 2)),
+                _estimate(one, "steepest_share", 2),
+                _estimate(one, "rise_width", 1),
             )
             for one in verdicts
             if number(one, "jump") is not None
@@ -201,6 +207,13 @@ def _counts(records: Sequence[Fields]) -> str:
     return ", ".join(
         f"{count} {name}" for name, count in sorted(Counter(text(one, "verdict") for one in records).items())
     )
+
+
+def _verdict(one: Fields) -> Words:
+    verdict = text(one, "verdict")
+    if verdict == "threshold":
+        return Span(verdict, "strong")
+    return f"{verdict}: a cliff at the last level" if one.get("end_of_curve") is True else verdict
 
 
 def _level(one: Fields) -> Words:
