@@ -168,6 +168,16 @@ def _parser() -> argparse.ArgumentParser:
     dose.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of each side, default 0.95")
     dose.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    policy = add("policy", _policy, "what a compressed model may lose at most: the built-in policies, or your own")
+    actions = policy.add_subparsers(dest="what", metavar="list|show|check", required=True)
+    for what in ("list", "show", "check"):
+        part = actions.add_parser(what, parents=[common])
+        if what != "list":
+            part.add_argument("names", nargs="+", metavar="NAME", help="a built-in policy or a .yaml file")
+        if what == "show":
+            part.add_argument("--flips", type=float, default=0.05, metavar="F", help="expected share, default 0.05")
+        part.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     board.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR")
@@ -496,6 +506,35 @@ def _dose(args: argparse.Namespace) -> int:
         confidence=args.confidence,
     )
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(dose_lines(records)))
+    return DONE
+
+
+def _policy(args: argparse.Namespace) -> int:
+    from suite.decisions.built_in import POLICIES, get_policy
+    from suite.decisions.contradictions import findings
+    from suite.decisions.policy import policy_hash, read_policy
+    from suite.decisions.show import FLIPS, aligned, record, shown
+
+    names = POLICIES if args.what == "list" else args.names
+    found = [read_policy(name) if name.endswith((".yaml", ".yml")) else get_policy(name) for name in names]
+    if args.what == "check":
+        said = [(policy.name, level, text) for policy in found for level, text in findings(policy)]
+        if args.json:
+            print(json.dumps([dict(zip(("policy", "level", "text"), one, strict=True)) for one in said], indent=1))
+        for name, level, text in said if not args.json else ():
+            print(f"policy {name}: {level}: {text}", file=sys.stderr if level == "contradiction" else sys.stdout)
+        return BAD_INPUT if any(level == "contradiction" for _, level, _ in said) else DONE
+    flips = getattr(args, "flips", FLIPS)
+    if args.json:
+        print(json.dumps([record(policy, flips=flips) for policy in found], indent=1, allow_nan=False))
+    elif args.what == "list":
+        rows = [
+            (one.name, f"{len(one.criteria)} + {len(one.red_lines)}", policy_hash(one)[7:15], one.source)
+            for one in found
+        ]
+        print("\n".join(aligned(rows)))
+    else:
+        print("\n\n".join("\n".join(shown(policy, flips=flips)) for policy in found))
     return DONE
 
 

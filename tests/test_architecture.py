@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 NOUNS = ("errors", "cell", "variant", "methods", "task", "prompt_name", "config", "sample_text")
 NOUNS += ("models", "files", "hub", "remarks", "progress_bars")
-RIGHT = ("metrics", "verdicts", "publish")
+RIGHT = ("metrics", "verdicts", "decisions", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "score": (),
     "metrics": (),
     "verdicts": ("metrics",),
+    "decisions": ("metrics", "verdicts"),
     "publish": ("verdicts", "metrics"),
     "importers": (),
     "exporters": ("publish", "verdicts", "metrics"),

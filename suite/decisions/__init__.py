@@ -1,0 +1,1 @@
+"""What may be lost: policies of acceptance. Needs NumPy, SciPy and pydantic; no LLM."""
