@@ -512,11 +512,11 @@ def _dose(args: argparse.Namespace) -> int:
 def _policy(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import POLICIES, get_policy
     from suite.decisions.contradictions import findings
-    from suite.decisions.policy import policy_hash, read_policy
+    from suite.decisions.policy import policy_hash
     from suite.decisions.show import FLIPS, aligned, record, shown
 
     names = POLICIES if args.what == "list" else args.names
-    found = [read_policy(name) if name.endswith((".yaml", ".yml")) else get_policy(name) for name in names]
+    found = [get_policy(name) for name in names]
     if args.what == "check":
         said = [(policy.name, level, text) for policy in found for level, text in findings(policy)]
         if args.json:

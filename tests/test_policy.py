@@ -158,6 +158,10 @@ def test_unknown_names_are_answered_with_the_valid_ones(tmp_path: Path, capsys: 
     assert main(["policy", "check", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml" in capsys.readouterr().err
     assert main(["policy", "show", "certainty", "--flips", "2"]) == 2
+    file = tmp_path / "own.yaml"
+    file.write_text(f"name: certainty\nsource: us\ncriteria: [{LIMIT}]\n")
+    assert main(["policy", "check", str(file)]) == 2
+    assert "'certainty' is a built-in policy; give it another name" in capsys.readouterr().err
 
 
 def test_the_hash_goes_by_what_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +220,7 @@ def test_no_smaller_number_has_the_power(limit: float, flips: float) -> None:
 def test_items_are_never_below_those_without_a_flip() -> None:
     assert [items_needed(limit, 1e-6) for limit in (0.05, 0.02, 0.01, 0.005)] == [59, 149, 299, 598]
     assert power(58, 0.05, 1e-6) == 0
+    assert items_needed(1e-18, 0.05) is None
 
 
 def test_each_line_gets_the_power_that_makes_all_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

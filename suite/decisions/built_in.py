@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from suite.decisions.policy import Criterion, Policy, RedLine, Unit
-from suite.errors import unknown_name
+from suite.decisions.policy import Criterion, Policy, RedLine, Unit, read_policy
+from suite.errors import SuiteError, unknown_name
 
 RED_LINES = (
     RedLine("accuracy", 0.05, "points"),
@@ -79,14 +79,19 @@ POLICIES = {
 
 
 def get_policy(name: str) -> Policy:
-    """A built-in policy by name.
+    """A built-in policy by name, or the one in a file whose name ends in ``.yaml`` or ``.yml``.
 
     Raises:
-        SuiteError: unknown name, with the valid ones.
+        SuiteError: unknown name, with the valid ones; a file that is no valid policy, or takes a built-in one's name.
 
     >>> get_policy("mlperf-99").criteria[0].unit
     'relative'
     """
+    if name.endswith((".yaml", ".yml")):
+        policy = read_policy(name)
+        if policy.name in POLICIES:
+            raise SuiteError(f"policy {name}: {policy.name!r} is a built-in policy; give it another name")
+        return policy
     if name not in POLICIES:
         raise unknown_name("policy", name, (*POLICIES, "<file>.yaml"))
     return POLICIES[name]

@@ -22,7 +22,7 @@ def floor_items(limit: float, *, confidence: float = 0.95) -> int:
     >>> [floor_items(limit) for limit in (0.05, 0.02, 0.01, 0.005)]
     [59, 149, 299, 598]
     """
-    return math.ceil(round(math.log(1 - confidence) / math.log(1 - limit), 9))
+    return math.ceil(round(math.log(1 - confidence) / math.log1p(-limit), 9))
 
 
 def tango(lost: Floats, gained: Floats, n: int, limit: float) -> Floats:
@@ -77,6 +77,8 @@ def items_needed(limit: float, flips: float, *, wanted: float = 0.8, confidence:
     158
     """
     floor = floor_items(limit, confidence=confidence)
+    if floor > MOST:
+        return None
     few, enough = floor - 1, floor
     while power(enough, limit, flips, confidence=confidence) < wanted:
         few, enough = enough, 2 * enough
