@@ -459,22 +459,30 @@ def test_collapse_prints_the_agreed_keys_and_nothing_else(tmp_path: Path, capfd:
     assert json.loads((tmp_path / "run" / "decoupling.json").read_text(encoding="utf-8"))
 
 
+PLANNED = (("rtn", ""), ("gptq", "-g128"), ("gptq", ""))
+"""Methods and group sizes of a planned run."""
+
+
 def test_collapse_counts_what_the_configuration_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = plan_curve(Population(), "step", levels=5, rise=0.7)
     for cell in draw_cells(Population(), plan, n=300, seed=2):
         write_cell(cell_path(tmp_path / "run", cell), cell)
+    methods = [
+        [f"magnitude-s{zeros}" for zeros in (30, 40, 50)],
+        *([f"{method}-w{bits}{group}" for bits in (4, 3, 2)] for method, group in PLANNED),
+    ]
     config = parse_config(
         {
             "models": ["synthetic"],
             "tasks": ["arc_easy", "sciq", "mmlu"],
-            "variants": ["dense", "magnitude-s30", "rtn-w4", "rtn-w3", "gptq-w4-g128", "gptq-w4"],
+            "variants": ["dense", *(name for names in methods for name in names), "depth-s10", "depth-s20"],
         },
         "here",
     )
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
     (primary,) = [one for one in json.loads(capfd.readouterr().out) if one["metric"] == "set_size"]
-    # four methods (two group sizes of one count twice) on three tasks and on their average
+    # four methods (two group sizes of one count twice) on three tasks and on their average; depth has too few levels
     assert primary["p_value"] == pytest.approx(min(1.0, 16 * primary["p_value_raw"]), rel=1e-3)
 
 

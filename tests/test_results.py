@@ -66,7 +66,7 @@ def test_the_front_page_shows_the_committed_numbers() -> None:
         {
             (one["model"], one["method"], one["tolerance"]): one
             for one in json.loads((folder / "doses.json").read_text(encoding="utf-8"))
-            if one["task"] == "macro" and one["metric"] == metric
+            if (one["task"], one["metric"], one["scope"]) == ("macro", metric, "checkpoint")
         }
         for metric in ("brier_ts", "accuracy")
     )

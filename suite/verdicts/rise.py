@@ -37,8 +37,8 @@ class Rise:
         share: of the whole rise, the largest part within one span of the axis or between dense and the first level.
         share_low, share_high: its 95 % interval.
         width: of the middle half of the rise, in units of the axis.
-        width_low, width_high: its 95 % interval; the upper end is None where a quarter of the rise may lie before the
-            first level.
+        width_low, width_high: its 95 % interval, the lower end alone where the width is not known; no upper end where a
+            quarter of the rise may lie before the first level.
         note: why something is missing.
     """
 
