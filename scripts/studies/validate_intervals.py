@@ -2,6 +2,7 @@
 
     python -m scripts.studies.validate_intervals --simulations 1000 --jobs 2
     python -m scripts.studies.validate_intervals --only proportions
+    python -m scripts.studies.validate_intervals --only changes --simulations 400
 
 Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `compute_rows`
 for its intervals. The truth is the same figure on a million items. About twenty minutes on two cores; the tables of few
@@ -16,12 +17,14 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, kept_block, write_between
+from scripts.studies import change_errors
 from scripts.studies.proportion_coverage import section
 from suite.cell import Cell, make_cell
 from suite.metrics import bootstrap, calibration, conformal, proper
@@ -37,6 +40,7 @@ CHANGES = ("accuracy", "nll", "brier", "lac_set_size", "aps_set_size", "set_size
 MEANS = ("accuracy", "nll", "brier")
 MANY = 10_000
 START, END = "<!-- few errors -->", "<!-- end of few errors -->"
+CHANGES_START, CHANGES_END = "<!-- one side -->", "<!-- end of one side -->"
 ECE_METHODS = {
     "plain": "percentiles of the plug-in ECE",
     "recentred": "the same percentiles, moved by twice the bootstrap's estimate of the bias",
@@ -222,6 +226,15 @@ def _job(arguments: tuple[int, int, int]) -> dict[str, tuple[float, float, float
     return simulate(SCENARIOS[scenario], n, seed)
 
 
+def draw_changes(simulations: int, jobs: int) -> dict[tuple[str, float, int], list[dict[str, tuple[bool, bool]]]]:
+    """What `change_errors.draw` finds, by condition."""
+    with ProcessPoolExecutor(jobs) as pool:
+        return {
+            one: list(pool.map(partial(change_errors.draw, *one), range(simulations), chunksize=10))
+            for one in change_errors.conditions()
+        }
+
+
 def means_section(coverages: dict[tuple[str, int], dict[str, float]]) -> str:
     """The part of docs/intervals.md about changes that are plain means."""
     lines = [
@@ -301,9 +314,14 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--items", type=int, nargs="+", default=[400])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", choices=("proportions",), help="write the tables of few errors and few flips alone")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "intervals.md")
+    parser.add_argument("--only", choices=("proportions", "changes"), help="write these tables alone")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "docs" / "intervals.md")
     options = parser.parse_args()
+    if options.only == "changes":
+        check_markers(options.out, CHANGES_START, CHANGES_END)
+        drawn = draw_changes(options.simulations, options.jobs)
+        write_between(options.out, CHANGES_START, CHANGES_END, change_errors.section(drawn))
+        return
     if options.only:
         check_markers(options.out, START, END)
         write_between(options.out, START, END, section())
@@ -323,7 +341,8 @@ def main() -> None:
         for n in options.items
     }
     few = f"{START}\n{section()}\n{END}\n"
-    text = "\n".join([page(records, options.simulations), few, means_section(means)])
+    sides = kept_block(options.out, CHANGES_START, CHANGES_END)
+    text = "\n".join([page(records, options.simulations), few, sides, "", means_section(means)])
     options.out.write_text(text, encoding="utf-8")
     print(options.out)
 
