@@ -34,7 +34,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from suite.errors import SuiteError
-from suite.files import read_text
+from suite.files import read_yaml
 from suite.sample_text import Sampling
 from suite.task import Scoring
 from suite.variant import check_dtype, parse_variant
@@ -236,18 +236,7 @@ def read_config(path: str | Path) -> RunConfig:
     Raises:
         SuiteError: a missing file, invalid YAML, an unknown or missing key, a value of the wrong type or out of range.
     """
-    path = Path(path)
-    text = read_text(path, "configuration", todo="name a readable YAML file")
-    try:
-        raw = yaml.safe_load(text)
-    except RecursionError as error:
-        raise SuiteError(f"configuration {path}: not valid YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2001-13-45, a number of 5,000 digits
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
-        raise SuiteError(f"configuration {path}: not valid YAML{line}: {reason}") from error
-    return parse_config(raw, str(path))
+    return parse_config(read_yaml(Path(path), "configuration"), str(path))
 
 
 def parse_config(raw: object, where: str) -> RunConfig:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 
 _GZIP = b"\x1f\x8b"
 # the mark of UTF-32 first: it begins with that of UTF-16
@@ -109,6 +109,29 @@ def parse_json(text: str, where: str) -> Any:
     except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
         raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
     return value
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML file says.
+
+    Args:
+        what: how messages call the file, for example ``"configuration"``.
+
+    Raises:
+        SuiteError: a missing or unreadable file, or invalid YAML, with the line.
+    """
+    import yaml
+
+    text = read_text(path, what, todo="name a readable YAML file")
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise SuiteError(f"{what} {path}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2001-13-45, a number of 5,000 digits
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        reason = getattr(error, "problem", None) or first_line(error)
+        raise SuiteError(f"{what} {path}: not valid YAML{line}: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     ConfigDict,
@@ -29,8 +28,8 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from suite.errors import SuiteError, first_line, unknown_name
-from suite.files import read_text
+from suite.errors import SuiteError, unknown_name
+from suite.files import read_yaml
 
 Unit = Literal["points", "relative", "headroom"]
 
@@ -210,14 +209,7 @@ def read_policy(path: str | Path) -> Policy:
     Raises:
         SuiteError: a missing file, invalid YAML, an unknown or missing key, a value of the wrong type or out of range.
     """
-    text = read_text(Path(path), "policy", todo="name a readable YAML file")
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        reason = getattr(error, "problem", None) or first_line(error)
-        raise SuiteError(f"policy {path}: not valid YAML{line}: {reason}") from error
+    raw = read_yaml(Path(path), "policy")
     try:
         policy: Policy = TypeAdapter(Policy).validate_python(raw)
         for entry in policy.lines:

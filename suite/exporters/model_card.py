@@ -12,12 +12,12 @@ import yaml
 
 from suite.cell import slug
 from suite.exporters.source import Source
-from suite.publish.doses import headlines, levels, share
+from suite.publish.doses import headlines, share
 from suite.publish.fields import Fields, flags, is_cloze, number, text, whole
 from suite.publish.numerals import interval, places
 from suite.publish.pages.markdown import code, escape
 from suite.verdicts.curves import task_title
-from suite.verdicts.dose_records import MEASURES
+from suite.verdicts.dose_records import MEASURES, levels
 
 SHOWN = (("accuracy", "accuracy"), ("set_size", "conformal set size"), ("lac_coverage", "LAC coverage"))
 

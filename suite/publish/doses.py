@@ -5,7 +5,6 @@ A curve is a method of a model on the average over tasks, or on a task where the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from suite.config import Primary, RunConfig
 from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed
 from suite.verdicts.curves import MACRO
-from suite.verdicts.dose_records import MEASURES, primary_measure
+from suite.verdicts.dose_records import MEASURES, beyond, levels, primary_measure
 from suite.verdicts.recipe_scope import RECIPE
 
 ACCURACY = "accuracy"
@@ -96,28 +95,6 @@ def headlines(records: Sequence[Fields], *, averages: bool = True) -> list[Headl
 def tolerances(records: Sequence[Fields]) -> list[float]:
     """Every tolerance, smallest first."""
     return sorted({share for one in records if (share := number(one, "tolerance")) is not None})
-
-
-def levels(record: Fields) -> list[Fields]:
-    """The levels of a record."""
-    found = record.get("levels")
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list | tuple) else []
-
-
-def said(record: Fields) -> list[str]:
-    """The notes of a record."""
-    found = record.get("notes")
-    return [str(note) for note in found] if isinstance(found, list | tuple) else []
-
-
-def beyond(record: Fields) -> dict[str, str]:
-    """Ends of a dose's interval that lie off the tested levels, by key: ``{"dose_low": "< 20 percent zeros"}``."""
-    return {match[1]: match[2] for note in said(record) if (match := re.match(r"(dose_low|dose_high) ([<>] .+)", note))}
-
-
-def reasons(record: Fields) -> list[str]:
-    """The notes of a record that do not belong to its dose."""
-    return [note for note in said(record) if not note.startswith(("dose_low", "dose_high"))]
 
 
 def dose_words(record: Fields) -> str:

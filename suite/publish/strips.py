@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.publish.doses import ACCURACY, Headline, beyond, headlines, levels
+from suite.publish.doses import ACCURACY, Headline, headlines
 from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import curve_of, level_label, severity_key
-from suite.verdicts.axis import nominal_amounts
+from suite.verdicts.axis import BITS, ZEROS, nominal_amounts
 from suite.verdicts.curves import MACRO
+from suite.verdicts.dose_records import beyond, levels
 
 LETTERS = {"kept": "K", "worse": "W", "lost": "L", "not_known": "?"}
 """States of a level, and the sign that says them without colour."""
@@ -26,7 +27,7 @@ MOST = 240
 ABREAST = 4
 """Variants without a neighbour that stand side by side."""
 
-TITLES = {"bits": "bits a weight", "percent zeros": "% of weights removed"}
+TITLES = {BITS: "bits a weight", ZEROS: "% of weights removed"}
 SINGLE = "one level each"
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from suite.metrics.proportions import NORMAL
 from suite.metrics.slices import holm
-from suite.verdicts.rise import Rise
+from suite.verdicts.rise import Rise, rises
 from suite.verdicts.shapes import reject_rivals
 
 Floats = NDArray[np.float64]
@@ -53,9 +53,6 @@ class Rule:
 
 
 RULE = Rule()
-
-CLIFF = "a cliff at the last level"
-"""How the note of such a curve begins."""
 
 
 @dataclass(frozen=True)
@@ -214,11 +211,12 @@ class _Judge:
             p_raw, obstacle, fits = self._at_the_end()
         else:
             p_raw, obstacle, fits = self._inside(largest)
-        rise_p = min(1.0, self.last * min(self.p_above(self.rise(i)) for i in range(1, self.last + 1)))
+        rise_p = rises(self.values, self.replicates, self.curve.least_error)
         harmless_p = max(self.p_above(-self.rise(i), -self.minimum) for i in range(1, self.last + 1))
         spread_p = max(self.p_above(-self.share(i), wide=True) for i in range(1, self.last + 1))
         highest = float((self.values - self.values[0]).max())
         gradual_p = max(rise_p, spread_p) if highest >= self.minimum else 1.0
+        cliff = ""
         if p_raw < self.rule.level:
             verdict = "threshold"
         elif harmless_p < self.rule.level:
@@ -228,14 +226,14 @@ class _Judge:
             verdict = "gradual"
             notes.append(f"rises (p = {rise_p:.2g}), and not by one jump (p = {spread_p:.2g})")
         else:
-            verdict = "undetermined"
-            notes.append(self._cliff() or self._undecided(rise_p, highest))
+            verdict, cliff = "undetermined", self._cliff()
+            notes.append(cliff or self._undecided(rise_p, highest))
         if verdict != "threshold":
             notes.append(f"not called a threshold: {obstacle}")
         falls = min(1.0, self.last * min(self.p_above(-self.rise(i)) for i in range(1, self.last + 1)))
         if falls < self.rule.level:
             notes.append("some level is better than dense")
-        found = self._described(verdict, largest, p_raw, notes, fits)
+        found = self._described(verdict, largest, p_raw, notes, fits, called=verdict == "threshold" or bool(cliff))
         return replace(found, p_gradual_raw=gradual_p, p_gradual=gradual_p)
 
     def _cliff(self) -> str:
@@ -247,8 +245,8 @@ class _Judge:
         if p >= self.rule.level:
             return ""
         return (
-            f"{CLIFF}: the last jump carries more than half of the rise (p = {p:.2g}); whether a jump made it or a "
-            "rise that speeds up, only levels beyond it could say"
+            "a cliff at the last level: the last jump carries more than half of the rise "
+            f"(p = {p:.2g}); whether a jump made it or a rise that speeds up, only levels beyond it could say"
         )
 
     def _inside(self, level: int) -> tuple[float, str, dict[str, Floats]]:
@@ -294,14 +292,14 @@ class _Judge:
         return f"{text}; about {_rounded(needed)} items would show that no level is worse, if none is"
 
     def _described(
-        self, verdict: str, largest: int, p_raw: float, notes: list[str], fits: dict[str, Floats]
+        self, verdict: str, largest: int, p_raw: float, notes: list[str], fits: dict[str, Floats], *, called: bool
     ) -> Finding:
+        """The finding with its numbers; `called`: the largest jump is called a threshold, or a cliff at the end."""
         level: int | None = None
         low = high = None
-        cliff = verdict == "undetermined" and notes[0].startswith(CLIFF)
         if verdict in ("threshold", "undetermined"):
             places = np.diff(self.replicates, axis=0).argmax(axis=0) + 1
-            level = largest if verdict == "threshold" or cliff else None
+            level = largest if called else None
         elif verdict == "gradual":
             harmful = self.replicates - self.replicates[0] >= self.minimum
             places = np.where(harmful.any(axis=0), harmful.argmax(axis=0), self.last)
@@ -321,7 +319,7 @@ class _Judge:
             level=level,
             level_low=low,
             level_high=high,
-            end_of_curve=(verdict == "threshold" or cliff) and largest == self.last,
+            end_of_curve=called and largest == self.last,
             jump=jump,
             jump_low=min(float(ends[0]), jump - reach),
             jump_high=max(float(ends[1]), jump + reach),

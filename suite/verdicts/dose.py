@@ -27,6 +27,7 @@ from suite.errors import SuiteError
 from suite.metrics.proportions import WORTH_OF_ITEM
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.metrics.slices import holm
+from suite.verdicts.axis import BITS
 from suite.verdicts.recipe_scope import new_draw_variance, p_value
 
 Floats = NDArray[np.float64]
@@ -604,7 +605,7 @@ def _crossed(
         crossing(amounts, np.asarray(curve), at)
         for curve, at in ((upper, share), (middle, share), (lower, max(share, ladder.floor)))
     )
-    falls = ladder.unit == "bits"
+    falls = ladder.unit == BITS
     milder, severer = (">", "<") if falls else ("<", ">")
     beyond = {-1: f"{milder} {amounts[0]:g} {ladder.unit}", 1: f"{severer} {amounts[-1]:g} {ladder.unit}"}
     first, last = ("dose_high", "dose_low") if falls else ("dose_low", "dose_high")

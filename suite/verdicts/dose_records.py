@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -250,7 +251,7 @@ class _Curve:
                 )
             record = self._record(metric, share, dose, everywhere, somewhere)
             known = floor.loss is not None and np.isfinite(floor.loss)
-            result.append(record | {"floor": floor.loss if known else None, "notes": [*_notes(record), *floor.notes]})
+            result.append(record | {"floor": floor.loss if known else None, "notes": [*said(record), *floor.notes]})
         return result
 
     def _floor(self, metric: str, settings: Iterable[Setting], smallest: float, confidence: float) -> Floor:
@@ -576,6 +577,28 @@ def _without_dense(measured: Sequence[Measured], protocol: Protocol) -> list[_Cu
     return result
 
 
+def levels(record: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The levels of a record."""
+    found = record.get("levels")
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list | tuple) else []
+
+
+def said(record: Mapping[str, object]) -> list[str]:
+    """The notes of a record."""
+    found = record.get("notes")
+    return [str(note) for note in found] if isinstance(found, list | tuple) else []
+
+
+def beyond(record: Mapping[str, object]) -> dict[str, str]:
+    """Ends of a dose's interval that lie off the tested levels, by key: ``{"dose_low": "< 20 percent zeros"}``."""
+    return {match[1]: match[2] for note in said(record) if (match := re.match(r"(dose_low|dose_high) ([<>] .+)", note))}
+
+
+def reasons(record: Mapping[str, object]) -> list[str]:
+    """The notes of a record that do not belong to its dose."""
+    return [note for note in said(record) if not note.startswith(("dose_low", "dose_high"))]
+
+
 def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
     """A plain table a curve: one line a level, what is known of it at each tolerance."""
     curves: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
@@ -596,13 +619,13 @@ def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
         if first["kept_on_every_task"] or last["lost_on_a_task"]:
             everywhere, somewhere = first["kept_on_every_task"] or "no level", last["lost_on_a_task"] or "no level"
             lines.append(f"  kept on every task through {everywhere}; lost on a task at least from {somewhere}")
-        levels = [_levels(member) for member in members]
-        width = max([len(str(level["variant"])) for level in levels[0]] + [5])
+        by_share = [levels(member) for member in members]
+        width = max([len(str(level["variant"])) for level in by_share[0]] + [5])
         header = "".join(f"{f'at {share:g}':>11}" for share in shares)
         lines.append(f"  {'level':<{width}}  {'loss':>7} {'low':>7} {'high':>7}{header}")
-        for place, level in enumerate(levels[0]):
+        for place, level in enumerate(by_share[0]):
             numbers = " ".join(_shown(level[key], end) for key, end in (("loss", ""), ("low", "<"), ("high", ">")))
-            states = "".join(f"{str(one[place]['state']).replace('_', ' '):>11}" for one in levels)
+            states = "".join(f"{str(one[place]['state']).replace('_', ' '):>11}" for one in by_share)
             lines.append(f"  {level['variant']!s:<{width}}  {numbers}{states}")
         for member, share in zip(members, shares, strict=True):
             wanted = member["items_to_decide"]
@@ -611,19 +634,17 @@ def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
             said += [f"{name} {n if isinstance(n, str) else f'needs {n} items'}" for name, n in wanted.items()]
             if said:
                 lines.append(f"  {'; '.join(said)}")
-        for note in dict.fromkeys(
-            note for member in members for note in _notes(member) if not note.startswith("dose_")
-        ):
+        for note in dict.fromkeys(note for member in members for note in reasons(member)):
             lines.append(f"  note: {note}")
         lines.append("")
     return lines[:-1]
 
 
 def _dose(record: Mapping[str, object]) -> str:
-    beyond = dict(note.split(" ", 1) for note in _notes(record) if note.startswith("dose_"))
+    off = beyond(record)
     value = record["dose_bound"] or f"{record['dose']:.3g}"
     low, high = (
-        f"{record[key]:.3g}" if record[key] is not None else beyond.get(key, "not known")
+        f"{record[key]:.3g}" if record[key] is not None else off.get(key, "not known")
         for key in ("dose_low", "dose_high")
     )
     return f"{value} [{low}, {high}]"
@@ -631,15 +652,3 @@ def _dose(record: Mapping[str, object]) -> str:
 
 def _shown(value: object, end: str) -> str:
     return f"{value:7.3f}" if isinstance(value, float) else f"{end + ' ?' if end else '-':>7}"
-
-
-def _levels(record: Mapping[str, object]) -> list[Mapping[str, object]]:
-    levels = record["levels"]
-    assert isinstance(levels, list)
-    return levels
-
-
-def _notes(record: Mapping[str, object]) -> list[str]:
-    notes = record["notes"]
-    assert isinstance(notes, list)
-    return [str(note) for note in notes]

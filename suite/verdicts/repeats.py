@@ -61,7 +61,7 @@ def find_repeats(settings: Mapping[Setting, Levels], repeats: Sequence[Measured]
 def _by_level(found: Mapping[str, Measured], names: Sequence[str]) -> dict[str, list[Measured]]:
     result: dict[str, list[Measured]] = {}
     for name in names:
-        result.setdefault(name.partition("@")[0], []).append(found[name])
+        result.setdefault(parse_variant(name).recipe_name, []).append(found[name])
     return result
 
 

@@ -85,29 +85,37 @@ def describe_rise(
     if not np.isfinite(values).all() or usable.sum() < 100:
         return Rise(axis, note="a level has no value, or too few bootstrap replicates")
     replicates = replicates[:, usable]
-    p = _rises(values, replicates, least_error)
+    p = rises(values, replicates, least_error)
     if p >= level:
         return Rise(axis, note=f"no rise is shown (p = {p:.2g})")
-    span = SPANS[axis]
-    share, width, early = _shape(values[:, None], places, span)
-    shares, widths, earlies = _shape(replicates, places, span)
-    low, high = np.nanquantile(shares, [0.025, 0.975])
-    known = not bool(early[0])
-    ends = np.nanquantile(widths, [0.025, 0.975])
+    shares, widths, earlies = _shape(np.column_stack([values, replicates]), places, SPANS[axis])
+    known, bounded = not earlies[0], float(earlies[1:].mean()) <= 0.025
+    share, width = float(shares[0]), float(widths[0])
+    (low, high), (narrow, wide) = (np.nanquantile(one[1:], [0.025, 0.975]) for one in (shares, widths))
     return Rise(
         axis,
-        share=float(share[0]),
-        share_low=min(float(low), float(share[0])),
-        share_high=max(float(high), float(share[0])),
-        width=float(width[0]) if known else None,
-        width_low=min(float(ends[0]), float(width[0])),
-        width_high=max(float(ends[1]), float(width[0])) if known and float(earlies.mean()) <= 0.025 else None,
+        share=share,
+        share_low=min(float(low), share),
+        share_high=max(float(high), share),
+        width=width if known else None,
+        width_low=min(float(narrow), width),
+        width_high=max(float(wide), width) if known and bounded else None,
         note="" if known else "a quarter of the rise lies between dense and the first level",
     )
 
 
-def _rises(values: Floats, replicates: Floats, least_error: float) -> float:
-    """p-value of "no level is worse than dense"."""
+def rises(values: Floats, replicates: Floats, least_error: float = 0.0) -> float:
+    """p-value of "no level is worse than dense": one-sided normal tests, Bonferroni over levels.
+
+    Args:
+        values: higher is worse, dense first, shape [levels].
+        replicates: joint over levels, all finite, shape [levels, replicates].
+        least_error: the smallest standard error that a difference of two levels can have.
+
+    >>> values = np.array([0.0, 0.1])
+    >>> round(rises(values, values[:, None] + np.array([[0.0, 0.0, 0.0], [-0.1, 0.0, 0.1]])), 4)
+    0.1587
+    """
     from scipy.special import ndtr
 
     errors = np.maximum((replicates[1:] - replicates[0]).std(axis=1, ddof=1), max(least_error, 1e-12))

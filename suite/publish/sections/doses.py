@@ -13,8 +13,6 @@ from suite.publish.doses import (
     Lead,
     dose_words,
     headlines,
-    levels,
-    reasons,
     share,
     tolerances,
 )
@@ -27,7 +25,7 @@ from suite.publish.sections.section import Block, Column, Image, Items, Section,
 from suite.publish.sections.words import code, figure, joined, plain, say
 from suite.publish.strips import find_strips
 from suite.verdicts.curves import MACRO, task_title
-from suite.verdicts.dose_records import MEASURES
+from suite.verdicts.dose_records import MEASURES, levels, reasons
 
 NAMED = 12
 """So many models have a sentence, and so many rows a table that stands open; the table has all."""
