@@ -15,7 +15,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
-	validate-dose reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
+	validate-dose validate-scopes reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_
 
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m scripts.studies.validate_detector
+
+validate-scopes: setup ## error rates of the noise floor and of recipes, by simulation (a minute)
+	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.validate_scopes
 
 validate-dose: setup ## error rates of kept and lost, by simulation (about three hours on one core; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_dose
