@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 from scipy.stats import norm, spearmanr
+from statsmodels.stats.contingency_tables import mcnemar
 
 from suite.metrics import paired
 
@@ -26,6 +27,13 @@ def test_mcnemar_is_the_exact_binomial_tail_doubled(to_wrong, to_right):
     n, low = to_wrong + to_right, min(to_wrong, to_right)
     tail = sum(math.comb(n, k) for k in range(low + 1)) / 2**n
     assert paired.mcnemar_p(to_wrong, to_right) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_mcnemar_equals_statsmodels_on_every_small_table_and_some_large_ones():
+    pairs = [(a, b) for a in range(25) for b in range(25)] + [(300, 250), (5_000, 4_800), (1, 900)]
+    for to_wrong, to_right in pairs:
+        expected = mcnemar([[0, to_wrong], [to_right, 0]], exact=True).pvalue
+        assert paired.mcnemar_p(to_wrong, to_right) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def random_log(rng, n=200, width=4):
