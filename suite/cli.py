@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from suite import __version__
 from suite.errors import CellFailure, SuiteError
 from suite.prompt_name import GRAMMAR
+from suite.tables import at_terminal, print_records, print_table
 
 if TYPE_CHECKING:
     from suite.cell import Cell
@@ -224,7 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--out", required=True, type=Path, metavar="RUN_DIR")
 
     listed = add("list", _list, "list models, methods, tasks or scorers")
-    listed.add_argument("what", choices=("models", "methods", "tasks", "scorers"))
+    listed.add_argument("what", choices=tuple(_LISTS))
+    listed.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     show = add("show", _show, "print exactly what a model sees of one item")
     show.add_argument("task", metavar="TASK")
@@ -409,7 +411,7 @@ def _metrics(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
-        print(_table(rows, names))
+        print_records(names, rows)
     return DONE
 
 
@@ -429,7 +431,8 @@ def _details(args: argparse.Namespace, cells: list[Cell]) -> int:
             "{model}/{task}/{scoring}-{prompt}-{shots}/{variant}: {n_evaluated} items, alpha {alpha}".format(**details)
         )
         for title, rows in details_tables(details):
-            print(f"\n{title}\n{_table(rows, tuple(rows[0]))}")
+            print(f"\n{title}")
+            print_records(tuple(rows[0]), rows)
         print()
     return DONE
 
@@ -452,20 +455,6 @@ _SEED_COLUMNS = (
         for name in ("mean", "low", "high", "deviation", "half_width", "seeds_over_items")
     ),
 )
-
-
-def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
-    """A short plain table of the main figures; ``--json`` has them all."""
-    lines = [list(names)]
-    for row in rows:
-        values = (row[name] for name in names)
-        lines.append(
-            [f"{value:.3f}" if isinstance(value, float) else str("–" if value is None else value) for value in values]
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
 
 
 def _collapse(args: argparse.Namespace) -> int:
@@ -492,7 +481,13 @@ def _dose(args: argparse.Namespace) -> int:
     from suite.config import read_config
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
-    from suite.verdicts.dose_records import check_metrics, dose_lines, find_dose_records, primary_measure
+    from suite.verdicts.dose_records import (
+        check_metrics,
+        dose_lines,
+        dose_table,
+        find_dose_records,
+        primary_measure,
+    )
 
     metrics = check_metrics(args.metric or [])
     file = args.run_dir / "config.yaml"
@@ -505,7 +500,14 @@ def _dose(args: argparse.Namespace) -> int:
         tolerances=args.tolerance or (),
         confidence=args.confidence,
     )
-    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(dose_lines(records)))
+    if args.json:
+        print(json.dumps(records, indent=1, allow_nan=False))
+    elif at_terminal():
+        print("\n".join(dose_lines(records)))
+    else:
+        if not records:
+            print("\n".join(dose_lines(records)), file=sys.stderr)
+        print_records(*dose_table(records))
     return DONE
 
 
@@ -513,7 +515,7 @@ def _policy(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import POLICIES, get_policy
     from suite.decisions.contradictions import findings
     from suite.decisions.policy import policy_hash
-    from suite.decisions.show import FLIPS, aligned, record, shown
+    from suite.decisions.show import FLIPS, record, shown
 
     names = POLICIES if args.what == "list" else args.names
     found = [get_policy(name) for name in names]
@@ -528,11 +530,10 @@ def _policy(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([record(policy, flips=flips) for policy in found], indent=1, allow_nan=False))
     elif args.what == "list":
-        rows = [
-            (one.name, f"{len(one.criteria)} + {len(one.red_lines)}", policy_hash(one)[7:15], one.source)
-            for one in found
-        ]
-        print("\n".join(aligned(rows)))
+        print_table(
+            ("policy", "criteria", "red_lines", "hash", "source"),
+            [(one.name, len(one.criteria), len(one.red_lines), policy_hash(one)[7:15], one.source) for one in found],
+        )
     else:
         print("\n\n".join("\n".join(shown(policy, flips=flips)) for policy in found))
     return DONE
@@ -625,41 +626,84 @@ def _columns(args: argparse.Namespace) -> Columns | None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    if args.what == "models":
-        from suite.models.model import EMBEDDED
-
-        for name, entry in EMBEDDED.items():
-            print(f"{name}\t{entry.title}\t{entry.licence}")
-        print(
-            "org/name[@revision]\ta model on the hub\nDIR\ta folder saved with save_pretrained\nFILE.gguf\ta GGUF file"
-        )
-    elif args.what == "methods":
-        from suite.methods import METHODS
-
-        print("dense\tthe model as it is")
-        for name, method in METHODS.items():
-            print(
-                f"{name}\t{method.levels}\tneeds: {method.needs}\t{method.paper}\t{method.recipe}\t"
-                f"limits: {method.limits}"
-            )
-        print("a+b\t<magnitude|wanda|sparsegpt>+<rtn|gptq>\tboth, one after the other, such as sparsegpt-s50+gptq-w4")
-        print("DIR\ta GPTQ, AWQ, compressed-tensors, bitsandbytes or plain checkpoint, or a .gguf: suite score --dense")
-    elif args.what == "scorers":
-        from suite.score.scorer import BACKENDS
-
-        for name, scorer in BACKENDS.items():
-            print(f"{name}\tversion {scorer.version}\t{(scorer.__doc__ or '').splitlines()[0]}")
-    else:
-        from suite.tasks import TASKS
-
-        for name, task in TASKS.items():
-            items = f"{task.items:,} items" if task.items else "items by file"
-            data = f"fetch {task.needs}" if task.needs else "embedded"
-            about = (task.kind, items, f"{task.options} options", task.scoring, task.licence, task.source, data)
-            print("\t".join((name, *about)))
-        print("FILE.jsonl\tany multiple-choice questions; see README")
-        print("FILE.json\tsix-option questions; see docs/tasks.md")
+    records, forms = _LISTS[args.what]()
+    if args.json:
+        print(json.dumps(records, indent=1))
+        return DONE
+    names = tuple(records[0])
+    print_records(names, records + [dict(zip(names, form, strict=True)) for form in forms])
     return DONE
+
+
+_Listed = tuple[list[dict[str, object]], list[tuple[str | None, ...]]]
+"""Records of what has a name, and in their columns the forms of what has none of its own: shown, and not in JSON."""
+
+
+def _models() -> _Listed:
+    from suite.models.model import EMBEDDED
+
+    records: list[dict[str, object]] = [
+        {"name": name, "what": entry.title, "licence": entry.licence} for name, entry in EMBEDDED.items()
+    ]
+    return records, [
+        ("org/name[@revision]", "a model on the hub", None),
+        ("DIR", "a folder saved with save_pretrained", None),
+        ("FILE.gguf", "a GGUF file", None),
+    ]
+
+
+def _methods() -> _Listed:
+    from suite.methods import METHODS
+
+    about = ("levels", "needs", "paper", "recipe", "limits")
+    records = [{"name": name, **{key: getattr(method, key) for key in about}} for name, method in METHODS.items()]
+    dense = {"name": "dense", **dict.fromkeys(about), "recipe": "the model as it is"}
+    joint = "<magnitude|wanda|sparsegpt>+<rtn|gptq>, such as sparsegpt-s50+gptq-w4"
+    ready = "a GPTQ, AWQ, compressed-tensors, bitsandbytes or plain checkpoint, or a .gguf: suite score --dense"
+    return [dense, *records], [
+        ("a+b", joint, None, None, "both, one after the other", None),
+        ("DIR", None, None, None, ready, None),
+    ]
+
+
+def _scorers() -> _Listed:
+    from suite.score.scorer import BACKENDS
+
+    return [
+        {"name": name, "version": scorer.version, "what": (scorer.__doc__ or "").splitlines()[0]}
+        for name, scorer in BACKENDS.items()
+    ], []
+
+
+def _tasks() -> _Listed:
+    from suite.tasks import TASKS
+
+    records: list[dict[str, object]] = [
+        {
+            "name": name,
+            "kind": task.kind,
+            "items": task.items,
+            "options": task.options,
+            "scoring": task.scoring,
+            "licence": task.licence,
+            "source": task.source,
+            "fetch": task.needs or None,
+        }
+        for name, task in TASKS.items()
+    ]
+    asked = (None,) * 5
+    return records, [
+        ("FILE.jsonl", *asked, "any multiple-choice questions; see docs/tasks.md", None),
+        ("FILE.json", *asked, "six-option questions; see docs/tasks.md", None),
+    ]
+
+
+_LISTS: dict[str, Callable[[], _Listed]] = {
+    "models": _models,
+    "methods": _methods,
+    "tasks": _tasks,
+    "scorers": _scorers,
+}
 
 
 def _show(args: argparse.Namespace) -> int:

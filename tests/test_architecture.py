@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 NOUNS = ("errors", "cell", "variant", "methods", "task", "prompt_name", "config", "sample_text")
-NOUNS += ("models", "files", "hub", "remarks", "progress_bars")
+NOUNS += ("models", "files", "hub", "remarks", "progress_bars", "tables")
 RIGHT = ("metrics", "verdicts", "decisions", "publish")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

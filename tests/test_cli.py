@@ -549,12 +549,22 @@ def test_show_of_an_item_that_is_not_there(refused: Callable[..., str], task: Pa
     assert f"no item {item}, it has items 0 to 11" in refused("show", task, "--item", item)
 
 
-@pytest.mark.parametrize(("what", "name"), [("models", "smollm2-135m"), ("methods", "magnitude"), ("tasks", "sciq")])
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [("models", "smollm2-135m"), ("methods", "magnitude"), ("tasks", "sciq"), ("scorers", "transformers")],
+)
 def test_list(what: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
-    lines = capfd.readouterr().out.splitlines()
-    assert any(line.startswith(f"{name}\t") for line in lines)
-    assert all("\t" in line for line in lines)
+    header, *rows = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert header[0] == "name"
+    assert {len(row) for row in rows} == {len(header)}
+    shown = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert main(["list", what, "--json"]) == 0
+    records = json.loads(capfd.readouterr().out)
+    assert name in {record["name"] for record in records}
+    for record in records:
+        for key, value in record.items():
+            assert shown[record["name"]][key] == ("–" if value is None else str(value))
 
 
 def test_no_command_prints_the_help(capfd: pytest.CaptureFixture[str]) -> None:

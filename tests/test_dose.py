@@ -525,12 +525,13 @@ def test_the_order_of_cells_and_items_changes_nothing() -> None:
     )
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in cells_of({"dense": 0.0, "rtn-w8": 0.0, "rtn-w2": 0.9}, n=200):
         write_cell(tmp_path / "cells" / f"{cell.variant['name']}.parquet", cell)
     assert main(["dose", str(tmp_path), "--tolerance", "0.1", "0.3", "--metric", "accuracy", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert [(record["metric"], record["tolerance"]) for record in records] == [("accuracy", 0.1), ("accuracy", 0.3)]
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert main(["dose", str(tmp_path), "--tolerance", "0.3"]) == 0
     printed = capsys.readouterr().out
     assert "lost from rtn-w2 at 0.3" in printed
@@ -547,13 +548,47 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert error.count("\n") == 1
 
 
+def test_in_a_pipe_doses_are_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for cell in cells_of({"dense": 0.0, "rtn-w8": 0.06, "rtn-w2": 0.9}, n=200):
+        write_cell(tmp_path / "cells" / f"{cell.variant['name']}.parquet", cell)
+    command = ["dose", str(tmp_path), "--metric", "accuracy", "--tolerance", "0.05", "0.3"]
+    assert main([*command, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert main(command) == 0
+    header, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(row["tolerance"], row["level"], row["state"], row["loss"]) for row in found] == [
+        (str(record["tolerance"]), level["variant"], level["state"], f"{level['loss']:.3f}")
+        for record in records
+        for level in record["levels"]
+    ]
+    needed = {(row["tolerance"], row["level"]): row["needs"] for row in found if row["needs"] != "–"}
+    assert needed == {
+        (str(record["tolerance"]), name): str(items)
+        for record in records
+        for name, items in record["items_to_decide"].items()
+    }
+    assert needed
+
+
+def test_a_curve_without_dense_is_a_line_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for cell in cells_of({"dense": 0.0, "rtn-w2": 0.9}, n=50):
+        if not cell.is_dense:
+            write_cell(tmp_path / "cells" / "rtn-w2.parquet", cell)
+    assert main(["dose", str(tmp_path), "--tolerance", "0.1"]) == 0
+    header, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert {(row[header.index("level")], row[header.index("state")]) for row in rows} == {("rtn-w2", "not_known")}
+    assert all("there is no dense cell" in row[header.index("notes")] for row in rows)
+
+
 def test_the_primary_cell_of_a_run_is_what_the_command_shows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for cell in cells_of({"dense": 0.0, "rtn-w2": 0.9}, n=200):
         write_cell(tmp_path / "cells" / f"{cell.variant['name']}.parquet", cell)
     config = replace(QUICK, primary=Primary("accuracy", (0.3, 0.15)))
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert main(["dose", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "m, rtn, a: accuracy" in printed

@@ -37,7 +37,8 @@ def test_every_built_in_policy_is_listed_with_its_source(capsys: pytest.CaptureF
     assert main(["policy", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = ["task-kind-a", "task-kind-b", "industry-1-2", "mlperf-99", "mlperf-99.9", "certainty"]
-    assert [line.split()[0] for line in lines] == names
+    assert lines[0].split("\t") == ["policy", "criteria", "red_lines", "hash", "source"]
+    assert [line.split("\t")[0] for line in lines[1:]] == names
     for policy in show(capsys, *names):
         assert policy["source"]
         assert policy["reading"]

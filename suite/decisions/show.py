@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +12,7 @@ from suite.decisions.items import floor_items, items_needed
 from suite.decisions.policy import Policy, RedLine, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.proportions import WORTH_OF_ITEM
+from suite.tables import aligned
 
 JOINT_POWER = 0.8
 FLIPS = 0.05
@@ -67,9 +67,3 @@ def shown(policy: Policy, *, flips: float = FLIPS) -> list[str]:
         rows.append((which, line.metric, line.scope, *numbers))
     out += ["  " + text for text in aligned(rows)]
     return out + [f"  {level}: {text}" for level, text in findings(policy)]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text as lines with columns of equal width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -21,6 +21,7 @@ from suite.publish.fields import Fields, is_cloze, number, one_line
 from suite.publish.manifest import NAME as MANIFEST
 from suite.publish.manifest import read_manifest
 from suite.publish.numerals import estimate, rounded
+from suite.tables import aligned
 
 CHANGES = ("accuracy", "set_size", "nll", "nll_ts", "ece_ts", "error_auroc")
 """What is compared, B minus A, where both have it."""
@@ -99,13 +100,8 @@ class Comparison:
                 "changes are B minus A on shared items; brackets are 95 % paired intervals, not adjusted for number,",
                 "* marks one without zero",
             ]
-            table = [["model", "task", "variant", "items", "accuracy", "set size", "NLL"]]
-            table += [self._line(change) for change in shown]
-            widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-            lines += [
-                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                for line in table
-            ]
+            header = ["model", "task", "variant", "items", "accuracy", "set size", "NLL"]
+            lines += aligned([header, *(self._line(change) for change in shown)])
         for setting, reason in self.refused.items():
             lines.append(f"not compared: {_name(setting)}: {reason}")
         for side, names in (("A", self.only_first), ("B", self.only_second)):

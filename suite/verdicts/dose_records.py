@@ -640,6 +640,30 @@ def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
     return lines[:-1]
 
 
+TABLE = ("model", "method", "task", "metric", "scope", "tolerance")
+
+
+def dose_table(records: Iterable[Mapping[str, object]]) -> tuple[tuple[str, ...], list[dict[str, object]]]:
+    """One row a curve, tolerance and level: the columns, and the rows by column.
+
+    ``needs`` is how many items would decide what is not known.
+    """
+    rows = []
+    for record in records:
+        wanted = record["items_to_decide"]
+        assert isinstance(wanted, Mapping)
+        about = {key: record[key] for key in TABLE} | {"tolerance": f"{record['tolerance']:g}"}
+        notes = "; ".join(reasons(record)) or None
+        for level in levels(record):
+            numbers = {key: level[key] for key in _OF_LEVEL}
+            needs = wanted.get(level["variant"])
+            rows.append({**about, "level": level["variant"], **numbers, "needs": needs, "notes": notes})
+    return (*TABLE, "level", *_OF_LEVEL, "needs", "notes"), rows
+
+
+_OF_LEVEL = ("loss", "low", "high", "state")
+
+
 def _dose(record: Mapping[str, object]) -> str:
     off = beyond(record)
     value = record["dose_bound"] or f"{record['dose']:.3g}"
