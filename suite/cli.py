@@ -377,6 +377,7 @@ def _compress(args: argparse.Namespace) -> int:
 
 def _metrics(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
+    from suite.metrics.figures import DENSE, FIGURES, PAGE_COLUMNS
     from suite.metrics.rows import compute_rows
     from suite.metrics.workers import workers_for
 
@@ -386,7 +387,8 @@ def _metrics(args: argparse.Namespace) -> int:
         raise SuiteError("--wanted-error belongs to --details; give both")
     cells = load_cells(args.paths)
     rows: Sequence[Mapping[str, object]]
-    names: tuple[str, ...] = _METRIC_COLUMNS
+    names: tuple[str, ...]
+    names = (*("model", "task", "variant", "n"), *(key for key in PAGE_COLUMNS if FIGURES[key].source != DENSE))
     if args.details:
         return _details(args, cells)
     if args.slices:
@@ -437,7 +439,6 @@ def _details(args: argparse.Namespace, cells: list[Cell]) -> int:
     return DONE
 
 
-_METRIC_COLUMNS = ("model", "task", "variant", "n", "accuracy", "set_size", "lac_coverage", "ece", "nll")
 _SLICE_COLUMNS = (
     *("task", "prompt", "variant", "slice", "n", "accuracy", "accuracy_low", "accuracy_high", "lac_set_size"),
     *("lac_coverage", "lac_coverage_low", "lac_coverage_high", "accuracy_change", "lac_set_size_change", "verdict"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.read_pages import read_html, read_markdown
 from support.synthetic_snapshot import small_snapshot
 
 from suite.cli import main
@@ -121,13 +123,20 @@ def _sharpness(scored: Scored, figures: Figures) -> None:
     ),
     "metrics/figures.py": (
         r'(?m)^    "tie_rate": ',
-        '    "sharpness": Figure(SCORES, interval=1),\n'
-        '    "sharpness_change": Figure(DENSE, interval=1),\n'
-        '    "sharpness_change_detectable": Figure(DENSE),\n{0}',
+        '    "sharpness": Figure(\n'
+        "        SCORES,\n"
+        "        interval=1,\n"
+        "        change=Change(column=True),\n"
+        '        title="sharpness",\n'
+        "        better=HIGHER,\n"
+        '        meaning="mean confidence, right or wrong",\n'
+        "        limits=SHARE,\n"
+        "        column=Column(8),\n"
+        "    ),\n{0}",
         "",
     ),
 }
-VERDICT = {"verdicts/curves.py": (r'(?m)^    "accuracy": Metric\(', '    "sharpness": Metric(-1, 0.02),\n{0}', "")}
+VERDICT = {"verdicts/curves.py": (r'(?m)^    "accuracy": Metric\(', '    "sharpness": Metric(0.02),\n{0}', "")}
 SECTION = {
     "publish/sections/sharpest.py": (
         "",
@@ -239,6 +248,31 @@ def test_a_metric_is_its_formula_and_one_place_in_the_list(published: Path) -> N
     assert float(one["sharpness_change"]) == pytest.approx(change, abs=2e-6)
     assert float(one["sharpness_change_low"]) < change < float(one["sharpness_change_high"])
     assert float(one["sharpness_change_detectable"]) > 0
+
+
+def test_a_metric_has_a_column_its_change_and_its_direction_on_both_pages(published: Path) -> None:
+    """And in the table of `suite metrics`; where it is exported, by the same entry."""
+    folder = published / "out" / "snapshot"
+    with (folder / "rows.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for read, name in (read_markdown, "LEADERBOARD.md"), (read_html, "index.html"):
+        sections = read((folder / name).read_text(encoding="utf-8"))
+        tables = [block[1] for blocks in sections.values() for block in blocks if block[0] == "table"]
+        columns = {"sharpness": [], "sharpness change": []}
+        for header, *lines in tables:
+            for heading in columns.keys() & set(header):
+                columns[heading] += [line[header.index(heading)].replace("−", "-") for line in lines]
+        assert [len(column) for column in columns.values()] == [2 * len(rows), len(rows)]
+        for (heading, column), row in itertools.product(columns.items(), rows):
+            key, sign = heading.replace(" ", "_"), "+" if "change" in heading else ""
+            ends = [f"{float(row[key + end]):{sign}.3f}" for end in ("", "_low", "_high") if row[key + end]]
+            assert [re.findall(r"[+-]?\d\.\d+", told) for told in column].count(ends) >= 2 - len(sign)
+        words = [str(block) for blocks in sections.values() for block in blocks]
+        assert any("mean confidence, right or wrong; higher is better." in block for block in words)
+    for look, first in (("sharpness", "higher"), ("sharpness_change", "lower")):
+        heading = re.search(rf'<th [^>]*data-key="{look}"[^>]*data-better="(\w+)"', (folder / "index.html").read_text())
+        assert heading
+        assert heading[1] == first
 
 
 def test_a_verdict_on_another_figure_is_one_entry(published: Path) -> None:

@@ -6,10 +6,12 @@ Unix time), and the manifest's checksum identifies the record instead.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from suite.cell import slug
-from suite.exporters.source import EXPORTED, Metric, Source, json_bytes, strings
+from suite.exporters.source import EXPORTED, Source, json_bytes, strings
+from suite.metrics.figures import LOWER
 from suite.metrics.measure import COUNTED
 from suite.publish.fields import Fields, flags, number, text, whole
 
@@ -65,7 +67,7 @@ def record(source: Source, model: str, variant: str, rows: list[Fields]) -> dict
                 }
             ),
         },
-        "evaluation_results": [result(source, row, metric) for row in rows for metric in EXPORTED if _has(row, metric)],
+        "evaluation_results": [result(source, row, key) for row in rows for key in EXPORTED if _has(row, key)],
     }
 
 
@@ -81,42 +83,42 @@ def _method(source: Source, key: str) -> str:
     return EXACT if key == "accuracy" else BOTH if key in COUNTED else RESAMPLED
 
 
-def result(source: Source, row: Fields, metric: Metric) -> dict[str, Any]:
-    """One metric on one task; lower and upper ends only where the row has both."""
+def result(source: Source, row: Fields, key: str) -> dict[str, Any]:
+    """One figure on one task; lower and upper ends only where the row has both."""
     task = source.task(row)
-    value = number(row, metric.key)
+    value, one = number(row, key), EXPORTED[key]
     assert value is not None
-    low, high = number(row, f"{metric.key}_low"), number(row, f"{metric.key}_high")
+    assert one.limits is not None
+    low, high = number(row, f"{key}_low"), number(row, f"{key}_high")
     # a set is never larger than the number of options; (1 - alpha) of that is what the row knows of it
-    bound = metric.high
-    if metric.key == "set_size":
+    bound = one.limits[1]
+    if key == "set_size":
         chance, alpha = number(row, "set_size_chance"), number(row, "alpha") or 0.0
-        bound = None if chance is None else chance / (1 - alpha)
+        bound = math.inf if chance is None else chance / (1 - alpha)
     config: dict[str, Any] = {
-        "evaluation_description": metric.words,
+        "evaluation_description": one.meaning[0].upper() + one.meaning[1:],
         # the schema wants an answer; coverage has a target instead, and says so above
-        "lower_is_better": bool(metric.lower_is_better),
+        "lower_is_better": one.better == LOWER,
         "score_type": "continuous",
-        "min_score": metric.low,
-        "max_score": UNBOUNDED if bound is None else max(bound, value),
+        "min_score": one.limits[0],
+        "max_score": UNBOUNDED if math.isinf(bound) else max(bound, value),
     }
     uncertainty: dict[str, Any] = {"num_samples": whole(row, "n_evaluated") or whole(row, "n")}
-    # the interval of a calibration error belongs to its debiased estimate
-    if low is not None and high is not None and not metric.key.startswith("ece"):
-        method = _method(source, metric.key)
+    if low is not None and high is not None and not one.debiased:
+        method = _method(source, key)
         ends = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
         uncertainty["confidence_interval"] = ends
         replicates = source.manifest.get("protocol", {}).get("replicates")
         if isinstance(replicates, int) and method != EXACT:
             uncertainty["num_bootstrap_samples"] = replicates
-    asked = {key: row.get(key) for key in ("scoring", "prompt", "shots", "protocol", "alpha")}
+    asked = {name: row.get(name) for name in ("scoring", "prompt", "shots", "protocol", "alpha")}
     return {
-        "evaluation_name": f"{text(row, 'task')} {metric.key}",
+        "evaluation_name": f"{text(row, 'task')} {key}",
         "source_data": {
             "dataset_name": text(row, "task"),
             "source_type": "other",
             "additional_details": strings(
-                {**{key: task.get(key) for key in ("revision", "licence", "items", "items_hash")}, **asked}
+                {**{name: task.get(name) for name in ("revision", "licence", "items", "items_hash")}, **asked}
             ),
         },
         "metric_config": config,
@@ -128,5 +130,5 @@ def result(source: Source, row: Fields, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _has(row: Fields, metric: Metric) -> bool:
-    return number(row, metric.key) is not None
+def _has(row: Fields, key: str) -> bool:
+    return number(row, key) is not None

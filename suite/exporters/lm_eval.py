@@ -11,6 +11,7 @@ from typing import Any
 
 from suite.cell import slug
 from suite.exporters.source import EXPORTED, Source, json_bytes
+from suite.metrics.figures import HIGHER
 from suite.publish.fields import Fields, number, text, whole
 
 TWO_SIDED = 2 * 1.959964
@@ -47,11 +48,7 @@ def results(source: Source, model: str, variant: str, rows: list[Fields]) -> dic
         "versions": {name: str(source.task(row).get("revision") or "N/A") for name, row in names.items()},
         "n-shot": {name: whole(row, "shots") for name, row in names.items()},
         "higher_is_better": {
-            name: {
-                _key(metric.key, row): not metric.lower_is_better
-                for metric in EXPORTED
-                if metric.lower_is_better is not None
-            }
+            name: {_key(key, row): figure.better == HIGHER for key, figure in EXPORTED.items() if figure.better}
             for name, row in names.items()
         },
         "n-samples": {
@@ -84,14 +81,14 @@ def _names(rows: list[Fields]) -> dict[str, Fields]:
 
 def _figures(row: Fields) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
-    for metric in EXPORTED:
-        value = number(row, metric.key)
+    for key, figure in EXPORTED.items():
+        value = number(row, key)
         if value is None:
             continue
-        name = _key(metric.key, row)
+        name = _key(key, row)
         found[f"{name},none"] = value
-        low, high = number(row, f"{metric.key}_low"), number(row, f"{metric.key}_high")
-        known = low is not None and high is not None and not metric.key.startswith("ece")
+        low, high = number(row, f"{key}_low"), number(row, f"{key}_high")
+        known = low is not None and high is not None and not figure.debiased
         found[f"{name}_stderr,none"] = ((high or 0.0) - (low or 0.0)) / TWO_SIDED if known else "N/A"
     return found
 

@@ -12,14 +12,13 @@ import yaml
 
 from suite.cell import slug
 from suite.exporters.source import Source
+from suite.metrics.figures import DENSE, FIGURES, PAGE_COLUMNS, leading
 from suite.publish.doses import headlines, share
 from suite.publish.fields import Fields, flags, is_cloze, number, text, whole
 from suite.publish.numerals import interval, places
 from suite.publish.pages.markdown import code, escape
 from suite.verdicts.curves import task_title
 from suite.verdicts.dose_records import MEASURES, levels
-
-SHOWN = (("accuracy", "accuracy"), ("set_size", "conformal set size"), ("lac_coverage", "LAC coverage"))
 
 
 def export(source: Source) -> dict[str, bytes]:
@@ -59,8 +58,8 @@ def results(source: Source, rows: list[Fields]) -> list[dict[str, Any]]:
     """One result a task."""
     found = []
     for row in rows:
-        after = is_cloze(row)
-        ece = ("ece_ts", "ECE after temperature scaling") if after else ("ece", "ECE")
+        alone = (key for key in PAGE_COLUMNS if FIGURES[key].source != DENSE)
+        keys = [leading(key, cloze=is_cloze(row)) for key in alone]
         how = ", ".join(f"{key} {row.get(key)}" for key in ("scoring", "prompt", "shots"))
         marks = f"; flags: {', '.join(flags(row))}" if flags(row) else ""
         found.append(
@@ -74,8 +73,8 @@ def results(source: Source, rows: list[Fields]) -> list[dict[str, Any]]:
                     "args": {"snapshot": str(source.manifest["checksum"])},
                 },
                 "metrics": [
-                    {"type": key, "name": f"{name}{_ends(row, key)}", "value": number(row, key)}
-                    for key, name in (*SHOWN, ece)
+                    {"type": key, "name": f"{FIGURES[key].title}{_ends(row, key)}", "value": number(row, key)}
+                    for key in keys
                     if number(row, key) is not None
                 ],
             }
@@ -84,7 +83,7 @@ def results(source: Source, rows: list[Fields]) -> list[dict[str, Any]]:
 
 
 def _ends(row: Fields, key: str) -> str:
-    if key.startswith("ece"):
+    if FIGURES[key].debiased:
         return ""
     ends = interval(number(row, f"{key}_low"), number(row, f"{key}_high"), places(key))
     return f", 95 % {ends}" if ends else ""

@@ -7,48 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.metrics.figures import FIGURES, SCORES
 from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields, number, text
 from suite.publish.order import grouped
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of a row as others want it described.
-
-    Attributes:
-        key: key of the row.
-        words: one sentence.
-        lower_is_better: None where neither end is better.
-        low, high: possible range; `high` is None where there is no bound that holds for every task.
-    """
-
-    key: str
-    words: str
-    lower_is_better: bool | None
-    low: float
-    high: float | None
-
-
-EXPORTED = (
-    Metric("accuracy", "Fraction of items whose most likely option is right", False, 0.0, 1.0),
-    Metric("set_size", "Mean size of LAC and randomized APS conformal sets, in options", True, 0.0, None),
-    Metric(
-        "lac_coverage",
-        "Fraction of items whose LAC set holds the right option; the target is 1 - alpha",
-        None,
-        0.0,
-        1.0,
-    ),
-    Metric("ece", "Expected calibration error of the most likely option, 15 equal-width bins", True, 0.0, 1.0),
-    Metric("ece_ts", "Expected calibration error after temperature scaling", True, 0.0, 1.0),
-    Metric("nll", "Mean negative log-likelihood of the right option, in nats", True, 0.0, None),
-    Metric("nll_ts", "Mean negative log-likelihood after temperature scaling, in nats", True, 0.0, None),
-    Metric("brier", "Brier score over all options", True, 0.0, 2.0),
-    Metric("aurc", "Area under the risk-coverage curve", True, 0.0, 1.0),
-    Metric("error_auroc", "Area under the ROC curve of confidence separating right from wrong", False, 0.0, 1.0),
-)
-"""What is exported."""
+EXPORTED = {key: one for key, one in FIGURES.items() if one.source == SCORES and one.meaning and one.limits}
+"""Figures that are exported: whose meaning and range `FIGURES` tells."""
 
 
 @dataclass(frozen=True)

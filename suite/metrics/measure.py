@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
+from suite.metrics.figures import FIGURES
 from suite.metrics.proportions import (
     independent,
     proportion_interval,
@@ -36,26 +37,12 @@ AFTER_TEMPERATURE = ("nll_ts", "brier_ts", "ece_ts", "ece_ts_debiased")
 """Figures after temperature."""
 
 
-COUNTED = {
-    "brier": (0.0, 2.0),
-    "brier_ts": (0.0, 2.0),
-    "lac_coverage": (0.0, 1.0),
-    "aps_coverage": (0.0, 1.0),
-    "lac_transfer_coverage": (0.0, 1.0),
-}
+LIMITS = {key: one.limits for key, one in FIGURES.items() if one.limits and math.isfinite(one.limits[1])}
+"""Least and most of figures that have both. Set sizes lie between 0 and the number of options."""
+
+COUNTED = {key: LIMITS[key] for key in ("brier", "brier_ts", "lac_coverage", "aps_coverage", "lac_transfer_coverage")}
 """Means over items that can rest on few of them, with what one item can have at least and at most: their intervals are
 exact ones at the number of items that the bootstrap's spread is worth (`suite.metrics.proportions`)."""
-
-LIMITS = COUNTED | {
-    "accuracy": (0.0, 1.0),
-    "ece": (0.0, 1.0),
-    "ece_ts": (0.0, 1.0),
-    "confidence_gap": (-1.0, 1.0),
-    "aurc": (0.0, 1.0),
-    "error_auroc": (0.0, 1.0),
-    "js": (0.0, float(np.log(2))),
-}
-"""Least and most of figures that have both. Set sizes lie between 0 and the number of options."""
 
 
 def limits_of(key: str, options: int) -> tuple[float, float] | None:

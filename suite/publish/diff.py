@@ -16,6 +16,7 @@ import numpy as np
 from suite.cell import Cell, load_cells
 from suite.config import Protocol, read_config
 from suite.errors import SuiteError
+from suite.metrics.figures import CHANGES, FIGURES, PAGE_CHANGES, leading
 from suite.metrics.rows import rows_against
 from suite.publish.fields import Fields, is_cloze, number, one_line
 from suite.publish.manifest import NAME as MANIFEST
@@ -23,8 +24,8 @@ from suite.publish.manifest import read_manifest
 from suite.publish.numerals import estimate, rounded
 from suite.tables import aligned
 
-CHANGES = ("accuracy", "set_size", "nll", "nll_ts", "ece_ts", "error_auroc")
-"""What is compared, B minus A, where both have it."""
+COMPARED = (*PAGE_CHANGES, "nll")
+"""Figures of the table; the records have every one of `CHANGES`, B minus A, where both have it."""
 
 _Setting = tuple[str, str, str, int]
 
@@ -100,7 +101,7 @@ class Comparison:
                 "changes are B minus A on shared items; brackets are 95 % paired intervals, not adjusted for number,",
                 "* marks one without zero",
             ]
-            header = ["model", "task", "variant", "items", "accuracy", "set size", "NLL"]
+            header = ["model", "task", "variant", "items", *(FIGURES[key].heading for key in COMPARED)]
             lines += aligned([header, *(self._line(change) for change in shown)])
         for setting, reason in self.refused.items():
             lines.append(f"not compared: {_name(setting)}: {reason}")
@@ -115,7 +116,6 @@ class Comparison:
             if change.shared == change.first == change.second
             else (f"{change.shared} of {change.first} and {change.second}")
         )
-        nll = "nll_ts" if is_cloze(change.row) else "nll"
         model, variant = (one_line(name) for name in change.who)
         marks = " (other weights)" if change.other_weights else ""
         return [
@@ -123,7 +123,7 @@ class Comparison:
             one_line(change.setting[0]),
             variant,
             items,
-            *(_shown(change, key) for key in ("accuracy", "set_size", nll)),
+            *(_shown(change, leading(key, cloze=is_cloze(change.row))) for key in COMPARED),
         ]
 
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 import math
 
 from suite.metrics.average import Average
+from suite.metrics.figures import FIGURES
 from suite.publish.fields import Fields, number
 
 MISSING = "–"
-PLACES = {
-    "bits_per_weight": 2,
-    "megabytes": 1,
-    "set_size": 2,
-    "set_size_change": 2,
-    "lac_transfer_set_size": 2,
-}
 DEFAULT_PLACES = 3
 SIGNIFICANT = 6
 
 
 def places(key: str) -> int:
-    """Decimals shown for a metric in a table: 3, but 2 for set sizes and bits and 1 for megabytes."""
-    return PLACES.get(key, DEFAULT_PLACES)
+    """Decimals shown of a figure, or of another number under a key."""
+    return FIGURES[key].places if key in FIGURES else DEFAULT_PLACES
 
 
 def fixed(value: float | None, decimals: int, *, signed: bool = False) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from suite.config import Protocol
 from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
+from suite.metrics.figures import FIGURES, HIGHER
 from suite.metrics.groups import Shares, behind, groups_of_best, z_against_best
 from suite.metrics.rows import Measured
 from suite.metrics.sample import Samples
@@ -23,7 +24,7 @@ from suite.publish.order import dense_of, grouped, scope_of, setting_of, without
 from suite.publish.records import csv_bytes
 from suite.variant import is_repeat
 
-RANKED = {"accuracy": True, "set_size": False}
+RANKED = {key: FIGURES[key].better == HIGHER for key in ("accuracy", "set_size")}
 """What entries are grouped by, and whether higher is better."""
 
 AVERAGE = "average"

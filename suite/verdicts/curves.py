@@ -14,6 +14,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
+from suite.metrics.figures import FIGURES, LOWER
 from suite.metrics.row import Row
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.slices import subset
@@ -34,7 +35,6 @@ class Metric:
     """How a metric is read along a curve.
 
     Attributes:
-        sign: +1 where higher is worse, -1 where lower is.
         minimum: the smallest change that matters, whatever the headroom.
         chance: the value of an uninformative model as (row, cell) gives it; None where there is no such value.
         bounded: whether a dense value at chance leaves nothing to lose.
@@ -42,7 +42,6 @@ class Metric:
         dense: key that is read of dense, where it is another one.
     """
 
-    sign: int
     minimum: float
     chance: Callable[[Row, Cell], float] | None = None
     bounded: bool = False
@@ -55,19 +54,25 @@ def _set_size_chance(row: Row, _: Cell) -> float:
 
 
 METRICS: dict[str, Metric] = {
-    "set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
-    "lac_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
-    "aps_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True),
-    "brier_ts": Metric(+1, 0.02, lambda _, cell: float((1 - 1 / cell.n_options).mean()), bounded=True),
-    "nll_ts": Metric(+1, 0.05, lambda _, cell: float(np.log(cell.n_options).mean()), bounded=True),
-    "ece_ts": Metric(+1, 0.02),
-    "lac_transfer_coverage": Metric(-1, 0.02, proportion=True, dense="lac_coverage"),
-    "lac_transfer_set_size": Metric(+1, 0.1, _set_size_chance, bounded=True, dense="lac_set_size"),
-    "error_auroc": Metric(-1, 0.03, lambda *_: 0.5),
-    "accuracy": Metric(-1, 0.02, lambda row, _: row["chance_accuracy"], proportion=True),
+    "set_size": Metric(0.1, _set_size_chance, bounded=True),
+    "lac_set_size": Metric(0.1, _set_size_chance, bounded=True),
+    "aps_set_size": Metric(0.1, _set_size_chance, bounded=True),
+    "brier_ts": Metric(0.02, lambda _, cell: float((1 - 1 / cell.n_options).mean()), bounded=True),
+    "nll_ts": Metric(0.05, lambda _, cell: float(np.log(cell.n_options).mean()), bounded=True),
+    "ece_ts": Metric(0.02),
+    "lac_transfer_coverage": Metric(0.02, proportion=True, dense="lac_coverage"),
+    "lac_transfer_set_size": Metric(0.1, _set_size_chance, bounded=True, dense="lac_set_size"),
+    "error_auroc": Metric(0.03, lambda *_: 0.5),
+    "accuracy": Metric(0.02, lambda row, _: row["chance_accuracy"], proportion=True),
 }
 """Metrics that get a verdict; the first is the primary one. Coverage under dense's threshold never stands without the
 size of its sets."""
+
+
+def sign_of(metric: str) -> int:
+    """+1 where a higher value is worse, -1 where a lower one is."""
+    return 1 if FIGURES[metric].better == LOWER else -1
+
 
 JOINT_KEYS = (*METRICS, "lac_coverage")
 """Keys whose replicates verdicts need."""
@@ -132,16 +137,16 @@ class Levels:
 
     def curve(self, metric: str) -> Curve | None:
         """One metric along the levels, higher is worse; None where a level has no value or no replicates."""
-        how = METRICS[metric]
+        how, sign = METRICS[metric], sign_of(metric)
         values, replicates = [], []
         for index, point in enumerate(self.points):
             key = how.dense or metric if index == 0 else metric
             if key not in point.values:
                 return None
-            values.append(how.sign * point.values[key])
-            replicates.append(how.sign * point.replicates[key])
+            values.append(sign * point.values[key])
+            replicates.append(sign * point.replicates[key])
         dense = self.points[0]
-        chance = None if how.chance is None else how.sign * how.chance(dense.row, dense.cell)
+        chance = None if how.chance is None else sign * how.chance(dense.row, dense.cell)
         exhausted = ""
         if self.at_chance:
             exhausted = "dense is not above chance on this task: nothing is left to lose"

@@ -17,13 +17,14 @@ from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
+from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
 from suite.variant import curve_title, parse_variant
 from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, task_title
+from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, sign_of, task_title
 from suite.verdicts.dose import (
     CONFIDENCE,
     TOLERANCES,
@@ -73,30 +74,42 @@ class Measure:
     """How a metric becomes a loss.
 
     Attributes:
-        title: for readers.
-        sign: +1 where higher is worse, -1 where lower is.
         chance: value of a blind guess on each item, from the numbers of options and alpha, before the sign.
-        dense, key: whose values and replicates are read, of dense and of compressed cells.
+        key: figure whose values and replicates are read of compressed cells.
+        dense: the one that is read of dense cells, where it is another.
+        name: for readers, where the figure's title says too little.
     """
 
-    title: str
-    sign: int
     chance: Callable[[Floats, float], Floats]
-    dense: str
     key: str
+    dense: str = ""
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """For readers."""
+        return self.name or FIGURES[self.key].title
+
+    def read(self, *, dense: bool) -> str:
+        """The figure that is read of a cell."""
+        return self.dense if dense and self.dense else self.key
+
+    @property
+    def sign(self) -> int:
+        """+1 where higher is worse, -1 where lower is."""
+        return sign_of(self.key)
 
 
 MEASURES: dict[str, Measure] = {
-    "brier_ts": Measure("Brier score after temperature", +1, lambda k, _: 1 - 1 / k, "brier_ts", "brier_ts"),
-    "set_size": Measure("set size", +1, lambda k, alpha: (1 - alpha) * k, "set_size", "set_size"),
-    "accuracy": Measure("accuracy", -1, lambda k, _: 1 / k, "accuracy", "accuracy"),
-    "nll_ts": Measure("NLL after temperature", +1, lambda k, _: np.log(k), "nll_ts", "nll_ts"),
+    "brier_ts": Measure(lambda k, _: 1 - 1 / k, "brier_ts"),
+    "set_size": Measure(lambda k, alpha: (1 - alpha) * k, "set_size"),
+    "accuracy": Measure(lambda k, _: 1 / k, "accuracy"),
+    "nll_ts": Measure(lambda k, _: np.log(k), "nll_ts"),
     "lac_transfer_coverage": Measure(
-        "coverage and set size under dense's threshold",
-        +1,
         lambda k, alpha: (1 - alpha) * k,
-        "lac_set_size",
         "lac_transfer_set_size",
+        dense="lac_set_size",
+        name="coverage and set size under dense's threshold",
     ),
 }
 """Metrics that have doses, first the one that leads where a configuration names none. Coverage under dense's threshold
@@ -108,7 +121,7 @@ def primary_measure(config: RunConfig | None) -> str:
     return config.primary.metric if config and config.primary else next(iter(MEASURES))
 
 
-JOINT_KEYS = (*(key for measure in MEASURES.values() for key in (measure.dense, measure.key)), "lac_coverage")
+JOINT_KEYS = (*(key for one in MEASURES.values() for key in (one.read(dense=True), one.key)), "lac_coverage")
 JOINT_KEYS = tuple(dict.fromkeys((*JOINT_KEYS, "lac_transfer_coverage")))
 """Keys whose joint replicates doses need."""
 
@@ -313,7 +326,7 @@ class _Curve:
         points = [dense, *(point for point in levels.points[1:] if point.cell.key.variant in self.names)]
         seeds = self.seeds.get(levels.setting, {})
         draws = [(point, *seeds.get(point.cell.key.variant, ())) for point in points]
-        columns = [_columns(one, measure.key if place else measure.dense) for place, one in enumerate(draws)]
+        columns = [_columns(one, measure.read(dense=not place)) for place, one in enumerate(draws)]
         options = dense.cell.n_options.astype(np.float64)
         each = measure.sign * measure.chance(options, self.rules.alpha)
         chance = float(each.mean())

@@ -5,12 +5,13 @@ The page rounds nothing itself, so that it shows the digits of the sections.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from suite.cell import Cell
 from suite.metrics.average import Average, Setting
+from suite.metrics.figures import DENSE, FIGURES, HIGHER, LOWER, PAGE_CHANGES, PAGE_COLUMNS, leading
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.macro import average_of, macro_averages
@@ -18,23 +19,29 @@ from suite.publish.numerals import MISSING, average_words, fixed, parameters, pl
 from suite.publish.order import curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.sections.reading import COLUMNS as MEANINGS
-from suite.publish.sections.tables import SIZES, marks
+from suite.publish.sections.reading import SIZES
+from suite.publish.sections.tables import marks
 from suite.publish.standings import AVERAGE, RANKED, Standings
 
-FIGURES = (
-    *("accuracy", "accuracy_change", "set_size", "set_size_change", "coverage", "transfer", "transfer_size"),
-    *("ece", "nll"),
-)
-"""Shown with their intervals, under the key of the row that `_source` names."""
+SHOWN = tuple(name for key in PAGE_COLUMNS for name in (key, f"{key}_change")[: 1 + (key in PAGE_CHANGES)])
+"""Figures with their intervals, changes behind what changes; of raw and after temperature the one that leads."""
 
 FIELDS = (
     *("view", "model", "variant", "family", "method", "curve", "label", "params", "bits", "megabytes"),
     *("params_shown", "bits_shown", "megabytes_shown", "items", "raw_ece", "drift", "ties", "sparsity", "touched"),
-    *FIGURES,
-    *(f"{name}_shown" for name in FIGURES),
+    *SHOWN,
+    *(f"{name}_shown" for name in SHOWN),
     *(f"{name}{end}" for name in RANKED for end in ("_low", "_high", "_chance", "_group")),
     "flags",
 )
+
+
+def _title(name: str) -> str:
+    """What one row's list of figures calls a figure."""
+    base = name.removesuffix("_change")
+    title = FIGURES[base].title + " against dense" * (base != name)
+    return title + ", the one that leads" * (leading(base, cloze=True) != base)
+
 
 FACTS = (
     ("family", "family"),
@@ -44,16 +51,8 @@ FACTS = (
     ("sparsity", "zeros among the weights"),
     ("touched", "weights in matrices that changed"),
     ("items", "items"),
-    ("accuracy_shown", "accuracy"),
-    ("accuracy_change_shown", "accuracy against dense"),
-    ("set_size_shown", "set size"),
-    ("set_size_change_shown", "set size against dense"),
-    ("coverage_shown", "coverage (LAC)"),
-    ("transfer_shown", "coverage with the dense threshold"),
-    ("transfer_size_shown", "set size with the dense threshold"),
-    ("ece_shown", "ECE, the one that leads"),
+    *((f"{name}_shown", _title(name)) for name in SHOWN),
     ("raw_ece", "ECE, raw"),
-    ("nll_shown", "NLL, the one that leads"),
     ("ties", "items with tied options"),
     ("drift", "answers changed by 16-bit arithmetic"),
 )
@@ -71,24 +70,30 @@ class BoardColumn(NamedTuple):
     note: str
 
 
-_GROUP = "1 holds the best and all not shown to be worse"
+def _figure_columns() -> Iterator[BoardColumn]:
+    """The best is on top first, and of what compares with dense the worst."""
+    for key in PAGE_COLUMNS:
+        one = FIGURES[key]
+        best: Literal["lower", "higher"] = "higher" if one.better == HIGHER else "lower"
+        worst: Literal["lower", "higher"] = "higher" if one.better == LOWER else "lower"
+        note = one.explanation + " After temperature for cloze scores." * (leading(key, cloze=True) != key)
+        look = "number short" if one.debiased else "number"
+        yield BoardColumn(key, one.heading, worst if one.source == DENSE else best, look, note)
+        if key in RANKED:
+            what = "1 holds the best and all not shown to be worse"
+            yield BoardColumn(f"{key}_group", f"{one.heading} group", "lower", "number short", what)
+        if key in PAGE_CHANGES:
+            what = "against dense, on the same items"
+            yield BoardColumn(f"{key}_change", f"{one.heading} change", worst, "number long", what)
+
+
 COLUMNS = (
     BoardColumn("model", "model", "lower", "left wide model", "the language model"),
     BoardColumn("variant", "variant and flags", "lower", "left wide variant", "opens curves and reliability"),
     BoardColumn("params", "parameters", "lower", "number size", MEANINGS["parameters"]),
     BoardColumn("bits", "bits", "lower", "number short", MEANINGS["bits"]),
     BoardColumn("megabytes", "MB", "lower", "number short", MEANINGS["MB"]),
-    BoardColumn("accuracy", "accuracy", "higher", "number", MEANINGS["accuracy"]),
-    BoardColumn("accuracy_group", "acc. group", "lower", "number short", _GROUP),
-    BoardColumn("accuracy_change", "acc. change", "lower", "number long", "against dense, on the same items"),
-    BoardColumn("set_size", "set size", "lower", "number", MEANINGS["set size"]),
-    BoardColumn("set_size_group", "set group", "lower", "number short", _GROUP),
-    BoardColumn("set_size_change", "set change", "higher", "number long", "against dense, on the same items"),
-    BoardColumn("coverage", "coverage", "lower", "number", MEANINGS["coverage (LAC)"]),
-    BoardColumn("transfer", "dense threshold", "lower", "number", MEANINGS["dense threshold reused"]),
-    BoardColumn("transfer_size", "size at it", "lower", "number short", MEANINGS["size at it"]),
-    BoardColumn("ece", "ECE", "lower", "number short", f"{MEANINGS['ECE']} After temperature for cloze scores."),
-    BoardColumn("nll", "NLL", "lower", "number", f"{MEANINGS['NLL']} After temperature for cloze scores."),
+    *_figure_columns(),
 )
 
 
@@ -132,7 +137,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
     views += [one_line(names[setting]) for setting in settings]
     models = list(dict.fromkeys(text(row, "model") for row in rows))
     groups = standings.groups()
-    after = any(is_cloze(row) for row in rows)
+    cloze = any(is_cloze(row) for row in rows)
     lines: list[list[Any]] = []
     bins: dict[str, Any] = {}
     stored: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
@@ -146,7 +151,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
                 {**_names({**macro.every[0], **sizes}, 0, models), "flags": marks(macro)},
                 macro.average,
                 {name: groups.get((*who, name)) if same else None for name in RANKED},
-                after=after,
+                cloze=cloze,
             )
         )
     for row in rows:
@@ -160,7 +165,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
                 {**_names(row, place[setting], models), **_of_one_row(row)},
                 partial(average_of, row),
                 {name: groups.get((*key, name)) for name in RANKED},
-                after=is_cloze(row),
+                cloze=is_cloze(row),
             )
         )
     return {
@@ -175,28 +180,14 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
     }
 
 
-def _source(name: str, *, after: bool) -> str:
-    """The key of a row behind a column of the page."""
-    suffix = "_ts" if after else ""
-    keys = {
-        "coverage": "lac_coverage",
-        "transfer": "lac_transfer_coverage",
-        "transfer_size": "lac_transfer_set_size",
-        "ece": f"ece{suffix}",
-        "nll": f"nll{suffix}",
-    }
-    return keys.get(name, name)
-
-
 def _line(
-    found: dict[str, Any], average: Callable[[str], Average], groups: Mapping[str, int | None], *, after: bool
+    found: dict[str, Any], average: Callable[[str], Average], groups: Mapping[str, int | None], *, cloze: bool
 ) -> list[Any]:
     """One line of the table: what is known of it already, its figures, and its groups."""
-    for name in FIGURES:
-        key = _source(name, after=after)
+    for name in SHOWN:
+        key = leading(name, cloze=cloze)
         value = average(key)
-        # the interval of a calibration error belongs to its debiased estimate and need not hold it
-        shown = Average(value.value) if name == "ece" else value
+        shown = Average(value.value) if FIGURES[key].debiased else value
         found[name] = _published(value.value)
         found[f"{name}_shown"] = average_words(shown, key)
         if name in RANKED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.metrics.figures import FIGURES, PAGE_COLUMNS
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Fields, flags, number
 from suite.publish.order import scope_of
@@ -25,35 +26,14 @@ MARGINAL = (
     "subjects, or for the traffic of a deployment."
 )
 
+SIZES = ("params_b", "bits_per_weight", "megabytes")
+"""What no task changes."""
+
 COLUMNS = {
-    "parameters": "weights of the model, embeddings included.",
-    "bits": "measured bits a weight of the whole model, embeddings included; lower is smaller.",
-    "MB": "measured size of the weights in 10⁶ bytes; lower is smaller.",
-    "accuracy": ("fraction of items whose most likely option is right, ties counted as a fraction; higher is better."),
-    "set size": (
-        "mean number of options in the conformal set, averaged over LAC and randomized APS; lower means the model "
-        "knows better what to rule out. Without knowledge it is (1 − α) times the number of options."
-    ),
-    "coverage (LAC)": (
-        "fraction of items whose LAC set holds the right option, the threshold fitted on the variant's own answers; it "
-        "should be near 1 − α, neither end is better. The band holds the coverage of a single split 95 times in 100; "
-        "an average over splits varies less. ▼ and ▲ mark values below and above the band."
-    ),
-    "dense threshold reused": (
-        "the same coverage when the threshold of the dense model is kept, as when nobody recalibrates after "
-        "compression; below 1 − α the sets are too small for the compressed model. Read it with their size."
-    ),
-    "size at it": (
-        "mean number of options in the sets at the dense model's threshold; where it grows, coverage is kept by naming "
-        "more options."
-    ),
-    "ECE": (
-        "expected calibration error of the most likely option, 15 equal-width bins; lower is better. Small where a "
-        "model answers at chance and says so: read it beside accuracy. Inflated when items are few."
-    ),
-    "NLL": "mean negative log-likelihood of the right option over the item's options, in nats; lower is better.",
+    **{FIGURES[key].heading: FIGURES[key].explanation for key in (*SIZES, *PAGE_COLUMNS)},
     "after T": "after temperature scaling, the temperature fitted on items that are not evaluated.",
 }
+"""What columns mean, by their headings."""
 
 ROUNDING = say(
     "Rounded to 3 decimals; set sizes and bits to 2, megabytes to 1; parameters to 3 significant digits. A dash "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from suite.metrics.average import Setting
+from suite.metrics.figures import FIGURES
+from suite.metrics.prompt_spread import SPREAD_FIGURES
 from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, interval, places
 from suite.publish.order import setting_of
@@ -32,7 +34,7 @@ def seeds(records: Sequence[Fields], names: Mapping[Setting, str]) -> Section | 
         return None
     header = (
         *words("model", "task", "variant", "seeds"),
-        *figures(*(f"{name}: {part}" for name in ("accuracy", "set size") for part in PARTS)),
+        *figures(*(f"{FIGURES[key].heading}: {part}" for key in SPREAD_FIGURES for part in PARTS)),
     )
     return Section("Seeds of the sample text", (MEANING,), header, tuple(_line(record, names) for record in records))
 
@@ -41,7 +43,7 @@ def _line(record: Fields, names: Mapping[Setting, str]) -> tuple[Words, ...]:
     drawn = record["seeds"]
     assert isinstance(drawn, list)
     shown = []
-    for metric in ("accuracy", "set_size"):
+    for metric in SPREAD_FIGURES:
         key, decimals = f"{metric}_change", places(f"{metric}_change")
         low, high = (fixed(number(record, f"{key}_{end}"), decimals, signed=True) for end in ("low", "high"))
         deviation = fixed(number(record, f"{key}_deviation"), decimals)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.metrics.figures import FIGURES
 from suite.publish.fields import Fields, number, text, whole
 from suite.publish.numerals import estimate, fixed, parameters, places
 from suite.publish.order import grouped
 from suite.publish.sections.section import Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
-from suite.publish.standings import AVERAGE, NEAR, Standings
+from suite.publish.standings import AVERAGE, NEAR, RANKED, Standings
 
 GROUP_RULE = (
     "A group holds the best of what is left and everything that is not shown to be worse: paired differences on the "
@@ -24,7 +25,6 @@ PAIR_RULE = (
     "95 %)."
 )
 PAIR_TITLE = "At equal megabytes: bigger and compressed, or smaller and denser"
-METRIC_NAMES = {"accuracy": "accuracy, higher is better", "set_size": "set size, lower is better"}
 NAMED = 8
 """So many members of a group are named, the others counted."""
 
@@ -55,7 +55,7 @@ def _group(members: Sequence[Fields], standings: Standings) -> tuple[Words, ...]
         Span(f"average over {len(standings.tasks)} tasks", "term", ", ".join(standings.tasks))
         if task == AVERAGE
         else task,
-        METRIC_NAMES[metric],
+        f"{FIGURES[metric].title}, {FIGURES[metric].better} is better",
         *map(figure, (str(whole(members[0], "group")), str(len(members)), *ends)),
         (*names, f" and {len(members) - NAMED} more") if len(members) > NAMED else names,
     )
@@ -95,7 +95,7 @@ def _pair(pair: Fields) -> tuple[Words, ...]:
         cells += [
             figure(fixed(number(pair, f"{name}_{key}"), digits)) for key, digits in (("bits", 2), ("megabytes", 1))
         ]
-    return (*cells, *(figure(estimate(pair, f"{key}_change", signed=True)) for key in ("accuracy", "set_size")))
+    return (*cells, *(figure(estimate(pair, f"{key}_change", signed=True)) for key in RANKED))
 
 
 def _no_pair(nearest: Fields) -> str:

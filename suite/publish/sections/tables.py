@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from suite.metrics.average import Setting
+from suite.metrics.average import Average, Setting
+from suite.metrics.figures import DENSE, FIGURES, PAGE_CHANGES, PAGE_COLUMNS, leading
 from suite.metrics.rows import FLAGS
 from suite.prompt_name import original_of
 from suite.publish.fields import Fields, flags, is_cloze, notes, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
-from suite.publish.macro import Macro, macro_averages, settings_averaged
-from suite.publish.numerals import MISSING, average_words, estimate, fixed, parameters, places
+from suite.publish.macro import Macro, average_of, macro_averages, settings_averaged
+from suite.publish.numerals import MISSING, average_words, fixed, parameters, places
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
-from suite.publish.sections.reading import explained
+from suite.publish.sections.reading import SIZES, explained
 from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, words
 from suite.publish.sections.words import code, figure, joined, say
 
@@ -26,7 +27,7 @@ def summary(rows: Sequence[Fields]) -> Section:
     Args:
         rows: rounded and sorted, at least one.
     """
-    after = any(is_cloze(row) for row in rows)
+    cloze = any(is_cloze(row) for row in rows)
     scopes = scope_names(rows)
     return Section(
         "Summary: averages over tasks",
@@ -37,12 +38,11 @@ def summary(rows: Sequence[Fields]) -> Section:
         ),
         (
             *(explained(name, words=True) for name in ("model", "parameters", "variant")),
-            *(explained(name) for name in ("bits", "MB", "accuracy", "accuracy change", "set size", "set size change")),
-            *(explained(name) for name in ("coverage (LAC)", "dense threshold reused", "size at it")),
-            *_proper_columns(after)[::2],
+            *(explained(FIGURES[key].heading) for key in SIZES[1:]),
+            *(column for _, column in _summary_columns(cloze=cloze)),
             explained("flags", words=True),
         ),
-        tuple(_summary_line(macro, scopes, after=after) for macro in macro_averages(rows)),
+        tuple(_summary_line(macro, scopes, cloze=cloze) for macro in macro_averages(rows)),
         folded=True,
     )
 
@@ -66,26 +66,45 @@ def _tasks(settings: Sequence[Setting]) -> str:
     return ", ".join(one_line(task) + (f" ({n} settings)" if n > 1 else "") for task, n in sorted(counts.items()))
 
 
-def _summary_line(macro: Macro, scopes: Mapping[Scope, str], *, after: bool) -> tuple[Words, ...]:
-    suffix = "_ts" if after else ""
+def _summary_columns(*, cloze: bool) -> Iterator[tuple[str, Column]]:
+    """Every figure of the pages, the one that leads of raw and after temperature, and behind it its change."""
+    for key in PAGE_COLUMNS:
+        yield _column(key, leading(key, cloze=cloze), cloze=cloze)
+        if key in PAGE_CHANGES:
+            yield f"{key}_change", Column(f"{FIGURES[key].heading} change")
+
+
+def _column(key: str, shown: str, *, cloze: bool) -> tuple[str, Column]:
+    """The column of a figure, raw or after temperature, with the key that is shown in it."""
+    heading = FIGURES[key].heading
+    how = f"{heading} after T" if shown != key else f"raw {heading}" if leading(key, cloze=cloze) != key else heading
+    return shown, Column(how, note=explained(heading).note)
+
+
+def _summary_line(macro: Macro, scopes: Mapping[Scope, str], *, cloze: bool) -> tuple[Words, ...]:
     outside = sum(1 for row in macro.rows if _beyond_band(row))
     coverage = fixed(macro.average("lac_coverage").value, 3)
     if outside and coverage != MISSING:
         coverage += f" ({outside} of {len(macro.rows)} outside the band)"
-    changing = ("accuracy", "accuracy_change", "set_size", "set_size_change")
     return (
         scopes[macro.scope],
         figure(parameters(macro.constant("params_b"))),
         code(macro.variant),
-        *(figure(fixed(macro.constant(key), places(key))) for key in ("bits_per_weight", "megabytes")),
-        *(figure(_whole(average_words(macro.average(key), key))) for key in changing),
-        figure(coverage),
+        *(figure(fixed(macro.constant(key), places(key))) for key in SIZES[1:]),
         *(
-            figure(fixed(macro.average(key).value, places(key)))
-            for key in ("lac_transfer_coverage", "lac_transfer_set_size", f"ece{suffix}", f"nll{suffix}")
+            figure(coverage) if key == "lac_coverage" else _value(macro.average(key), key)
+            for key, _ in _summary_columns(cloze=cloze)
         ),
         _flags(marks(macro)),
     )
+
+
+def _value(average: Average, key: str) -> Words:
+    """A figure, with its interval where its column has room for one."""
+    column = FIGURES[key].column
+    if FIGURES[key].debiased or key.endswith("_ts") or (column and column.narrow):
+        return figure(fixed(average.value, places(key)))
+    return figure(_whole(average_words(average, key)))
 
 
 def marks(macro: Macro) -> list[tuple[str, str]]:
@@ -116,30 +135,36 @@ def tasks(rows: Sequence[Fields], pictures: Sequence[Picture]) -> tuple[Section,
 
 
 def _task(name: str, setting: Setting, rows: Sequence[Fields]) -> Section:
-    after = any(is_cloze(row) for row in rows)
-    proper = ("ece_ts", "ece", "nll_ts", "nll") if after else ("ece", "ece_ts", "nll", "nll_ts")
+    columns = list(_task_columns(cloze=any(is_cloze(row) for row in rows)))
     return Section(
         name,
         (_setting_line(setting, rows),),
         (
             explained("variant", words=True),
-            *(explained(name) for name in ("bits", "MB", "accuracy", "set size")),
-            Column("coverage (LAC) and band", note=explained("coverage (LAC)").note),
-            *_proper_columns(after),
+            *(explained(FIGURES[key].heading) for key in SIZES[1:]),
+            *(column for _, column in columns),
             explained("flags", words=True),
         ),
         tuple(
             (
                 code(text(row, "variant")),
-                *(figure(fixed(number(row, key), places(key))) for key in ("bits_per_weight", "megabytes")),
-                *(figure(_whole(estimate(row, key))) for key in ("accuracy", "set_size")),
-                _coverage(row),
-                *(figure(fixed(number(row, key), places(key))) for key in proper),
+                *(figure(fixed(number(row, key), places(key))) for key in SIZES[1:]),
+                *(_coverage(row) if key == "lac_coverage" else _value(average_of(row, key), key) for key, _ in columns),
                 _flags([(flag, flag) for flag in flags(row)]),
             )
             for row in rows
         ),
     )
+
+
+def _task_columns(*, cloze: bool) -> Iterator[tuple[str, Column]]:
+    """Every figure of the pages that needs no dense cell; raw and after temperature beside each other."""
+    for key in (key for key in PAGE_COLUMNS if FIGURES[key].source != DENSE):
+        if key == "lac_coverage":
+            yield key, Column("coverage (LAC) and band", note=explained("coverage (LAC)").note)
+            continue
+        for shown in dict.fromkeys((leading(key, cloze=cloze), leading(key, cloze=not cloze))):
+            yield _column(key, shown, cloze=cloze)
 
 
 def _setting_line(setting: Setting, rows: Sequence[Fields]) -> Words:
@@ -168,13 +193,6 @@ def _setting_line(setting: Setting, rows: Sequence[Fields]) -> Words:
 
 def _flags(marked: Sequence[tuple[str, str]]) -> Words:
     return joined((Span(shown, "flag", FLAGS.get(flag, "")) for flag, shown in marked), ", ")
-
-
-def _proper_columns(after: bool) -> tuple[Column, ...]:
-    names = (
-        ("ECE after T", "raw ECE", "NLL after T", "raw NLL") if after else ("ECE", "ECE after T", "NLL", "NLL after T")
-    )
-    return tuple(Column(name, note=explained("ECE" if "ECE" in name else "NLL").note) for name in names)
 
 
 def _coverage(row: Fields) -> Words:
@@ -227,21 +245,15 @@ def failed(failures: Sequence[Fields]) -> Section | None:
     )
 
 
-_SHOWN = ("accuracy", "set_size", "lac_coverage", "lac_transfer_coverage", "ece", "ece_ts", "nll", "nll_ts")
-SIZES = ("params_b", "bits_per_weight", "megabytes")
-"""What no task changes."""
-
-
 def missing(rows: Sequence[Fields]) -> Section | None:
     """Why tables have dashes: each reason once, with how many rows it touches; None where there are no dashes."""
     reasons: Counter[tuple[str, str]] = Counter()
+    either = (leading(key, cloze=cloze) for key in PAGE_COLUMNS for cloze in (False, True))
+    keys = dict.fromkeys((*SIZES, *either, *(f"{key}_change" for key in PAGE_CHANGES)))
     for row in rows:
-        if text(row, "variant") == "dense":
-            keys = [key for key in (*SIZES, *_SHOWN) if key != "lac_transfer_coverage"]
-        else:
-            keys = [*SIZES, *_SHOWN, "accuracy_change", "set_size_change"]
         for key in keys:
-            if number(row, key) is None:
+            dense = text(row, "variant") == "dense" and FIGURES[key].source == DENSE
+            if number(row, key) is None and not dense:
                 reasons[key, notes(row).get(key, "no reason recorded")] += 1
     if not reasons:
         return None
