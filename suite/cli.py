@@ -169,6 +169,16 @@ def _parser() -> argparse.ArgumentParser:
     dose.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of each side, default 0.95")
     dose.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    against = add("compare", _compare, "a compressed model against the dense one, from lm-eval samples, cells or JSONL")
+    against.add_argument("dense", type=Path, metavar="DENSE", help="lm-eval samples, cells (.parquet) or a JSONL file")
+    against.add_argument("compressed", type=Path, metavar="COMPRESSED", help="the same items by the compressed model")
+    against.add_argument(
+        "--scoring",
+        choices=("sum", "norm"),
+        help="log-likelihoods as they are (acc, default) or by character (acc_norm)",
+    )
+    against.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
     policy = add("policy", _policy, "what a compressed model may lose at most: the built-in policies, or your own")
     actions = policy.add_subparsers(dest="what", metavar="list|show|check", required=True)
     for what in ("list", "show", "check"):
@@ -509,6 +519,20 @@ def _dose(args: argparse.Namespace) -> int:
         if not records:
             print("\n".join(dose_lines(records)), file=sys.stderr)
         print_records(*dose_table(records))
+    return DONE
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from suite.comparison.lines import print_comparison, remarks
+    from suite.comparison.records import compare
+
+    found = compare(args.dense, args.compressed, scoring=args.scoring)
+    if args.json:
+        print(json.dumps(found.records, indent=1, allow_nan=False))
+    else:
+        print_comparison(found)
+    for remark in remarks(found):
+        print(f"remark: {remark}", file=sys.stderr)
     return DONE
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 NOUNS = ("errors", "cell", "variant", "methods", "task", "prompt_name", "config", "sample_text")
 NOUNS += ("models", "files", "hub", "remarks", "progress_bars", "tables")
-RIGHT = ("metrics", "verdicts", "decisions", "publish")
+RIGHT = ("metrics", "verdicts", "decisions", "publish", "comparison")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "decisions": ("metrics", "verdicts"),
     "publish": ("verdicts", "metrics"),
     "importers": (),
+    "comparison": ("importers", "metrics", "decisions"),
     "exporters": ("publish", "verdicts", "metrics"),
     "doctor": (),
     "run": (

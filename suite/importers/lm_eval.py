@@ -16,13 +16,13 @@ from suite.importers.labels import Items, Labels, imported_cell
 from suite.importers.lm_eval_gold import Understood, understand
 from suite.importers.lm_eval_samples import Sample, read_samples
 
-_NAME = re.compile(r"samples_(?P<task>.+)_(?P<stamp>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?(\.gz)?")
-_RESULTS = re.compile(r"results_.+\.json(\.gz)?")
+NAME = re.compile(r"samples_(?P<task>.+)_(?P<stamp>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?(\.gz)?")
+RESULTS = re.compile(r"results_.+\.json(\.gz)?")
 _LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
     """One per-sample file; `stamp` is the time in its name, "" in names of old versions."""
 
     subtask: str
@@ -31,10 +31,10 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One subtask: its samples, and what they mean."""
 
-    file: _File
+    file: File
     samples: list[Sample]
     meaning: Understood
 
@@ -58,9 +58,14 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     Raises:
         SuiteError: not such a file, not a multiple-choice task, or numbers that contradict acc or acc_norm.
     """
+    return [read_parts(src, labels)[0]]
+
+
+def read_parts(src: Path, labels: Labels) -> tuple[Cell, list[Part]]:
+    """The cell of `read`, and the samples that it was made of, in its order."""
     labels.one_model(f"{src}: a run of lm-eval")
-    files, notes = _find(src, labels.task)
-    results = [_results(file) for file in files]
+    files, notes = find_files(src, labels.task)
+    results = [results_of(file) for file in files]
     norm = labels.scoring == "norm"
     samples = [read_samples(file.path, file.subtask, labels.filter, alone=not files[1:]) for file in files]
     parts = [_part(*found, norm) for found in zip(files, samples, results, strict=True)]
@@ -79,7 +84,7 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     items = Items(
         ids=[sample.id for sample, _ in pairs],
         answers=[answer for part in parts for answer in part.meaning.answers],
-        scores=[_per_character(*pair) if norm and not letters else pair[0].logliks for pair in pairs],
+        scores=[per_character(*pair) if norm and not letters else pair[0].logliks for pair in pairs],
         kind="loglik",
         subjects=[part.file.subtask for part in parts for _ in part.samples] if parts[1:] else None,
         notes=[*notes, *(_named(part, note, parts) for part in parts for note in part.meaning.notes)],
@@ -90,49 +95,48 @@ def read(src: Path, labels: Labels) -> list[Cell]:
         labels.prompt or ("lm-eval-chat" if chat else "lm-eval"),
         _shots(src, files, results, labels.shots),
     )
-    return [
-        imported_cell(
-            labels,
-            items,
-            src=src,
-            style=style,
-            model=_model(results[0]),
-            task={
-                "prompt_hash": prompt_hash([sample for sample, _ in pairs]),
-                "subtasks": [file.subtask for file in files],
-                **({} if labels.filter is None else {"filter": labels.filter}),
-            },
-            run=_run(results[0]),
-        )
-    ]
+    cell = imported_cell(
+        labels,
+        items,
+        src=src,
+        style=style,
+        model=_model(results[0]),
+        task={
+            "prompt_hash": prompt_hash([sample for sample, _ in pairs]),
+            "subtasks": [file.subtask for file in files],
+            **({} if labels.filter is None else {"filter": labels.filter}),
+        },
+        run=_run(results[0]),
+    )
+    return cell, parts
 
 
-def _part(file: _File, samples: list[Sample], results: Mapping[str, Any], norm: bool) -> _Part:
-    config = dict(_section(_section(results, "configs"), file.subtask))
+def _part(file: File, samples: list[Sample], results: Mapping[str, Any], norm: bool) -> Part:
+    config = dict(section(section(results, "configs"), file.subtask))
     if results.get("chat_template"):
         config.pop("target_delimiter", None)  # under a chat template most versions leave it out
-    return _Part(file, samples, understand(samples, config, need_lengths=norm))
+    return Part(file, samples, understand(samples, config, need_lengths=norm))
 
 
-def _named(part: _Part, note: str, parts: Sequence[_Part]) -> str:
+def _named(part: Part, note: str, parts: Sequence[Part]) -> str:
     return f"{part.file.subtask}: {note}" if parts[1:] else note
 
 
-def _find(src: Path, task: str) -> tuple[list[_File], list[str]]:
+def find_files(src: Path, task: str) -> tuple[list[File], list[str]]:
     """The files that hold the task, one a subtask, in order of the subtasks' names; and what was assumed."""
     if not src.is_dir():
-        match = _NAME.fullmatch(src.name)
-        return [_File(match["task"], src, match["stamp"]) if match else _File(_spelled(task), src)], []
-    wanted = _spelled(task)
-    named = {path: _NAME.fullmatch(path.name) for path in sorted(src.rglob("*.json*"))}
-    files = [_File(match["task"], path, match["stamp"]) for path, match in named.items() if match]
+        match = NAME.fullmatch(src.name)
+        return [File(match["task"], src, match["stamp"]) if match else File(spelled(task), src)], []
+    wanted = spelled(task)
+    named = {path: NAME.fullmatch(path.name) for path in sorted(src.rglob("*.json*"))}
+    files = [File(match["task"], path, match["stamp"]) for path, match in named.items() if match]
     if not files:  # versions before 0.4.3 named them <model arguments>_<task>.jsonl
         old = [path for path in named if unpacked_name(path.name).endswith(f"_{wanted}.jsonl")]
-        files = [_File(wanted, path) for path in old]
-    chosen = [file for file in files if _spelled(file.subtask) == wanted]
+        files = [File(wanted, path) for path in old]
+    chosen = [file for file in files if spelled(file.subtask) == wanted]
     notes: list[str] = []
     if not chosen:
-        chosen, notes = _subtasks(src, wanted, files, [path for path in named if _RESULTS.fullmatch(path.name)])
+        chosen, notes = _subtasks(src, wanted, files, [path for path in named if RESULTS.fullmatch(path.name)])
     if not chosen:
         present = ", ".join(sorted({file.subtask for file in files})) or "no samples_<task>_<time>.jsonl"
         raise SuiteError(f"{src}: no per-sample file of task {task!r} or its subtasks; the folder has {present}")
@@ -148,17 +152,17 @@ def _find(src: Path, task: str) -> tuple[list[_File], list[str]]:
     return chosen, notes
 
 
-def _subtasks(src: Path, group: str, files: Sequence[_File], results: Sequence[Path]) -> tuple[list[_File], list[str]]:
+def _subtasks(src: Path, group: str, files: Sequence[File], results: Sequence[Path]) -> tuple[list[File], list[str]]:
     """The files of a group's subtasks: as a results file lists them, else those whose names begin with the group's."""
     groups: dict[str, list[str]] = {}
     for path in results:
-        for name, members in _section(_object(path), "group_subtasks").items():
+        for name, members in section(json_object(path), "group_subtasks").items():
             if isinstance(members, list) and members:
-                groups.setdefault(_spelled(name), []).extend(_spelled(str(member)) for member in members)
+                groups.setdefault(spelled(name), []).extend(spelled(str(member)) for member in members)
     if group in groups:
-        wanted = _leaves(group, groups)
-        chosen = [file for file in files if _spelled(file.subtask) in wanted]
-        missing = sorted(wanted - {_spelled(file.subtask) for file in chosen})
+        wanted = leaves(group, groups)
+        chosen = [file for file in files if spelled(file.subtask) in wanted]
+        missing = sorted(wanted - {spelled(file.subtask) for file in chosen})
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             raise SuiteError(
@@ -166,8 +170,8 @@ def _subtasks(src: Path, group: str, files: Sequence[_File], results: Sequence[P
                 "is not here: add its samples, or import the others one by one"
             )
         return chosen, []
-    chosen = [file for file in files if _spelled(file.subtask).startswith(f"{group}_")]
-    tails = {_spelled(file.subtask).removeprefix(f"{group}_") for file in chosen}
+    chosen = [file for file in files if spelled(file.subtask).startswith(f"{group}_")]
+    tails = {spelled(file.subtask).removeprefix(f"{group}_") for file in chosen}
     for word in sorted({tail.partition("_")[0] for tail in tails}):
         inner = {tail.removeprefix(f"{word}_") for tail in tails if tail.startswith(f"{word}_")}
         if len(inner) > 1 and inner < tails:
@@ -179,39 +183,39 @@ def _subtasks(src: Path, group: str, files: Sequence[_File], results: Sequence[P
     return chosen, [f"no results file lists the subtasks: taken by name were {listed}"] if chosen[1:] else []
 
 
-def _leaves(group: str, groups: Mapping[str, Sequence[str]], above: tuple[str, ...] = ()) -> set[str]:
+def leaves(group: str, groups: Mapping[str, Sequence[str]], above: tuple[str, ...] = ()) -> set[str]:
     """The subtasks of a group, and of the groups in it."""
     if group not in groups or group in above:
         return {group}
-    return {leaf for member in groups[group] for leaf in _leaves(member, groups, (*above, group))}
+    return {leaf for member in groups[group] for leaf in leaves(member, groups, (*above, group))}
 
 
-def _spelled(task: str) -> str:
+def spelled(task: str) -> str:
     return task.replace("-", "_")
 
 
-def _per_character(sample: Sample, options: tuple[str, ...]) -> list[float]:
+def per_character(sample: Sample, options: tuple[str, ...]) -> list[float]:
     return [value / len(option) for value, option in zip(sample.logliks, options, strict=True)]
 
 
-def _results(file: _File) -> dict[str, Any]:
+def results_of(file: File) -> dict[str, Any]:
     """The run's results file beside the samples, or nothing."""
     for name in (f"results_{file.stamp}.json", f"results_{file.stamp}.json.gz"):
         path = file.path.with_name(name)
         if file.stamp and path.is_file():
-            return _object(path)
+            return json_object(path)
     return {}
 
 
-def _object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
     found = parse_json(read_text(path, todo="move it away to import the samples without it"), str(path))
     return found if isinstance(found, dict) else {}
 
 
-def _shots(src: Path, files: Sequence[_File], results: Sequence[dict[str, Any]], given: int | None) -> int:
+def _shots(src: Path, files: Sequence[File], results: Sequence[dict[str, Any]], given: int | None) -> int:
     logged: set[int] = set()
     for file, found in zip(files, results, strict=True):
-        value = _section(found, "n-shot").get(file.subtask)
+        value = section(found, "n-shot").get(file.subtask)
         if isinstance(value, int) and not isinstance(value, bool):
             logged.add(value)
     if len(logged) > 1:
@@ -222,7 +226,7 @@ def _shots(src: Path, files: Sequence[_File], results: Sequence[dict[str, Any]],
 
 
 def _model(results: dict[str, Any]) -> dict[str, Any]:
-    config = _section(results, "config")
+    config = section(results, "config")
     return {
         "id": _text(results.get("model_name")),
         "revision": _text(config.get("model_sha")) or _text(config.get("model_revision")),
@@ -231,7 +235,7 @@ def _model(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(results: dict[str, Any]) -> dict[str, Any]:
-    config = _section(results, "config")
+    config = section(results, "config")
     versions = {"lm_eval": results.get("lm_eval_version"), "transformers": results.get("transformers_version")}
     return {
         "dtype": (_text(config.get("model_dtype")) or "").removeprefix("torch.") or None,
@@ -240,7 +244,7 @@ def _run(results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _section(results: Mapping[str, Any], key: str) -> dict[str, Any]:
+def section(results: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = results.get(key)
     return value if isinstance(value, dict) else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def read_samples(path: Path, subtask: str, filter: str | None, *, alone: bool) -
         SuiteError: no samples, a filter that is not there or has to be named, a document twice, or a line that is no
             sample of a multiple-choice task.
     """
-    records = list(_records(path))
+    records = list(read_records(path))
     if not records:
         raise SuiteError(f"{path}: no samples in it")
     names = list(dict.fromkeys(str(record["filter"]) for _, record in records if record.get("filter") is not None))
@@ -80,16 +80,21 @@ def read_samples(path: Path, subtask: str, filter: str | None, *, alone: bool) -
         for where, record in records
         if filter is None or str(record.get("filter")) == filter
     ]
-    seen: dict[str, str] = {}
-    for sample in samples:
-        doc = sample.id.rpartition("#")[0]
-        if doc in seen:
-            raise SuiteError(f"{sample.where}: duplicate id {doc!r}, first at {seen[doc]}; keep one run in the file")
-        seen[doc] = sample.where
+    check_unique([(sample.id, sample.where) for sample in samples])
     return samples
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def check_unique(items: Iterable[tuple[str, str]]) -> None:
+    """Raise where a document is there twice; items are (id, where)."""
+    seen: dict[str, str] = {}
+    for name, where in items:
+        doc = name.rpartition("#")[0]
+        if doc in seen:
+            raise SuiteError(f"{where}: duplicate id {doc!r}, first at {seen[doc]}; keep one run in the file")
+        seen[doc] = where
+
+
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file's objects; versions before 0.4.3 wrote one JSON list into the ``.jsonl`` file."""
     text = read_text(path, todo="name a per-sample file")
     if not text.lstrip().startswith("["):
@@ -102,15 +107,43 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}: sample {number}", record
 
 
+def item_id(record: dict[str, Any], where: str, subtask: str) -> str:
+    """``subtask/doc_id#`` and the first 8 digits of the document's hash."""
+    doc_id = record["doc_id"]
+    if isinstance(doc_id, bool) or not isinstance(doc_id, int):
+        raise SuiteError(f"{where}: doc_id {doc_id!r} is no whole number")
+    return f"{subtask}/{doc_id}#{doc_hash(record, where)[:8]}"
+
+
+def holds_options(record: Mapping[str, Any]) -> bool:
+    """Whether a sample holds a log-likelihood for each of several options of one question with one right answer.
+
+    Generated text does not, nor do options that stand in the context (WinoGrande) or several right options.
+    """
+    responses, arguments = record.get("filtered_resps"), record.get("arguments")
+    if not isinstance(responses, list) or not all(isinstance(one, list) and len(one) == 2 for one in responses):
+        return False
+    rows = [[*row.values()] if isinstance(row, dict) else row for row in _listed(arguments)]
+    if not all(isinstance(row, list) and len(row) > 1 and isinstance(row[1], str) for row in rows):
+        return False
+    asked = rows[: len(rows) // 2] if "acc_mutual_info" in record else rows
+    whole = all(record.get(key) in (None, 0, 1) for key in ("acc", "acc_norm"))
+    return len(asked) > 1 and len({str(row[0]) for row in asked}) == 1 and whole
+
+
+def _listed(arguments: Any) -> list[Any]:
+    if isinstance(arguments, dict):
+        return [arguments.get(f"gen_args_{index}") for index in range(len(arguments))]
+    return arguments if isinstance(arguments, list) else [None]
+
+
 def _sample(record: dict[str, Any], where: str, subtask: str) -> Sample:
     for key in ("doc_id", "doc", "target", "arguments", "filtered_resps"):
         if key not in record:
             raise SuiteError(
                 f"{where}: no {key!r}; a per-sample file of lm-eval 0.4 or later is needed (--log_samples)"
             )
-    doc_id = record["doc_id"]
-    if isinstance(doc_id, bool) or not isinstance(doc_id, int):
-        raise SuiteError(f"{where}: doc_id {doc_id!r} is no whole number")
+    name = item_id(record, where, subtask)
     logliks, greedy = _responses(record["filtered_resps"], where)
     pairs = _pairs(record["arguments"], where)
     if len(pairs) != len(logliks):
@@ -124,7 +157,7 @@ def _sample(record: dict[str, Any], where: str, subtask: str) -> Sample:
     if len({context for context, _ in pairs}) > 1:
         raise SuiteError(f"{where}: its options stand in the context (as in WinoGrande), which is not supported")
     return Sample(
-        id=f"{subtask}/{doc_id}#{_doc_hash(record, where)[:8]}",
+        id=name,
         where=where,
         context=pairs[0][0],
         continuations=tuple(continuation for _, continuation in pairs),
@@ -160,13 +193,10 @@ def _responses(responses: Any, where: str) -> tuple[tuple[float, ...], tuple[boo
 
 def _pairs(arguments: Any, where: str) -> list[tuple[str, str]]:
     """(context, continuation) of each request: a list of lists in old versions, an object of objects in new ones."""
-    if isinstance(arguments, dict):
-        listed = [arguments.get(f"gen_args_{index}") for index in range(len(arguments))]
-        rows = [[row.get("arg_0"), row.get("arg_1")] if isinstance(row, dict) else None for row in listed]
-    else:
-        rows = arguments if isinstance(arguments, list) else [None]
     pairs = []
-    for row in rows:
+    for row in _listed(arguments):
+        if isinstance(row, dict):
+            row = [row.get("arg_0"), row.get("arg_1")]
         if not isinstance(row, list) or len(row) < 2 or not isinstance(row[0], str) or not isinstance(row[1], str):
             raise SuiteError(
                 f"{where}: arguments are not pairs of context and option; only multiple-choice tasks can be imported"
@@ -175,7 +205,7 @@ def _pairs(arguments: Any, where: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _doc_hash(record: dict[str, Any], where: str) -> str:
+def doc_hash(record: dict[str, Any], where: str) -> str:
     """The logged hash, or for versions that logged none the same one computed here."""
     logged = record.get("doc_hash")
     if logged is None:
