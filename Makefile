@@ -1,4 +1,4 @@
-# Every target but help, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
+# Every target but help, docs, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
 PYTHON ?= python3
 PYTEST_ARGS ?=
 WORKERS ?= 2
@@ -14,7 +14,7 @@ LESSER_default := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABL
 LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): use avx2 or default)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check verify benchmark reproduce-published validate-detector \
+.PHONY: help setup bench leaderboard test lint types check verify docs benchmark reproduce-published validate-detector \
 	validate-dose validate-scopes reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
@@ -51,6 +51,14 @@ verify: setup ## recompute every committed snapshot under results/ and compare
 	[ $$found = 1 ] || echo "verify: no snapshots under results/ yet, nothing to do"; \
 	exit $$status
 
+docs: .venv-docs/.ready ## the documentation site, into site/ (an environment of its own; read it with or without a server)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.ready: constraints.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -I -m pip install --quiet -c constraints.txt mkdocs-material
+	touch $@
+
 benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md
 	$(PY) -m scripts.speed.benchmark
 
@@ -81,8 +89,8 @@ reproduce-paper: setup ## the 12-model run of configs/paper.yaml (needs accelera
 	$(SUITE) run configs/paper.yaml --out runs/paper
 
 clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv
-	rm -rf .venv
+	rm -rf .venv .venv-docs

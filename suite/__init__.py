@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suite.errors import SuiteError
     from suite.front_door import (
         compress_model,
+        find_doses,
         judge,
         load_cells,
         make_cell,
@@ -33,6 +34,7 @@ __all__ = [
     "SuiteError",
     "__version__",
     "compress_model",
+    "find_doses",
     "judge",
     "load_cells",
     "make_cell",

@@ -146,6 +146,31 @@ def judge(cells: Cell | Iterable[Cell]) -> Rows:
     return Rows(judgement.records(VERDICTS))
 
 
+def find_doses(
+    cells: Cell | Iterable[Cell],
+    *,
+    metrics: str | Sequence[str] = "brier_ts",
+    tolerances: Sequence[float] = (),
+    confidence: float = 0.95,
+) -> Rows:
+    """Down to which level a model is kept, from which it is lost: one record a curve, metric and tolerance.
+
+    Keys are those of `suite dose --json`; see `docs/dose.md`.
+
+    Args:
+        metrics: ``brier_ts``, ``accuracy``, ``set_size`` and others; an empty list for all.
+        tolerances: shares of the way from dense to chance that may be lost; none for 0.05, 0.10 and 0.25.
+        confidence: of each side.
+
+    Raises:
+        SuiteError: no cells, two cells of one name, an unknown metric, or a number out of range.
+    """
+    from suite.verdicts.dose_records import find_dose_records
+
+    names = [metrics] if isinstance(metrics, str) else metrics
+    return Rows(find_dose_records(_cells(cells), metrics=names, tolerances=tolerances, confidence=confidence))
+
+
 def score_model(
     model: Any,
     *,
