@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done; 1 the answer is "no" (a check failed, a cell failed); 2 bad input; 130 interrupted.
+        0 done; 1 the answer is "no" (a check failed, a cell failed, rejected); 2 bad input; 3 review; 130 interrupted.
     """
     parser = _parser()
     args = parser.parse_args(argv)
@@ -188,6 +188,14 @@ def _parser() -> argparse.ArgumentParser:
         if what == "show":
             part.add_argument("--flips", type=float, default=0.05, metavar="F", help="expected share, default 0.05")
         part.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
+    gate = add(
+        "gate", _gate, "may each compressed model replace the dense one? exit 0 all accepted, 3 review, 1 rejected"
+    )
+    gate.add_argument("run_dir", type=Path, metavar="RUN_DIR|SNAPSHOT")
+    gate.add_argument("--policy", required=True, metavar="P", help="a built-in policy or a .yaml file")
+    gate.add_argument("--variant", metavar="GLOB", help="only variants whose name matches")
+    gate.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -562,6 +570,31 @@ def _policy(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join("\n".join(shown(policy, flips=flips)) for policy in found))
     return DONE
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from suite.cell import load_cells
+    from suite.config import read_config
+    from suite.decisions.built_in import get_policy
+    from suite.decisions.contradictions import check_policy
+    from suite.decisions.gate import exit_status, gate_cells
+    from suite.decisions.report import gate_lines
+    from suite.metrics.replicates import Store
+    from suite.publish.failures import read_failures
+    from suite.publish.manifest import code_hash
+
+    policy = check_policy(get_policy(args.policy))
+    file = args.run_dir / "config.yaml"
+    records = gate_cells(
+        load_cells([args.run_dir]),
+        policy,
+        config=read_config(file) if file.is_file() else None,
+        variant=args.variant,
+        store=Store.of(args.run_dir, code_hash()),
+        failures=read_failures(args.run_dir),
+    )
+    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(gate_lines(records)))
+    return exit_status(records)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from suite.decisions.policy import Policy, RedLine
+from suite.errors import SuiteError
+
+
+def check_policy(policy: Policy) -> Policy:
+    """The policy, as given.
+
+    Raises:
+        SuiteError: it contradicts itself.
+    """
+    for level, text in findings(policy):
+        if level == "contradiction":
+            raise SuiteError(f"policy {policy.name}: contradiction: {text}")
+    return policy
 
 
 def findings(policy: Policy) -> list[tuple[str, str]]:

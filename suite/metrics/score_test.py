@@ -53,19 +53,58 @@ def score_statistic(strata: Sequence[Stratum]) -> float:
     >>> round(score_statistic([Stratum(values, everyone, -1.0, 1.0)]), 4)  # McNemar's (10 - 2) / sqrt(12)
     2.3094
     """
-    means = np.array([stratum.values.mean() for stratum in strata])
+    return statistic_of([counted(stratum) for stratum in strata])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the score test needs to know of a stratum: its distinct values and how often they were seen.
+
+    Attributes:
+        values: distinct ones.
+        shares: of the items with each of them, shape of `values`, sum 1.
+        worth: of how many independent items.
+        low, high: as of the stratum.
+        mean, variance: of the values.
+    """
+
+    values: Floats
+    shares: Floats
+    worth: float
+    low: float
+    high: float
+    mean: float
+    variance: float
+
+
+def counted(stratum: Stratum) -> Counted:
+    """A stratum as counts of its distinct values."""
+    values, counts = np.unique(stratum.values, return_counts=True)
+    return Counted(
+        values,
+        counts / len(stratum.values),
+        effective_number(stratum.values, stratum.units),
+        stratum.low,
+        stratum.high,
+        float(stratum.values.mean()),
+        float(stratum.values.var()),
+    )
+
+
+def statistic_of(parts: Sequence[Counted]) -> float:
+    """`score_statistic` of strata that have been counted."""
+    means = np.array([part.mean for part in parts])
     total = float(means.sum())
     if total == 0.0:
         return 0.0
-    tables = [np.unique(stratum.values, return_counts=True) for stratum in strata]
-    worth = np.array([effective_number(stratum.values, stratum.units) for stratum in strata])
-    variance = np.array([stratum.values.var() for stratum in strata]) / worth + 1e-12
-    for _ in range(ROUNDS if len(strata) > 1 else 1):
+    worth = np.array([part.worth for part in parts])
+    variance = np.array([part.variance for part in parts]) / worth + 1e-12
+    for _ in range(ROUNDS if len(parts) > 1 else 1):
         wanted = means - variance * total / variance.sum()
         variance = np.array(
             [
-                _variance_at(table[0], table[1] / len(stratum.values), mean, stratum.low, stratum.high)
-                for table, stratum, mean in zip(tables, strata, wanted.tolist(), strict=True)
+                _variance_at(part.values, part.shares, mean, part.low, part.high)
+                for part, mean in zip(parts, wanted.tolist(), strict=True)
             ]
         )
         variance /= worth

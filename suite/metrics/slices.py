@@ -143,11 +143,11 @@ def slice_cells(cells: Sequence[Cell], name: str) -> list[Cell]:
     """
     kept = []
     for cell in cells:
-        rows = [row for row in range(len(cell)) if name in _names(cell, row)]
+        rows = [row for row in range(len(cell)) if name in item_parts(cell, row)]
         if rows:
             kept.append(subset(cell, np.array(rows, dtype=np.intp)))
     if not kept:
-        known = sorted({part for cell in cells for row in range(len(cell)) for part in _names(cell, row)})
+        known = sorted({part for cell in cells for row in range(len(cell)) for part in item_parts(cell, row)})
         raise SuiteError(f"no items in slice {name!r}; known: {', '.join(known) or 'none, the cells carry no slices'}")
     return kept
 
@@ -307,7 +307,8 @@ def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, 
     return None if original is None else (model, task, scoring, original, shots)
 
 
-def _names(cell: Cell, row: int) -> list[str]:
+def item_parts(cell: Cell, row: int) -> list[str]:
+    """Names of the parts that an item belongs to: its slices, and its subject."""
     names = [] if cell.slices is None else list(cell.slices[row])
     if cell.subjects is not None and cell.subjects[row] is not None:
         names.append(f"subject:{cell.subjects[row]}")
@@ -320,7 +321,7 @@ def _members(scored: Scored) -> dict[str, Rows]:
     place = {item: row for row, item in enumerate(cell.ids)}
     found: dict[str, list[int]] = {}
     for index, item in enumerate(scored.sample.ids):
-        for name in _names(cell, place[item]):
+        for name in item_parts(cell, place[item]):
             found.setdefault(name, []).append(index)
     parts = {name: np.array(found[name], dtype=np.intp) for name in sorted(found) if not name.startswith("perturbed")}
     return {WHOLE: np.arange(len(scored.sample)), **parts}

@@ -198,7 +198,7 @@ def collect_levels(
             no_ops = tuple(one.cell.key.variant for one in points if "no-op" in one.flags)
             kept = [one for one in points if "no-op" not in one.flags]
             place = Place(model, family, method, task, (str(style[0]), str(style[1]), int(str(style[2]))))
-            result.append(Levels(place, tuple(_on_shared_items([dense, *kept], again)), no_ops))
+            result.append(Levels(place, tuple(with_shared_items([dense, *kept], again)), no_ops))
     return sorted(result, key=lambda levels: levels.place)
 
 
@@ -323,7 +323,13 @@ def by_method(members: Sequence[Measured], *, strangers: bool = False) -> dict[t
     return {key: [one for *_, one in sorted(points, key=lambda point: point[:2])] for key, points in found.items()}
 
 
-def _on_shared_items(points: list[Measured], again: Callable[[list[Cell]], list[Measured]]) -> list[Measured]:
+def with_shared_items(points: list[Measured], again: Callable[[list[Cell]], list[Measured]]) -> list[Measured]:
+    """Measured cells of one setting on the items that all of them have; as given where these are all items.
+
+    Args:
+        points: the first one decides about answers and numbers of options; it is left alone where nothing is shared.
+        again: measures the cells that have been cut down.
+    """
     first = points[0].cell
     signature = dict(zip(first.ids, zip(first.answers.tolist(), first.n_options.tolist(), strict=True), strict=True))
     shared = set(signature)

@@ -104,6 +104,7 @@ class Ladder:
         floor: loss that worse and lost must exceed, whatever the tolerance (`suite.verdicts.noise_floor`).
         draws: for a verdict on a recipe, the value of each level with each seed of its sample text, dense's empty;
             values and replicates are then means over seeds. Empty for a verdict on a checkpoint.
+        worth: events that an independent item stands for where few of them decide (`few_events`).
     """
 
     names: tuple[str, ...]
@@ -118,6 +119,7 @@ class Ladder:
     band: Band | None = None
     floor: float = 0.0
     draws: tuple[Floats, ...] = ()
+    worth: float = WORTH_OF_ITEM
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -240,7 +242,7 @@ def find_doses(
     """
     check_confidence(confidence)
     shares = check_tolerances(tolerances)
-    test = _Tests(ladder)
+    test = Contrasts(ladder)
     if not test.enough:
         return _unknown(ladder, shares, "a level has too few bootstrap replicates")
     if not test.headroom_shown(confidence):
@@ -265,7 +267,7 @@ def kept_everywhere(
         tasks: curves with the same levels, one a task; nothing is kept on one without values.
     """
     kept = np.ones(len(tasks[0].names) - 1, dtype=bool)
-    for test in map(_Tests, tasks):
+    for test in map(Contrasts, tasks):
         known = test.enough and test.headroom_shown(confidence)
         kept &= _shown(test, tolerance, confidence, tied=tied).kept if known else np.zeros_like(kept)
     return next((name for name, one in zip(tasks[0].names[:0:-1], kept[::-1].tolist(), strict=True) if one), None)
@@ -279,7 +281,7 @@ def lost_somewhere(
     Args:
         tasks: curves with the same levels, one a task; one without values counts as a task without a loss.
     """
-    found = [_Tests(ladder) for ladder in tasks]
+    found = [Contrasts(ladder) for ladder in tasks]
     shown = []
     for level in range(1, len(tasks[0].names)):
         known = [test.enough and test.headroom_shown(confidence) for test in found]
@@ -299,7 +301,7 @@ def _unknown(ladder: Ladder, shares: Sequence[float], note: str) -> dict[float, 
     return without_values(ladder.names[1:], shares, note)
 
 
-class _Tests:
+class Contrasts:
     """p-values of the contrasts of one curve."""
 
     def __init__(self, ladder: Ladder) -> None:
@@ -319,6 +321,10 @@ class _Tests:
     def count(self) -> int:
         """Compressed levels."""
         return len(self.ladder.names) - 1
+
+    def loss(self, level: int) -> float:
+        """What was seen: the share of the headroom that a level has lost."""
+        return _share_of(self.ladder.values, self.ladder.chance, level)
 
     def estimate(self, level: int, share: float) -> float:
         """The contrast itself."""
@@ -353,7 +359,7 @@ class _Tests:
         found = self._tail(self.statistic(level, share)) if not self.ladder.draws else self._drawn(level, share, -1)
         if self.ladder.answers:
             return found
-        return max(found, few_events(_share_of(self.ladder.values, self.ladder.chance, level), share, self._units))
+        return max(found, few_events(self.loss(level), share, self._units, worth=self.ladder.worth))
 
     def above(self, level: int, share: float, *, headroom: bool = False) -> float:
         """p-value of "has lost more than this share", or of "dense lies off chance"."""
@@ -394,28 +400,11 @@ class _Tests:
 
     def interval(self, level: int, confidence: float) -> tuple[float | None, float | None]:
         """The tolerances that the two one-sided tests leave open (Fieller's interval); None where unbounded."""
-        at = _share_of(self.ladder.values, self.ladder.chance, level)
+        at = self.loss(level)
         return (
-            self._root(at, -1, partial(self.above, level), confidence),
-            self._root(at, +1, partial(self.below, level), confidence),
+            end_of(partial(self.above, level), at, -1, confidence),
+            end_of(partial(self.below, level), at, +1, confidence),
         )
-
-    def _root(self, start: float, direction: int, p_value: Callable[[float], float], confidence: float) -> float | None:
-        """Where a p-value falls to the level, going this way; on the normal scale, where it is nearly a line."""
-        from scipy.optimize import brentq
-        from scipy.special import ndtri
-
-        def left(share: float) -> float:
-            return float(ndtri(min(max(p_value(share), 1e-300), 1 - 1e-15)) + ndtri(confidence))
-
-        step, near, before = 1 / 64, start, left(start)
-        while step <= FARTHEST:
-            far = start + direction * step
-            after = left(far)
-            if after <= 0:
-                return near if before <= 0 else float(brentq(left, near, far, xtol=1e-10))
-            near, before, step = far, after, 2 * step
-        return None
 
     def _weights(self, level: int, share: float) -> Floats:
         weights = np.zeros(len(self._values))
@@ -447,6 +436,30 @@ class _Tests:
         return float(stdtr(self._freedom, statistic)) if np.isfinite(statistic) else float(statistic > 0)
 
 
+def end_of(p_value: Callable[[float], float], start: float, direction: int, confidence: float) -> float | None:
+    """The end of an interval: where a p-value falls to the level, going this way; None where it does not.
+
+    Args:
+        p_value: of a hypothesis about a share; found on the normal scale, where it is nearly a line.
+        start: what was seen.
+        direction: -1 or +1.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
+    def left(share: float) -> float:
+        return float(ndtri(min(max(p_value(share), 1e-300), 1 - 1e-15)) + ndtri(confidence))
+
+    step, near, before = 1 / 64, start, left(start)
+    while step <= FARTHEST:
+        far = start + direction * step
+        after = left(far)
+        if after <= 0:
+            return near if before <= 0 else float(brentq(left, near, far, xtol=1e-10))
+        near, before, step = far, after, 2 * step
+    return None
+
+
 def _stratum(answers: Answers, level: int, share: float, *, headroom: bool, less: float) -> Stratum:
     chance, taken = float(answers.chance.mean()), less / len(answers.chance)
     if headroom:
@@ -456,22 +469,25 @@ def _stratum(answers: Answers, level: int, share: float, *, headroom: bool, less
     return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())))
 
 
-def few_events(loss: float, share: float, units: int) -> float:
+def few_events(loss: float, share: float, units: float, *, worth: float = WORTH_OF_ITEM) -> float:
     """p-value of "has lost less than this share" where all that is lost is lost on a few items, answered blindly.
 
     Where none or hardly any were seen, resampling sees hardly any spread; a binomial tail knows what can hide among so
     many items. A gain counts as no loss.
+
+    Args:
+        worth: events that an item stands for; 1 where an item is lost or kept as a whole.
 
     >>> round(few_events(0.0, 0.05, 200), 3)  # 0.95 ** 50
     0.077
     """
     from scipy.special import betainc
 
-    worth = WORTH_OF_ITEM * units
-    seen = max(loss, 0.0) * worth
-    if share <= 0 or share >= 1 or seen >= worth:
+    count = worth * units
+    seen = max(loss, 0.0) * count
+    if share <= 0 or share >= 1 or seen >= count:
         return float(share < 1)
-    return float(betainc(worth - seen, seen + 1, 1 - share))
+    return float(betainc(count - seen, seen + 1, 1 - share))
 
 
 def _share_of(values: Floats, chance: float, level: int) -> float:
@@ -489,7 +505,7 @@ class _Shown:
     holm: tuple[str | None, ...]
 
 
-def _shown(test: _Tests, share: float, confidence: float, *, tied: bool) -> _Shown:
+def _shown(test: Contrasts, share: float, confidence: float, *, tied: bool) -> _Shown:
     level = 1 - confidence
     kept = [test.kept(one, share) for one in range(1, test.count + 1)]
     lost = [test.lost(one, share) for one in range(1, test.count + 1)]
@@ -519,7 +535,7 @@ def in_sequence(shown: Sequence[bool]) -> tuple[bool, ...]:
 
 
 def _concluded(
-    test: _Tests,
+    test: Contrasts,
     share: float,
     shown: _Shown,
     largest: _Shown,
@@ -563,7 +579,7 @@ def _concluded(
     return _crossed(found, ladder, share, bounds, notes)
 
 
-def _items_to_decide(test: _Tests, level: int, share: float, confidence: float) -> int | str:
+def _items_to_decide(test: Contrasts, level: int, share: float, confidence: float) -> int | str:
     from scipy.special import ndtri
 
     if test.above(level, share) <= 1 - confidence:

@@ -199,6 +199,38 @@ def doses_of(
     )
 
 
+def pair_ladder(settings: Mapping[Setting, Levels], metric: str, protocol: Protocol) -> Ladder:
+    """One compressed cell a setting beside its dense one, as doses read them: on the mean over tasks.
+
+    Set sizes of tasks with different numbers of options are averaged as shares of the options.
+
+    Args:
+        settings: of each, dense and the compressed cell on the same items, with the replicates of `JOINT_KEYS`.
+        metric: a key of `MEASURES`.
+
+    Raises:
+        NoValueError: one of the cells has no value.
+    """
+    first = next(iter(settings.values()))
+    curve = _Curve(first.place.model, "", "", (first.names[-1],), settings, protocol)
+    ladders = {setting: curve._ladder(levels, metric) for setting, levels in settings.items()}
+    options = {setting: float(levels.points[0].cell.n_options.mean()) for setting, levels in settings.items()}
+    if metric in SET_SIZES and len(set(options.values())) > 1:
+        ladders = {setting: _scaled(ladder, 1 / options[setting]) for setting, ladder in ladders.items()}
+    return _averaged(ladders)
+
+
+def _scaled(ladder: Ladder, factor: float) -> Ladder:
+    return replace(
+        ladder,
+        values=factor * ladder.values,
+        replicates=factor * ladder.replicates,
+        chance=factor * ladder.chance,
+        chance_replicates=factor * ladder.chance_replicates,
+        draws=tuple(factor * one for one in ladder.draws),
+    )
+
+
 def check_metrics(metrics: Sequence[str]) -> Sequence[str]:
     """The metrics, as given.
 
@@ -243,7 +275,7 @@ class _Curve:
         floor = Floor(None)
         try:
             if self.nothing:
-                raise _NoValueError(self.nothing)
+                raise NoValueError(self.nothing)
             if self.task == MACRO and metric in SET_SIZES:
                 self._check_options()
             ladders = {setting: self._ladder(levels, metric) for setting, levels in self.settings.items()}
@@ -252,7 +284,7 @@ class _Curve:
             doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
             for part in _by_task(ladders).values() if self.task == MACRO else ():
                 tasks.append(_above_noise(_averaged(part), self._floor(metric, part, shares[0], confidence)))
-        except _NoValueError as error:
+        except NoValueError as error:
             doses = without_values(self.names, shares, str(error))
         result = []
         for share, dose in doses.items():
@@ -278,7 +310,7 @@ class _Curve:
                 pairs = {one: self.settings[one].with_points([nulls[name]]) for one, nulls in chosen.items()}
                 try:
                     ladders[name] = _averaged({one: alone._ladder(pair, metric) for one, pair in pairs.items()})
-                except _NoValueError as error:
+                except NoValueError as error:
                     notes.append(f"not in the noise floor: {error}")
         found = noise_floor(ladders, smallest=smallest, confidence=confidence)
         lacking = any(self.nulls.values()) and not ladders
@@ -319,7 +351,7 @@ class _Curve:
     def _check_options(self) -> None:
         options = {float(levels.points[0].cell.n_options.mean()) for levels in self.settings.values()}
         if len(options) > 1:
-            raise _NoValueError("tasks differ in their number of options: set sizes are not averaged over them")
+            raise NoValueError("tasks differ in their number of options: set sizes are not averaged over them")
 
     def _ladder(self, levels: Levels, metric: str) -> Ladder:
         measure, dense = MEASURES[metric], levels.points[0]
@@ -365,7 +397,7 @@ def _resampled(values: tuple[float, ...], units: tuple[str, ...], count: int, se
     return weighted_means(each, unit_weights(units, replicates=count, seed=seed))
 
 
-class _NoValueError(Exception):
+class NoValueError(Exception):
     """Why nothing can be said of a curve."""
 
 
@@ -373,7 +405,7 @@ def _column(point: Measured, key: str) -> tuple[float, Floats]:
     if key not in point.values:
         notes = point.row["notes"]
         reason = notes.get(key) if isinstance(notes, dict) else None
-        raise _NoValueError(f"{point.cell.variant['name']} has no {key}: {reason or 'no value'}")
+        raise NoValueError(f"{point.cell.variant['name']} has no {key}: {reason or 'no value'}")
     return point.values[key], point.replicates[key]
 
 

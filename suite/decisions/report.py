@@ -1,0 +1,58 @@
+"""Decisions of the gate in words: every line begins with what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from suite.decisions.gate import ACCEPT, BLOCKED, EXCEEDED, NOT_MEASURED, REJECT, WITHIN
+from suite.decisions.show import aligned
+
+
+def gate_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line a variant that begins with what was lost, then the decision and what it rests on."""
+    rows = []
+    for record in records:
+        decision = record["decision"] + (f" ({record['reason']})" if record["reason"] else "")
+        rows.append((lost(record), decision, record["model"], record["variant"], why(record)))
+    return aligned(rows)
+
+
+def lost(record: Mapping[str, Any]) -> str:
+    """What was lost of accuracy, on average over tasks.
+
+    >>> lost({"lost_at_most": 0.0213, "lost_at_least": -0.004})
+    'accuracy: lost at most 2.1, at least -0.4 points'
+    """
+    most, least = record["lost_at_most"], record["lost_at_least"]
+    if most is None or least is None:
+        return "accuracy: not measured"
+    return f"accuracy: lost at most {100 * most:.1f}, at least {100 * least:.1f} points"
+
+
+def why(record: Mapping[str, Any]) -> str:
+    """What a decision rests on: the limits that were not met, obstacles; for an acceptance how many were."""
+    lines = [*record["criteria"], *record["red_lines"]]
+    wanted = {REJECT: EXCEEDED}.get(record["decision"], record["reason"])
+    said = [line_said(one) for one in lines if one["outcome"] == wanted]
+    if record["reason"] == BLOCKED:
+        said = [*record["notes"]] or [
+            f"{one['metric']} ({one['scope']}): {one['note']}" for one in lines if one["outcome"] == NOT_MEASURED
+        ]
+    if record["decision"] == ACCEPT:
+        said = [f"{sum(one['outcome'] == WITHIN for one in lines)} limits hold"]
+    return "; ".join(said[:2]) + (f"; and {len(said) - 2} more" if len(said) > 2 else "")
+
+
+def line_said(line: Mapping[str, Any]) -> str:
+    """One limit in words."""
+
+    def shown(value: float | None) -> str:
+        return "?" if value is None else f"{value:.3f}"
+
+    unit = {"points": "", "relative": " relative", "headroom": " of headroom"}[line["unit"]]
+    ends = f"{shown(line['lower'])} to {shown(line['upper'])}"
+    text = f"{line['metric']} ({line['scope']}): loss {ends}{unit}, limit {line['limit']:g}"
+    if line["items_to_decide"]:
+        text += f", {line['items_to_decide']} items would tell"
+    return text
