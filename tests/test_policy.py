@@ -202,6 +202,7 @@ def test_power_is_the_sum_over_every_table(n: int, limit: float, flips: float) -
     logs = logs + (lost + gained) * math.log(flips / 2) + np.maximum(same, 0) * math.log(1 - flips)
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = possible & (tango(lost, gained, n, limit) <= stats.norm.ppf(0.05))
+    shown &= stats.binom.cdf(np.maximum(lost - gained, 0), n, limit) <= 0.05
     assert power(n, limit, flips) == pytest.approx(float(np.exp(logs[shown]).sum()), abs=1e-9)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.decisions.gate import ACCEPT, BLOCKED, EXCEEDED, NOT_MEASURED, REJECT, WITHIN
-from suite.decisions.show import aligned
+from suite.tables import aligned
 
 
 def gate_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
