@@ -58,8 +58,8 @@ def pages(
     records: Records, lead: Lead = EXPLORATORY, rows: Sequence[Mapping[str, Any]] = ()
 ) -> tuple[Sections, Sections, str]:
     pictures = draw_strips(records, lead.metric, draw=False)
-    assessed = {"verdicts.json": [], "decoupling.json": [], "scale.json": [], "doses.json": records}
-    page = leaderboard_page(rows, pictures, assessed=assessed, lead=lead)
+    files = {"verdicts.json": [], "decoupling.json": [], "scale.json": [], "doses.json": records}
+    page = leaderboard_page(rows, pictures, records=files, lead=lead)
     text = html_page(page, rows, [], Standings()).decode()
     return read_markdown(markdown_page(page)), read_html(text), text
 
@@ -416,7 +416,7 @@ def test_a_tolerance_is_told_in_points_of_accuracy() -> None:
 
 def test_how_the_primary_measure_was_chosen_is_said_with_the_number_of_curves() -> None:
     records = drawn_at_random(4, 5)
-    explored, planned = words_of(records), words_of(records, lead=Lead("brier_ts", planned=True))
+    explored, planned = words_of(records), words_of(records, lead=Lead("brier_ts", chosen_before=True))
     for said in (explored, planned):
         assert "20 curves; at most 0.05 of them, 1.0, are expected to be wrong on each side." in said
     assert "chosen after these data were seen: exploratory" in explored

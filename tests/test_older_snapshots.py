@@ -201,7 +201,7 @@ def test_a_new_metric_is_asked_of_no_older_snapshot(
     for row in today.rows:
         row |= {"sharpness": 0.5, "sharpness_low": 0.4, "sharpness_high": None}
         row["notes"] = {**row["notes"], "sharpness_high": "too few of 40 items"}  # type: ignore[dict-item]
-    verdicts = today.assessed["verdicts.json"]
+    verdicts = today.records["verdicts.json"]
     verdicts += [one | {"metric": "sharpness", "jump": 3.0} for one in verdicts if one["metric"] == "nll_ts"]
     ranking = today.standings.ranking
     ranking += [{**line, "metric": "sharpness"} for line in ranking if line["metric"] == "accuracy"]  # type: ignore
@@ -216,8 +216,8 @@ def test_a_new_column_key_and_file_are_asked_of_no_older_snapshot(
     latest: tuple[Path, Computed], today: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(NUMBERED, "dose.json", replace(NUMBERED["scale.json"], formula=1))
-    today.assessed["dose.json"] = [{"kept_through": "rtn-w4"}]
-    for record in today.assessed["scale.json"]:
+    today.records["dose.json"] = [{"kept_through": "rtn-w4"}]
+    for record in today.records["scale.json"]:
         record["unit"] = "options"
         for model in record["models"]:  # type: ignore[attr-defined]
             model["tasks"] = 4
@@ -235,10 +235,10 @@ def test_a_figure_key_and_file_that_nothing_computes_any_more_are_held_and_said(
 ) -> None:
     monkeypatch.delitem(FIGURES, "ace")
     monkeypatch.delitem(NUMBERED, "decoupling.json")
-    del today.assessed["decoupling.json"]
+    del today.records["decoupling.json"]
     for row in today.rows:
         del row["ace"]
-    for record in today.assessed["verdicts.json"]:
+    for record in today.records["verdicts.json"]:
         del record["minimum_detectable"]
     for line in today.standings.ranking:
         del line["entries"]  # type: ignore[attr-defined]
@@ -260,7 +260,7 @@ def test_other_words_in_notes_are_a_remark_and_other_numbers_a_fault(
     row = next(row for row in today.rows if row["notes"])
     told: dict[str, Any] = dict(row["notes"])  # type: ignore[call-overload]
     key = next(iter(told))
-    record = next(one for one in today.assessed["verdicts.json"] if re.search(r"\d", "".join(one["notes"])))
+    record = next(one for one in today.records["verdicts.json"] if re.search(r"\d", "".join(one["notes"])))
     at = next(place for place, note in enumerate(record["notes"]) if re.search(r"\d", note))
     row["notes"] = told | {key: f"in short: {told[key]}" if isinstance(told[key], str) else told[key]}
     record["notes"][at] = "put otherwise, " + " and ".join(re.findall(r"\d+(?:\.\d+)?", record["notes"][at])[::-1])

@@ -72,7 +72,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     (run / "cells" / "one.failed.json").write_text(json.dumps(failure))
     made = compute(run, read_config(run / "config.yaml"))
     assert made.standings.pairs
-    planted(made.assessed)
+    planted(made.records)
     for number, row in enumerate(made.rows):
         if number % 5 == 0:
             row |= {
@@ -90,23 +90,23 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     )
 
 
-def planted(assessed: Mapping[str, list[Any]]) -> None:
+def planted(records: Mapping[str, list[Any]]) -> None:
     """Verdicts of every kind, parts that differ from their task, and silent losses, which so few items do not show."""
-    curves = [one for one in assessed[VERDICTS] if one["metric"] == "set_size"]
+    curves = [one for one in records[VERDICTS] if one["metric"] == "set_size"]
     assert len(curves) > 8
     for number, one in enumerate(curves[:-3]):
         one |= {"jump": 0.3, "jump_low": 0.1, "jump_high": 0.5, "jump_of_headroom": 0.4, "minimum_detectable": 0.2}
         one |= {"verdict": ("threshold", "gradual", "none")[number % 3], "p_value": (0.0001, 0.5, None)[number % 3]}
         one |= {"level": "rtn-w2", "level_low": "rtn-w4" if number % 2 else "rtn-w2", "level_high": "rtn-w2"}
-    assessed[PARTS] = [
+    records[PARTS] = [
         one | {"slice": f"part_{name}|", "verdict": "threshold", "level": "rtn-w4"}
         for one in curves[:7]
         for name in "abc"
     ]
-    for one in assessed[DECOUPLING][:3]:
+    for one in records[DECOUPLING][:3]:
         one["verdict"] = "silent uncertainty loss"
     levels = ("rtn-w8", "<i>o|wn</i> _x_")
-    assessed["doses.json"] = [
+    records["doses.json"] = [
         one
         for model, states in (("small-100m", "kn"), ("large-400m", "wl"), (HOSTILE, "nl"))
         for metric in ("brier_ts", "accuracy")

@@ -123,7 +123,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     if method in LOADED and not unpacked:
         packing = compressed.dense_on_loading(model, wanted)
     remedy = f"remove {folder} and try again" if made else ""
-    with _quiet(), _one_line(model, remedy), load_report.report() as report, packing as settings, _shards(folder):
+    with _silenced(), _one_line(model, remedy), load_report.report() as report, packing as settings, _shards(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         loader = _of(model, loader_of, config)
         _without_padding(config)
@@ -267,7 +267,7 @@ def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | 
     """
     folder = _converted(model, dtype) if model.path.is_file() else model.path
     note = _read_note(folder)
-    with _quiet(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
+    with _silenced(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
         tokenizer = _tokenizer(folder, note)
     return tokenizer, _bos(tokenizer, note)
 
@@ -363,7 +363,7 @@ def _convert(model: Model, dtype: str, out: Path, source_hash: str) -> None:
     add_bos = gguf_file.field(reader, "tokenizer.ggml.add_bos_token")
     types = Counter(tensor.tensor_type.name for tensor in tensors)
     quantized = {name: count for name, count in types.items() if name not in ("F32", "F16", "BF16")}
-    with _quiet(), load_report.report() as report, gguf_file.untaken() as passed:
+    with _silenced(), load_report.report() as report, gguf_file.untaken() as passed:
         config = AutoConfig.from_pretrained(whole.parent, gguf_file=whole.name)
         _without_padding(config)
         gguf_file.complete(reader, tensors, config)
@@ -474,7 +474,7 @@ def _text_hash(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _silenced() -> Iterator[None]:
     """Keep the libraries' own progress bars and notices off the terminal."""
     from transformers.utils import logging as library_logging
 

@@ -25,11 +25,11 @@ class Lead:
 
     Attributes:
         metric: key of `MEASURES`.
-        planned: the configuration names it, so that it was chosen before the results.
+        chosen_before: the configuration names it, so that it was chosen before the results.
     """
 
     metric: str = next(iter(MEASURES))
-    planned: bool = False
+    chosen_before: bool = False
 
 
 EXPLORATORY = Lead()

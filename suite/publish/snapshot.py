@@ -61,7 +61,7 @@ class Computed:
         rows: rounded and sorted, as published.
         standings: groups and pairs of equal size.
         judgement: what the analyses found.
-        assessed: the same as contents of their files by name, as published.
+        records: the same as contents of their files by name, as published.
         lead: the measure that carries the answer on doses.
         unfinished: what is said where the configuration asks for more cells; else empty.
     """
@@ -71,7 +71,7 @@ class Computed:
     standings: Standings
     failures: list[dict[str, Any]]
     judgement: Judgement
-    assessed: dict[str, list[Any]]
+    records: dict[str, list[Any]]
     lead: Lead = EXPLORATORY
     unfinished: str = ""
 
@@ -79,7 +79,7 @@ class Computed:
         """Every figure; with `draw` false their names and captions alone."""
         found = draw_figures(rows, self.cells, draw=draw)
         found += draw_verdict_figures(rows, self.judgement, found, draw=draw)
-        return draw_strips(self.assessed.get(DOSES, ()), self.lead.metric, draw=draw) + found
+        return draw_strips(self.records.get(DOSES, ()), self.lead.metric, draw=draw) + found
 
 
 def compute(folder: Path, config: RunConfig | None, *, store: Store | None = None) -> Computed:
@@ -102,7 +102,7 @@ def compute(folder: Path, config: RunConfig | None, *, store: Store | None = Non
         standings=standings(ordered, collect(measured, protocol_of(config))),
         failures=failures,
         judgement=judgement,
-        assessed=judgement.files(),
+        records=judgement.files(),
         lead=lead_of(config),
         unfinished=unfinished(config, cells, failures),
     )
@@ -113,7 +113,7 @@ def snapshot_texts(
     rows: Sequence[Mapping[str, object]],
     pictures: Sequence[Picture],
     *,
-    assessed: Mapping[str, list[Any]] | None = None,
+    records: Mapping[str, list[Any]] | None = None,
 ) -> dict[str, bytes]:
     """Every text file that is made from the cells, by name: the same input gives the same bytes.
 
@@ -121,16 +121,16 @@ def snapshot_texts(
         computed: standings, failures, and verdicts unless given.
         rows: the rows to publish; a verifier passes those of the snapshot.
         pictures: names and captions of the figures.
-        assessed: contents of the verdict files; a verifier passes those of the snapshot.
+        records: contents of the verdict files; a verifier passes those of the snapshot.
     """
-    said = computed.assessed if assessed is None else assessed
+    said = computed.records if records is None else records
     page = leaderboard_page(
         rows,
         pictures,
         computed.failures,
         standings=computed.standings,
-        assessed=said,
-        spread=seed_spread(rows, computed.cells),
+        records=said,
+        drawn=seed_spread(rows, computed.cells),
         lead=computed.lead,
         unfinished=computed.unfinished,
     )
@@ -186,7 +186,7 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
         _replace_files(out, made)
     else:
         _replace_folder(out, made, {name: run_dir / name for name in taken})
-    said = answers(computed.assessed.get(DOSES, ()), computed.lead)
+    said = answers(computed.records.get(DOSES, ()), computed.lead)
     return out / "LEADERBOARD.md", said + published_highlights(computed.rows)
 
 

@@ -169,7 +169,7 @@ def _description(
             stored, now = _on_common_keys(stored, now)
         if stored != now:
             report.problems.append(f"{MANIFEST}: {key!r} is not what cells, configuration and environment say")
-    made = {*standings_texts(computed.standings), *computed.assessed}
+    made = {*standings_texts(computed.standings), *computed.records}
     expected = {*taken_files(folder), "rows.csv", "rows.parquet", *PAGES, *made} - {*held.files, *held.newer}
     if report.drawn:
         expected |= {f"{FOLDER}/{picture.name}" for picture in computed.pictures(computed.rows, draw=False)}
@@ -219,18 +219,18 @@ def _facts(folder: Path, changed: Sequence[str], computed: Computed, held: Held,
             if found.excuse == LAST:
                 rows[found.line][found.column] = float(found.stored)
     _parquet(folder, changed, rows, stored, held, report)
-    tables, shown = standings_texts(computed.standings), dict(computed.assessed)
+    tables, shown = standings_texts(computed.standings), dict(computed.records)
     for name in sorted({*tables, *shown} - {*held.files, *held.newer}):
         if (stored := _read(folder / name)) is not None:
             if name in shown:
                 shown[name] = _records(name, stored, shown[name], changed, report)
             else:
                 _table(name, stored, tables[name], changed, report)
-    for name in sorted(set(ANALYSES) - {*computed.assessed, *held.files}):
+    for name in sorted(set(ANALYSES) - {*computed.records, *held.files}):
         if (folder / name).is_file():
             report.problems.append(f"{name}: nothing of the kind follows from the cells")
     if report.drawn:
-        texts = snapshot_texts(computed, rows, computed.pictures(rows, draw=False), assessed=shown)
+        texts = snapshot_texts(computed, rows, computed.pictures(rows, draw=False), records=shown)
         for name in PAGES:
             if (stored := _read(folder / name)) is not None:
                 _text(name, stored, texts[name], report)

@@ -26,7 +26,7 @@ Put = Callable[[Cell, Path], object]
 """What writes a cell at its place."""
 
 
-def take_cells(source: str | Path, planned: Sequence[PlannedCell], put: Put, log: Callable[[str], None]) -> int:
+def take_cells(source: str | Path, plan: Sequence[PlannedCell], put: Put, log: Callable[[str], None]) -> int:
     """Put every cell that has the content key of a planned one where a run expects it; returns how many are there.
 
     Such a cell is what this run would score: same weights, tokens, recipe, items, prompt, read-out, dtype and kind of
@@ -55,13 +55,13 @@ def take_cells(source: str | Path, planned: Sequence[PlannedCell], put: Put, log
             f"{cell.label}: no cell of its content key there (weights, recipe, items, prompt, dtype and device count)"
         )
 
-    taken, reasons = _take(planned, find, put)
+    taken, reasons = _take(plan, find, put)
     if not taken:
         raise SuiteError(f"--cells-from {source}: no cell fits this run; {reasons[0]}")
     return taken
 
 
-def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], put: Put, log: Callable[[str], None]) -> int:
+def take_dense(snapshot: str | Path, plan: Sequence[PlannedCell], put: Put, log: Callable[[str], None]) -> int:
     """Put the dense cells of a snapshot where a run expects them; returns how many are there.
 
     A cell is taken only when the snapshot verifies and it holds the same model by the hash of its weights, the same
@@ -85,7 +85,7 @@ def take_dense(snapshot: str | Path, planned: Sequence[PlannedCell], put: Put, l
             return f"{cell.label}: not in the snapshot"
         return _other(found, cell) or replace(found, run={**found.run, "key": cell.key, "taken_from": origin}, path="")
 
-    taken, reasons = _take([cell for cell in planned if cell.variant.name == "dense"], find, put)
+    taken, reasons = _take([cell for cell in plan if cell.variant.name == "dense"], find, put)
     for reason in reasons:
         log(f"--dense-from: {reason}; this run scores it")
     if not taken:
@@ -117,10 +117,10 @@ def renamed(found: Cell, cell: PlannedCell) -> Cell:
     return replace(found, model=model, path="")
 
 
-def _take(planned: Sequence[PlannedCell], find: Callable[[PlannedCell], Cell | str], put: Put) -> tuple[int, list[str]]:
+def _take(plan: Sequence[PlannedCell], find: Callable[[PlannedCell], Cell | str], put: Put) -> tuple[int, list[str]]:
     """How many of the cells are there then, and of each of the others why not, as `find` says."""
     taken, reasons = 0, []
-    for cell in planned:
+    for cell in plan:
         if _is_there(cell):
             taken += 1
         elif isinstance(found := find(cell), str):

@@ -53,8 +53,8 @@ def group_of(inputs: int, groups: int, size: int | None) -> torch.Tensor:
     import torch
 
     whole = size is None or size <= 0
-    each = inputs if whole else int(size or 0)
-    if -(-inputs // each) != groups:
-        stated = "one group" if whole else f"groups of {each}"
+    wide = inputs if whole else int(size or 0)
+    if -(-inputs // wide) != groups:
+        stated = "one group" if whole else f"groups of {wide}"
         raise SuiteError(f"{inputs} inputs in {stated} by the configuration, but scales of {groups}")
-    return torch.arange(inputs) // each
+    return torch.arange(inputs) // wide

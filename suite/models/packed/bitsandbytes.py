@@ -36,8 +36,8 @@ def bitsandbytes4(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         scale = scale + float(about["nested_offset"])
     shape = [int(size) for size in about["shape"]]
     count = shape[0] * shape[1]
-    spread = scale.float().repeat_interleave(int(about["blocksize"]))[:count]
-    return (tensors["weight.quant_map"].float()[index[:count]] * spread).reshape(shape)
+    scales = scale.float().repeat_interleave(int(about["blocksize"]))[:count]
+    return (tensors["weight.quant_map"].float()[index[:count]] * scales).reshape(shape)
 
 
 def bitsandbytes8(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -33,12 +33,12 @@ def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str,
         if len(beside) != 1:
             raise SuiteError(f"{name} is FP8 and has {len(beside) or 'no'} scales beside it")
         weight = tensors.pop(name).float()
-        scale = spread(tensors.pop(beside[0]), weight.shape, block if isinstance(block, list | tuple) else None)
+        scale = stretched(tensors.pop(beside[0]), weight.shape, block if isinstance(block, list | tuple) else None)
         dense[name] = weight * scale
     return dense
 
 
-def spread(scale: torch.Tensor, shape: Sequence[int], block: Sequence[int] | None) -> torch.Tensor:
+def stretched(scale: torch.Tensor, shape: Sequence[int], block: Sequence[int] | None) -> torch.Tensor:
     """A scale for every weight, float32, of `shape` or broadcasting to it.
 
     Args:
@@ -65,8 +65,8 @@ def spread(scale: torch.Tensor, shape: Sequence[int], block: Sequence[int] | Non
     for dimension, (want, have, size) in enumerate(zip(shape, values.shape, sizes, strict=True)):
         if have in (1, want):
             continue
-        each = size or (want // have if want % have == 0 else _BLOCK)
-        if -(-want // each) != have:
-            raise SuiteError(f"scales {list(scale.shape)} do not fit weights {list(shape)} in blocks of {each}")
-        values = values.index_select(dimension, torch.arange(want) // each)
+        wide = size or (want // have if want % have == 0 else _BLOCK)
+        if -(-want // wide) != have:
+            raise SuiteError(f"scales {list(scale.shape)} do not fit weights {list(shape)} in blocks of {wide}")
+        values = values.index_select(dimension, torch.arange(want) // wide)
     return values

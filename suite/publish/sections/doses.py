@@ -316,7 +316,7 @@ def _primary(lead: Lead, count: int) -> Words:
     family = (
         f"{_count(count, 'curve')}; at most {share(ALPHA)} of them, {expected}, are expected to be wrong on each side."
     )
-    if lead.planned:
+    if lead.chosen_before:
         return say(
             "**Primary measure**, named in the configuration before the results: {measure}. {family}",
             measure=MEASURES[lead.metric].title,

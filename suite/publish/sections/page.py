@@ -26,8 +26,8 @@ def leaderboard_page(
     failures: Sequence[Fields] = (),
     *,
     standings: Standings | None = None,
-    assessed: Mapping[str, Sequence[Fields]] | None = None,
-    spread: Sequence[Fields] = (),
+    records: Mapping[str, Sequence[Fields]] | None = None,
+    drawn: Sequence[Fields] = (),
     lead: Lead = EXPLORATORY,
     unfinished: str = "",
 ) -> Page:
@@ -38,9 +38,9 @@ def leaderboard_page(
         pictures: named above the tables of their model.
         failures: cells that could not be scored.
         standings: groups and pairs of equal size; left out where there are none.
-        assessed: contents of the verdict files by name; left out where there are none.
+        records: contents of the verdict files by name; left out where there are none.
         lead: the measure that carries the answer on doses.
-        spread: over seeds of the sample text; left out where there is none.
+        drawn: recipes drawn with several seeds of the sample text; left out where there is none.
         unfinished: what is said where cells of the configuration are missing.
     """
     remarks: list[Words] = []
@@ -50,7 +50,7 @@ def leaderboard_page(
     if not rows:
         remarks.append("No cell has been scored.")
     ranked = standings or Standings()
-    dosed = (assessed or {}).get(DOSES, ())
+    dosed = (records or {}).get(DOSES, ())
     opening = [
         one
         for one in (doses(dosed, rows, [one for one in pictures if one.scope is None], lead), first_look(rows))
@@ -58,8 +58,8 @@ def leaderboard_page(
     ]
     found = (
         *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
-        *(verdict_sections(assessed) if assessed else ()),
-        seeds(spread, setting_names(rows)),
+        *(verdict_sections(records) if records else ()),
+        seeds(drawn, setting_names(rows)),
         *tasks(rows, pictures),
         failed(failures),
         missing(rows),
@@ -72,6 +72,6 @@ def leaderboard_page(
         remarks=tuple(remarks),
         sections=(*opening, *(section for section in found if section is not None)),
         opening=max(1, len(opening)),
-        every_verdict=every_verdict(assessed[VERDICTS]) if assessed else None,
+        every_verdict=every_verdict(records[VERDICTS]) if records else None,
         every_dose=every_dose(dosed),
     )

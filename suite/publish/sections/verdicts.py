@@ -24,19 +24,19 @@ MEANINGS = {
 }
 
 
-def verdict_sections(assessed: Mapping[str, Sequence[Fields]]) -> list[Section]:
+def verdict_sections(records: Mapping[str, Sequence[Fields]]) -> list[Section]:
     """The sections on what follows from the rows; none where there is no curve.
 
     Args:
-        assessed: contents of the verdict files by name; those on parts of tasks may be absent.
+        records: contents of the verdict files by name; those on parts of tasks may be absent.
     """
-    verdicts = assessed[VERDICTS]
+    verdicts = records[VERDICTS]
     found = (
         collapse(verdicts),
-        parts(assessed.get(PARTS, ()), verdicts),
-        decoupling(assessed[DECOUPLING]),
-        size(assessed[SCALE]),
-        *(listed(file, assessed.get(file, ())) for file, analysis in ANALYSES.items() if analysis.title),
+        parts(records.get(PARTS, ()), verdicts),
+        decoupling(records[DECOUPLING]),
+        size(records[SCALE]),
+        *(listed(file, records.get(file, ())) for file, analysis in ANALYSES.items() if analysis.title),
     )
     return [section for section in found if section is not None]
 
