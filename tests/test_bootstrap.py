@@ -61,7 +61,7 @@ def test_conformal_replicates_equal_the_plain_computation_on_repeated_items(meth
             alpha=alpha,
             protocol=protocol,
         )
-        assert found.thresholds[:, r].tolist() == expected.thresholds.tolist()
+        assert found.thresholds.values[:, r].tolist() == expected.thresholds.tolist()
         assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-6)
         assert found.coverage[r] == pytest.approx(expected.mean_coverage, abs=1e-6)
 
@@ -83,7 +83,7 @@ def test_large_samples_take_the_same_thresholds_through_the_window():
         expected = conformal.conformal_splits(
             conformal.SetScores(c, o), a, folds=repeated_folds(folds, weights[:, r]), alpha=0.1
         )
-        assert found.thresholds[:, r].tolist() == expected.thresholds.tolist()
+        assert found.thresholds.values[:, r].tolist() == expected.thresholds.tolist()
         assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_transferred_replicates_use_the_thresholds_of_the_other_model():
     found = bootstrap.sets_at_replicates(variant.options, answers, thresholds=thresholds, folds=folds, weights=weights)
     for r in range(15):
         o, a = repeated(weights[:, r], variant.options, answers)
-        expected = conformal.sets_at(o, a, thresholds=thresholds[:, r], folds=repeated_folds(folds, weights[:, r]))
+        expected = conformal.sets_at(o, a, thresholds=thresholds.values[:, r], folds=repeated_folds(folds, weights[:, r]))
         assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-6)
         assert found.coverage[r] == pytest.approx(expected.mean_coverage, abs=1e-6)
 

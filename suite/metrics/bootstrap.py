@@ -6,12 +6,12 @@ threshold is computed again inside each replicate. Cells that share items share 
 them are paired.
 
 Weights have shape [n, replicates], so that one item's weights are contiguous: sums over items are matrix products or
-additions of rows.
+additions of rows. They are bytes: a million items with a thousand replicates are one gigabyte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,10 @@ from suite.metrics.folds import Folds
 from suite.metrics.proportions import LEVEL
 
 Floats = NDArray[np.float64]
-Weights = NDArray[np.float32]
+Weights = NDArray[np.uint8]
 
 _WIDENED = 256
+_ITEMS = 2**14
 
 
 def unit_weights(units: Sequence[str], *, replicates: int, seed: int = 0) -> Weights:
@@ -42,10 +43,14 @@ def unit_weights(units: Sequence[str], *, replicates: int, seed: int = 0) -> Wei
     names, member = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
     generator = np.random.default_rng([seed, len(names)])
     count = len(names)
-    drawn = np.empty((replicates, count), dtype=np.float32)
-    for replicate in range(replicates):
-        drawn[replicate] = np.bincount(generator.integers(0, count, count), minlength=count)
-    return np.ascontiguousarray(drawn.T[member])
+    drawn = np.empty((count, replicates), dtype=np.uint8)  # that a unit is drawn 256 times does not happen
+    for start in range(0, replicates, _WIDENED):
+        some = [
+            np.bincount(generator.integers(0, count, count), minlength=count)
+            for _ in range(replicates)[start:][:_WIDENED]
+        ]
+        drawn[:, start : start + _WIDENED] = np.array(some, dtype=np.uint8).T
+    return drawn if np.array_equal(member, np.arange(count)) else drawn[member]
 
 
 def weighted_means(values: Floats, weights: Weights) -> Floats:
@@ -185,17 +190,35 @@ def selective_replicates(confidence: Floats, error: Floats, weights: Weights) ->
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """The conformity threshold of each split in each replicate.
+
+    Attributes:
+        levels: what thresholds can be, in descending order, with -inf ("every option") at the end.
+        taken: which of them each is, shape [splits, replicates].
+    """
+
+    levels: Floats
+    taken: NDArray[np.int32]
+
+    @property
+    def values(self) -> Floats:
+        """As numbers, shape [splits, replicates]."""
+        return np.asarray(self.levels[self.taken])
+
+
+@dataclass(frozen=True)
 class SetReplicates:
     """Set size and coverage in each replicate, averaged over splits, and the thresholds that gave them.
 
     Attributes:
         size, coverage: shape [replicates]; NaN where no split has a test item.
-        thresholds: conformity thresholds, shape [splits, replicates].
+        thresholds: of every split and replicate.
     """
 
     size: Floats
     coverage: Floats
-    thresholds: Floats
+    thresholds: Thresholds
 
 
 def set_replicates(
@@ -227,122 +250,200 @@ def set_replicates(
 
 def threshold_replicates(
     calibration: Floats, *, folds: Folds, weights: Weights, alpha: float, protocol: str = "exact"
-) -> Floats:
-    """The conformal threshold of each split in each replicate, shape [splits, replicates]; -inf for "every option".
+) -> Thresholds:
+    """The conformal threshold of each split in each replicate.
 
     With item weights w the threshold is the largest conformity t such that the weights of items at or above t reach
-    the rank k of their total. Only ranks within ten standard deviations of the unweighted one are looked at first;
-    where a replicate falls outside, all are.
+    the rank k of their total. Only ranks within six standard deviations of the unweighted one are looked at first; all
+    of them in a replicate that falls outside.
     """
-    n = len(calibration)
-    count = len(folds)
-    orders, low, high = [], [], []
-    columns = np.zeros((2 * count, n), dtype=np.float32)
+    n, count = len(calibration), len(folds)
+    ranked = np.argsort(-calibration, kind="stable")
+    columns = np.zeros((2 * count, n), dtype=np.uint8)
+    orders: list[NDArray[np.intp]] = []
+    low, high, size = np.zeros((3, count, 1), dtype=np.intp)
     for split, fold in enumerate(folds.conformal):
-        order = fold[np.argsort(-calibration[fold], kind="stable")]
-        size = len(order)
-        centre = float(quantile_rank(size, alpha=alpha, protocol=protocol)) - 1
-        reach = 10 * np.sqrt(size * alpha * (1 - alpha)) + 10
+        columns[2 * split, fold] = 1
+        order = np.flatnonzero(columns[2 * split, ranked])
+        centre = float(quantile_rank(len(order), alpha=alpha, protocol=protocol)) - 1
+        reach = 6 * np.sqrt(len(order) * alpha * (1 - alpha)) + 6
+        size[split] = len(order)
+        low[split], high[split] = np.clip([centre - reach, centre + reach], 0, len(order))
+        columns[2 * split + 1, ranked[order[: low[split, 0]]]] = 1
         orders.append(order)
-        low.append(int(np.clip(centre - reach, 0, size)))
-        high.append(int(np.clip(centre + reach, 0, size)))
-        columns[2 * split, order] = 1
-        columns[2 * split + 1, order[: low[-1]]] = 1
-    sums = columns @ weights
-    thresholds = np.full((count, weights.shape[1]), -np.inf)
+    sums = _whole_sums(columns, weights)
+    total, prefix = sums[::2], sums[1::2]
+    rank = quantile_rank(total, alpha=alpha, protocol=protocol)
+    windows = _windows([ranked[order[a:b]] for order, a, b in zip(orders, low[:, 0], high[:, 0], strict=True)], weights)
+    passed, inside = _crossing(windows, rank - prefix)
+    place, reached = low + passed, prefix + inside
+    outside = ((prefix >= rank) & (low > 0)) | ((reached < rank) & (rank <= total) & (high < size))
+    taken = np.full(rank.shape, n, dtype=np.int32)
     for split, order in enumerate(orders):
-        total, prefix = sums[2 * split], sums[2 * split + 1]
-        rank = quantile_rank(total.astype(np.float64), alpha=alpha, protocol=protocol).astype(np.float32)
-        start, stop = low[split], high[split]
-        if start > 0 and bool((prefix >= rank).any()):
-            start, prefix = 0, np.zeros_like(prefix)
-        place, reached = _crossing(order[start:stop], weights, prefix, rank)
-        if stop < len(order) and bool(((reached < rank) & (rank <= total)).any()):
-            stop = len(order)
-            place, reached = _crossing(order[start:stop], weights, prefix, rank)
-        found = (rank <= total) & (place < stop - start)
-        if len(order):
-            thresholds[split, found] = calibration[order[start + place[found]]]
-    return thresholds
-
-
-def _crossing(
-    rows: NDArray[np.intp], weights: Weights, prefix: NDArray[np.float32], rank: NDArray[np.float32]
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """First row at which prefix plus cumulated weights reaches the rank (len(rows) if none does), and the final sum."""
-    place = np.zeros(weights.shape[1], dtype=np.intp)
-    running = prefix.copy()
-    for row in rows:
-        running += weights[row]
-        place += running < rank
-    return place, running
+        for some in _blocks(np.flatnonzero(outside[split]), len(order)):
+            cumulated = weights[np.ix_(ranked[order], some)].cumsum(axis=0, dtype=np.int64)
+            place[split, some] = (cumulated < rank[split, some]).sum(axis=0)
+        found = rank[split] <= total[split]
+        taken[split, found] = order[place[split, found]]
+    return Thresholds(np.r_[calibration[ranked], -np.inf], taken)
 
 
 def sets_at_replicates(
-    options: Floats, answers: NDArray[np.int64], *, thresholds: Floats, folds: Folds, weights: Weights
+    options: Floats, answers: NDArray[np.int64], *, thresholds: Thresholds, folds: Folds, weights: Weights
 ) -> SetReplicates:
     """Set size and coverage on the test folds at given thresholds, in each replicate.
 
     Args:
         options: conformity of every option, shape [n, options].
-        thresholds: shape [splits, replicates]; from this model or, in the transferred view, from another.
+        thresholds: from this model or, in the transferred view, from another.
     """
-    n = len(options)
-    count = len(folds)
+    n, count = len(options), len(folds)
     right = options[np.arange(n), answers]
-    columns = np.zeros((3 * count, n), dtype=np.float32)
-    present = np.where(np.isnan(options), -np.inf, options)
     # Above the highest threshold of a split an option counts in all replicates; below the lowest in none.
-    highest, lowest = thresholds.max(axis=1), thresholds.min(axis=1)
+    highest = thresholds.levels[thresholds.taken.min(axis=1)]
+    columns = np.zeros((3, count, n), dtype=np.uint8)
     for split, fold in enumerate(folds.test):
-        columns[3 * split, fold] = 1
-        columns[3 * split + 1, fold] = _count_at(options[fold], highest[split])
-        columns[3 * split + 2, fold] = right[fold] >= highest[split]
-    sums = columns @ weights
-    sizes, coverages = np.full((2, count, weights.shape[1]), np.nan)
-    for split, fold in enumerate(folds.test):
-        total = sums[3 * split]
-        size = sums[3 * split + 1] + _between(
-            present[fold], fold, thresholds[split], weights, lowest[split], highest[split]
-        )
-        one = right[fold][:, None]
-        covered = sums[3 * split + 2] + _between(one, fold, thresholds[split], weights, lowest[split], highest[split])
-        sizes[split] = ratio(size, total)
-        coverages[split] = ratio(covered, total)
-    return SetReplicates(_nanmean(sizes), _nanmean(coverages), thresholds)
-
-
-def _count_at(options: Floats, threshold: float) -> Floats:
-    with np.errstate(invalid="ignore"):
-        return np.asarray((options >= threshold).sum(axis=1), dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            columns[0, split, fold] = 1
+            columns[1, split, fold] = (options[fold] >= highest[split]).sum(axis=1)
+            columns[2, split, fold] = right[fold] >= highest[split]
+    total, size, covered = _whole_sums(columns.reshape(-1, n), weights).reshape(3, count, -1)
+    tested = columns[0].astype(bool)
+    size = size + _between(options, tested, thresholds, weights)
+    covered = covered + _between(right[:, None], tested, thresholds, weights)
+    # quotients of single precision, as they were when the first results were published
+    total, size, covered = (table.astype(np.float32) for table in (total, size, covered))
+    return SetReplicates(_nanmean(ratio(size, total)), _nanmean(ratio(covered, total)), thresholds)
 
 
 def _between(
-    conformity: Floats,
-    items: NDArray[np.intp],
-    thresholds: Floats,
-    weights: Weights,
-    lowest: float,
-    highest: float,
-) -> NDArray[np.float32]:
-    """In each replicate, the total weight of entries from its threshold up to below the highest threshold."""
-    inside = (conformity < highest) & (conformity >= lowest) & (conformity > -np.inf)
-    rows, _ = np.nonzero(inside)
-    values = conformity[inside]
-    order = np.argsort(-values, kind="stable")
-    values, owners = values[order], items[rows[order]]
-    # Entries needed by each replicate, in descending order of conformity.
-    needed = np.searchsorted(-values, -thresholds, side="right")
-    stops, which = np.unique(needed, return_inverse=True)
-    reached = np.empty((len(stops), weights.shape[1]), dtype=np.float32)
-    running = np.zeros(weights.shape[1], dtype=np.float32)
-    done = 0
-    for place, stop in enumerate(stops):
-        for owner in owners[done:stop]:
-            running += weights[owner]
-        done = stop
-        reached[place] = running
-    return np.asarray(reached[which, np.arange(weights.shape[1])])
+    conformity: Floats, tested: NDArray[np.bool_], thresholds: Thresholds, weights: Weights
+) -> NDArray[np.int64]:
+    """The weight of tested items' entries from each threshold up to below the highest one of its split.
+
+    Args:
+        conformity: shape [n, entries]; NaN and -inf are no entries.
+        tested: which items each split tests, shape [splits, n].
+
+    Returns:
+        Shape [splits, replicates].
+    """
+    flat = conformity.ravel()
+    entries = np.flatnonzero(flat > -np.inf)
+    entries = entries[np.argsort(-flat[entries], kind="stable")]
+    items = entries // conformity.shape[1]
+    at_or_above = np.searchsorted(-flat[entries], -thresholds.levels, side="right")
+    first, last = thresholds.taken.min(axis=1), thresholds.taken.max(axis=1)
+    inside, needed = [], np.empty(thresholds.taken.shape, dtype=np.intp)
+    for split, (highest, lowest) in enumerate(zip(first, last, strict=True)):
+        start, stop = at_or_above[highest], at_or_above[lowest]
+        counted = tested[split, items[start:stop]]
+        inside.append(items[start:stop][counted])
+        below_highest = np.r_[0, counted.cumsum()][at_or_above[highest : lowest + 1] - start]
+        needed[split] = below_highest[thresholds.taken[split] - highest]
+    return _first_ones(_windows(inside, weights), needed)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Some items of every split, one after another: to go through all splits at once takes a call a place.
+
+    Attributes:
+        splits: by falling number of items, shape [splits].
+        items: shape [places, splits], in that order of splits; beyond a split's own items anything.
+        live: how many splits have an item at each place; they are the first ones.
+        weights: of the items named, shape [items, replicates].
+        chunk: over so many places sums of weights stay below 255.
+    """
+
+    splits: NDArray[np.intp]
+    items: NDArray[np.intp]
+    live: list[int]
+    weights: NDArray[np.uint8]
+    chunk: int
+
+    def chunks(self) -> Iterator[range]:
+        """The places, a chunk at a time."""
+        for start in range(0, len(self.live), self.chunk):
+            yield range(start, min(start + self.chunk, len(self.live)))
+
+
+def _windows(items: Sequence[NDArray[np.intp]], weights: Weights) -> _Windows:
+    lengths = np.array([len(some) for some in items], dtype=np.intp)
+    splits = np.argsort(-lengths, kind="stable")
+    table = np.zeros((int(lengths.max(initial=0)), len(items)), dtype=np.intp)
+    for column, split in enumerate(splits):
+        table[: lengths[split], column] = items[split]
+    used, where = np.unique(table, return_inverse=True)
+    drawn = weights[used]
+    live = (lengths > np.arange(len(table))[:, None]).sum(axis=1).tolist()
+    chunk = 254 // max(int(drawn.max(initial=0)), 1)
+    return _Windows(splits, where.reshape(table.shape), live, drawn.astype(np.uint8, copy=False), chunk)
+
+
+def _crossing(windows: _Windows, wanted: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many items pass before their weights sum up to what is wanted, and the sum over all; [splits, replicates]."""
+    wanted = wanted[windows.splits]
+    passed, reached = np.zeros((2, *wanted.shape), dtype=np.int64)
+    weight, running, few = np.empty((3, *wanted.shape), dtype=np.uint8)
+    short = np.empty(wanted.shape, dtype=bool)
+    for places in windows.chunks():
+        running[:], few[:] = 0, 0
+        left = np.clip(wanted - reached, 0, 255).astype(np.uint8)
+        for place in places:
+            live = windows.live[place]
+            windows.weights.take(windows.items[place, :live], axis=0, out=weight[:live], mode="clip")
+            np.add(running[:live], weight[:live], out=running[:live])
+            np.less(running[:live], left[:live], out=short[:live])
+            np.add(few[:live], short[:live].view(np.uint8), out=few[:live])
+        passed += few
+        reached += running
+    return _in_order(windows, passed), _in_order(windows, reached)
+
+
+def _first_ones(windows: _Windows, needed: NDArray[np.intp]) -> NDArray[np.int64]:
+    """The weight of the first so many items of each window, shape [splits, replicates] like their numbers."""
+    needed = needed[windows.splits]
+    total = np.zeros(needed.shape, dtype=np.int64)
+    weight, running = np.empty((2, *needed.shape), dtype=np.uint8)
+    counted = np.empty(needed.shape, dtype=bool)
+    for places in windows.chunks():
+        running[:] = 0
+        left = np.clip(needed - places.start, 0, 255).astype(np.uint8)
+        for place in places:
+            live = windows.live[place]
+            windows.weights.take(windows.items[place, :live], axis=0, out=weight[:live], mode="clip")
+            np.greater(left[:live], place - places.start, out=counted[:live])
+            np.multiply(weight[:live], counted[:live].view(np.uint8), out=weight[:live])
+            np.add(running[:live], weight[:live], out=running[:live])
+        total += running
+    return _in_order(windows, total)
+
+
+def _in_order(windows: _Windows, table: NDArray[np.int64]) -> NDArray[np.int64]:
+    ordered = np.empty_like(table)
+    ordered[windows.splits] = table
+    return ordered
+
+
+def _whole_sums(columns: NDArray[np.uint8], weights: Weights) -> Floats:
+    """Sums of counts over items, times their weights, exact in every block: whole numbers below 2**24.
+
+    Args:
+        columns: shape [columns, n].
+    """
+    sums = np.zeros((len(columns), weights.shape[1]))
+    for start in range(0, len(weights), _ITEMS):
+        block = slice(start, start + _ITEMS)
+        sums += columns[:, block].astype(np.float32) @ weights[block].astype(np.float32)
+    return sums
+
+
+def _blocks(numbers: NDArray[np.intp], each: int) -> Iterator[NDArray[np.intp]]:
+    """Some of the numbers at a time, so that a table of `each` entries for every one stays small."""
+    step = max(2**24 // max(each, 1), 1)
+    for start in range(0, len(numbers), step):
+        yield numbers[start : start + step]
 
 
 def _nanmean(table: Floats) -> Floats:
