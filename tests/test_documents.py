@@ -14,27 +14,12 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from support.documents import DOCUMENTS, MARKDOWN, NOTEBOOKS, ROOT, inline, text_of
 
 from scripts.docs_site import on_page_markdown, path_of, with_rest
-from scripts.notebook import as_markdown, kept_outputs, read_notebook, run_cells
+from scripts.notebook import kept_outputs, read_notebook, run_cells
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
 READ = (".md", ".ipynb")
-MARKDOWN = MarkdownIt("commonmark").enable("table")
-
-
-def text_of(document: Path) -> str:
-    return as_markdown(read_notebook(document)) if document.suffix == ".ipynb" else document.read_text(encoding="utf-8")
-
-
-def inline(tokens: list[Token]) -> Iterator[Token]:
-    for token in tokens:
-        yield token
-        yield from inline(token.children or [])
 
 
 def links(markdown: str) -> Iterator[str]:

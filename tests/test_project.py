@@ -10,9 +10,7 @@ import shlex
 import shutil
 import stat
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -374,69 +372,7 @@ def test_the_changelog_speaks_of_this_version() -> None:
     assert suite.__version__ in changelog
 
 
-# README and CONTRIBUTING
-
-
-def commands(markdown: str) -> list[list[str]]:
-    """The shell commands of every ``sh`` block, comments removed, as words."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", markdown, flags=re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [words for part in lines for line in part.split("&&") if (words := shlex.split(line, comments=True))]
-
-
-DOCUMENTED = [words for name in ("README.md", "CONTRIBUTING.md") for words in commands(text(name))]
-
-
-def test_documented_commands_are_found() -> None:
-    assert commands("x\n```sh\nmake a  # why\nsuite b \\\n  --c 1 && make d\n```\n```json\n{}\n```\n") == [
-        ["make", "a"],
-        ["suite", "b", "--c", "1"],
-        ["make", "d"],
-    ]
-    assert ["make", "bench"] in DOCUMENTED
-    assert ["make", "test"] in DOCUMENTED
-    assert {Path(words[0]).name for words in DOCUMENTED} == {"make", "suite", "ruff"}
-
-
-def test_documented_make_targets_exist() -> None:
-    wanted = {word for words in DOCUMENTED if words[0] == "make" for word in words[1:] if "=" not in word}
-    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        wanted.update(re.findall(r"`make ([a-z-]+)", text(document)))
-    assert {"bench", "test", "setup"} <= wanted
-    assert wanted <= set(TARGETS)
-
-
-def subcommands(calls: Iterable[list[str]]) -> dict[str, set[str]]:
-    """Subcommand of every `suite` call, with the options it is given."""
-    found: dict[str, set[str]] = {}
-    for words in calls:
-        if Path(words[0]).name == "suite":
-            found.setdefault(words[1], set()).update(word.partition("=")[0] for word in words if word.startswith("--"))
-    return found
-
-
-def test_documented_subcommands_and_options_exist() -> None:
-    if not (ROOT / "suite" / "cli.py").is_file():
-        pytest.skip("suite/cli.py is not there yet")
-    documented = subcommands(DOCUMENTED)
-    prose = re.findall(
-        r"`(?:\.venv/bin/)?(suite [^`]+)`", text("README.md") + text("CHANGELOG.md") + text("CONTRIBUTING.md")
-    )
-    for name, options in subcommands(shlex.split(call) for call in prose).items():
-        documented.setdefault(name, set()).update(options)
-    assert "score" in documented
-    for name, options in documented.items():
-        result = subprocess.run(
-            [sys.executable, "-m", "suite", name, "--help"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert result.returncode == 0, f"README names 'suite {name}', which there is not: {result.stderr}"
-        unknown = {option for option in options if option not in result.stdout}
-        assert unknown == set(), f"suite {name}"
+# Packaging
 
 
 def test_python_of_pyproject_is_the_python_of_set_up() -> None:
