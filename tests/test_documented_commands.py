@@ -22,7 +22,7 @@ from suite.cli import _parser, main
 MARK = re.compile(r"<!-- not run: (.+) -->")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, flags=re.MULTILINE))
-PROGRAMS = {"make", "suite", "python", "ruff"}
+PROGRAMS = {"make", "suite", "python", "ruff", "docker"}
 READS = {"list", "policy", "dose", "metrics", "show"}
 """Commands that write nothing and need no model: run wherever they stand, if what they are given is there."""
 
@@ -141,7 +141,7 @@ def test_a_command_of_a_block_is_understood(shown: Shown) -> None:
     elif program == "python" and words[0] == "-m":
         assert importlib.util.find_spec(words[1])
     else:
-        assert program in ("ruff", "python")
+        assert program in ("ruff", "python", "docker")
 
 
 @pytest.mark.parametrize("shown", [shown for shown in IN_BLOCKS if not shown.not_run], ids=label)

@@ -103,7 +103,7 @@ def test_nothing_of_the_site_is_fetched_from_a_network() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     assert config["theme"]["font"] is False
     assert {"search", "offline"} <= set(config["plugins"])
-    local = [*config["extra"]["polyfills"], *config["extra_css"]]
+    local = [*config["extra"]["polyfills"], *config["extra_css"], *config["extra_javascript"]]
     assert [name for name in local if not (ROOT / name).is_file()] == []
     assert not re.search(r"https?://", "".join((ROOT / name).read_text() for name in local))
     assert not [document.name for document in DOCUMENTS if "```mermaid" in text_of(document)]

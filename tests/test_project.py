@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ["setup", "bench", "leaderboard", "test", "lint", "types", "check", "verify", "benchmark", "clean"]
 TARGETS += ["distclean", "reproduce-three-llms", "reproduce-paper", "reproduce-published", "validate-detector", "help"]
 TARGETS += ["reproduce-ladders", "reproduce-qwen-coder-sizes", "validate-dose", "docs"]
+TARGETS += ["wheel-test", "lint-dockerfile"]
 
 
 def text(name: str) -> str:
@@ -124,7 +125,7 @@ def make(*arguments: str, cwd: Path = ROOT, **extra: str) -> subprocess.Complete
 def test_make_knows_the_target(target: str) -> None:
     result = make("-n", target)
     assert result.returncode == 0, result.stderr
-    needs_no_environment = ("help", "docs", "clean", "distclean")
+    needs_no_environment = ("help", "docs", "wheel-test", "lint-dockerfile", "clean", "distclean")
     assert ("setup_env.sh" in result.stdout) == (target not in needs_no_environment)
 
 
@@ -364,12 +365,6 @@ def test_the_citation_file_is_complete_and_of_this_version() -> None:
         assert {"type", "title", "authors"} < set(reference)
     identifiers = {entry["value"] for reference in citation["references"] for entry in reference["identifiers"]}
     assert identifiers == {"arXiv:2401.12794", "arXiv:2606.01850"}
-
-
-def test_the_changelog_speaks_of_this_version() -> None:
-    changelog = text("CHANGELOG.md")
-    assert re.search(r"^## \[(Unreleased|\d+\.\d+\.\d+)\]", changelog, flags=re.MULTILINE)
-    assert suite.__version__ in changelog
 
 
 # Packaging
