@@ -15,10 +15,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.errors import SuiteError
+    from suite.errors import NotAccepted, SuiteError
     from suite.front_door import (
         compress_model,
         find_doses,
+        gate_model,
         judge,
         load_cells,
         make_cell,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "NotAccepted",
     "SuiteError",
     "__version__",
     "compress_model",
     "find_doses",
+    "gate_model",
     "judge",
     "load_cells",
     "make_cell",
@@ -47,7 +50,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        home = "suite.errors" if name == "SuiteError" else "suite.front_door"
+        home = "suite.errors" if name in ("SuiteError", "NotAccepted") else "suite.front_door"
         return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'suite' has no attribute {name!r}; it offers {', '.join(__all__)}")
 

@@ -177,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("sum", "norm"),
         help="log-likelihoods as they are (acc, default) or by character (acc_norm)",
     )
+    against.add_argument("--policy", metavar="P", help="decide by it: a built-in policy or a .yaml file")
     against.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     policy = add("policy", _policy, "what a compressed model may lose at most: the built-in policies, or your own")
@@ -534,14 +535,24 @@ def _compare(args: argparse.Namespace) -> int:
     from suite.comparison.lines import print_comparison, remarks
     from suite.comparison.records import compare
 
-    found = compare(args.dense, args.compressed, scoring=args.scoring)
+    policy = None
+    if args.policy is not None:
+        from suite.decisions.built_in import get_policy
+        from suite.decisions.contradictions import check_policy
+
+        policy = check_policy(get_policy(args.policy))
+    found = compare(args.dense, args.compressed, scoring=args.scoring, policy=policy)
     if args.json:
         print(json.dumps(found.records, indent=1, allow_nan=False))
     else:
         print_comparison(found)
     for remark in remarks(found):
         print(f"remark: {remark}", file=sys.stderr)
-    return DONE
+    if found.judged is None:
+        return DONE
+    from suite.decisions.gate import exit_status
+
+    return exit_status([found.judged])
 
 
 def _policy(args: argparse.Namespace) -> int:

@@ -17,6 +17,10 @@ class CellFailure(Exception):
     """A cell that could not be scored: the run records the reason and goes on."""
 
 
+class NotAccepted(Exception):
+    """A compressed model that a policy rejects, or leaves to a person; raised where a script has asked for that."""
+
+
 class MissingData(SuiteError):
     """Benchmark data that is not part of the suite and was not found."""
 

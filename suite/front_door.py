@@ -23,6 +23,8 @@ from suite.variant import parse_variant
 
 if TYPE_CHECKING:
     from suite.config import ProtocolName
+    from suite.decisions.policy import Policy
+    from suite.decisions.result import GateResult
     from suite.publish.verify import Report
 
 StrPath = str | os.PathLike[str]
@@ -243,6 +245,83 @@ def score_model(
         return scored if name is None else [replace(cell, model={**cell.model, "name": name}) for cell in scored]
     except CellFailure as failure:
         raise SuiteError(f"model {name or model}: {failure}") from failure
+
+
+GATE_TASKS = ("arc-easy", "sciq", "hellaswag-activitynet", "piqa")
+"""What a model is gated on where nobody says: tasks that the set-up brings along."""
+
+
+def gate_model(
+    model: Any,
+    *,
+    dense: StrPath | Sequence[Cell],
+    policy: str | StrPath | Policy = "certainty",
+    tasks: str | StrPath | Sequence[StrPath] = GATE_TASKS,
+    limit: int | None = 400,
+    variant: str | None = None,
+    tokenizer: Any = None,
+) -> GateResult:
+    """May this compressed model replace the dense one? Scores both on the same items and decides by a policy.
+
+    Args:
+        model: a checkpoint as `score_model` takes it, or a transformers causal language model in memory, such as
+            llm-compressor's `oneshot` has just changed.
+        dense: the parent it was made of, by name or path; or cells of the parent on these tasks and items, scored
+            before, which saves scoring it for every candidate.
+        policy: a built-in name, a policy file, or a policy.
+        tasks: built-in names or JSONL files.
+        limit: items a task, a fixed subset; None for all. `suite policy show NAME` says how many a limit needs.
+        variant: what the model is called; None where it says it itself (quantized by llm-compressor, a checkpoint).
+        tokenizer: of a model in memory; None for the parent's.
+
+    Raises:
+        SuiteError: anything unusable in the arguments, or a model that cannot be loaded or scored.
+    """
+    from suite.decisions.built_in import get_policy
+    from suite.decisions.contradictions import check_policy
+    from suite.decisions.gate import gate_cells
+    from suite.decisions.policy import Policy
+    from suite.decisions.result import GateResult
+
+    rules = check_policy(policy if isinstance(policy, Policy) else get_policy(os.fspath(policy)))
+    named = [tasks] if isinstance(tasks, str | os.PathLike) else list(tasks)
+    in_memory = not isinstance(model, str | os.PathLike)
+    parent = os.fspath(dense) if isinstance(dense, str | os.PathLike) else None
+    if in_memory and variant is None:
+        from suite.compress.ready_made import variant_of_network
+
+        variant = variant_of_network(model).name
+    if not isinstance(dense, str | os.PathLike):
+        before = _cells(dense)
+        if any(not cell.is_dense for cell in before):
+            raise SuiteError(
+                "dense: cells of the variant 'dense' are needed; suite.score_model makes them of the parent"
+            )
+    else:
+        dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.") if in_memory else "auto"
+        device = str(model.device.type) if in_memory else "auto"
+        before = score_model(dense, tasks=named, limit=limit, dtype=dtype, device=device)
+    name = before[0].key.model
+    if in_memory:
+        if tokenizer is None:
+            tokenizer = _tokenizer_of(parent)
+        after = score_model(model, tasks=named, limit=limit, tokenizer=tokenizer, name=name, variant=variant)
+    elif parent is None:
+        raise SuiteError(
+            "dense: a checkpoint is measured against its parent; give the parent's name or path, not cells"
+        )
+    else:
+        after = score_model(model, dense=parent, tasks=named, limit=limit, variant=variant)
+    (record,) = gate_cells([*before, *after], rules)
+    return GateResult(record["decision"], record["reason"], record, (*before, *after))
+
+
+def _tokenizer_of(parent: str | None) -> Any:
+    if parent is None:
+        raise SuiteError("a model in memory needs its tokenizer where dense is given as cells: give gate_model both")
+    from suite.models.checkpoint import load_tokenizer
+
+    return load_tokenizer(resolve_model(parent))[0]
 
 
 def compress_model(

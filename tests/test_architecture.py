@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "run",
         "importers",
         "publish",
+        "decisions",
         "verdicts",
         "metrics",
         "compress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from suite.comparison.records import Comparison
+from suite.decisions.report import gate_lines
 from suite.tables import at_terminal, print_table
 
 ACCURACY = {
@@ -33,14 +34,17 @@ CERTAINTY = {
 def print_comparison(comparison: Comparison) -> None:
     """Print the figures on stdout: accuracy lost first, then certainty; in a pipe one table under the records' keys."""
     if not at_terminal():
-        _print(comparison, {key: key for key in (*ACCURACY, *CERTAINTY)})
+        keys = (*ACCURACY, *CERTAINTY, *(() if comparison.judged is None else ("decision", "reason")))
+        _print(comparison, {key: key for key in keys})
         return
     print(f"dense: {comparison.dense}\ncompressed: {comparison.compressed}")
-    print("\naccuracy; lost at most, and at least: one-sided 95 % bounds on these items, negative is a gain")
+    print("\naccuracy; lost at most, and at least: one-sided 95 % bounds on these items, below 0 is a gain")
     _print(comparison, ACCURACY)
     if any(record["kind"] != "scores" for record in comparison.records):
         print("\ncertainty")
         _print(comparison, CERTAINTY)
+    if comparison.judged is not None:
+        print("\n" + "\n".join(gate_lines([comparison.judged])))
 
 
 def _print(comparison: Comparison, columns: Mapping[str, str]) -> None:
@@ -50,7 +54,7 @@ def _print(comparison: Comparison, columns: Mapping[str, str]) -> None:
 
 def remarks(comparison: Comparison) -> list[str]:
     """What a reader must know beside the figures."""
-    lines = list(comparison.remarks)
+    lines = [*comparison.remarks, *(comparison.judged or {}).get("notes", ())]
     for record in comparison.records:
         for end, name in (("_dense", "dense"), ("", "compressed")):
             ours, theirs = record[f"accuracy{end}"], record[f"accuracy_lm_eval{end}"]

@@ -75,6 +75,8 @@ def pair_answers(dense: Answers, compressed: Answers) -> Pair:
         )
     first, second = _kept(dense, ours), _kept(compressed, theirs)
     _check_items(first, second)
+    if dense.ids != compressed.ids:
+        first, second = _without_hash(first), _without_hash(second)
     remarks = list(dict.fromkeys((*dense.notes, *compressed.notes)))
     lost = len(dense) + len(compressed) - 2 * len(ours)
     if lost:
@@ -141,6 +143,13 @@ def _kept(answers: Answers, rows: Sequence[int]) -> Answers:
     if answers.cell is None:
         return kept
     return replace(kept, cell=subset(answers.cell, np.asarray(rows, dtype=np.intp)))
+
+
+def _without_hash(answers: Answers) -> Answers:
+    """One whose prompts have been compared item by item: a hash of other items, or in another order, says nothing."""
+    if answers.cell is None:
+        return answers
+    return replace(answers, cell=replace(answers.cell, task={**answers.cell.task, "prompt_hash": None}))
 
 
 def _check_items(dense: Answers, compressed: Answers) -> None:

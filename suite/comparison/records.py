@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from suite.cell import Cell
 from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
+from suite.decisions.answers import LostAnswers, pairs_of
+from suite.decisions.gate import GATE_KEYS, Tested, decide, gate_cells, lines_of
+from suite.decisions.policy import Policy, policy_hash
 from suite.importers.answers import Answers
 from suite.importers.lm_eval_run import subtask_mean
 from suite.importers.sides import read_side
@@ -28,6 +31,8 @@ CONFIDENCE = 0.95
 """Of each of the two one-sided bounds of what was lost."""
 
 NO_OPTIONS = "option log-probabilities are missing: the files hold one score an item"
+DECIDED = ("policy", "policy_hash", "decision", "reason", "criteria", "red_lines")
+"""Keys of a decision that each record repeats."""
 DENSE_KEYS = ("accuracy", "brier_ts", "lac_set_size", "set_size")
 """Figures of dense that stand beside the compressed side's, as ``<key>_dense``."""
 
@@ -40,20 +45,25 @@ class Comparison:
         dense, compressed: their names.
         records: one a task, JSON-safe.
         remarks: what was left out or assumed.
+        judged: the decision over all tasks, with the keys of `suite.decisions.gate.GATE_KEYS`; None without a policy.
     """
 
     dense: str
     compressed: str
     records: tuple[dict[str, Any], ...]
     remarks: tuple[str, ...]
+    judged: dict[str, Any] | None = None
 
 
-def compare(dense: str | Path, compressed: str | Path, *, scoring: str | None = None) -> Comparison:
+def compare(
+    dense: str | Path, compressed: str | Path, *, scoring: str | None = None, policy: Policy | None = None
+) -> Comparison:
     """Compare two sides, item by item.
 
     Args:
         dense, compressed: see `suite.importers.sides.read_side`.
         scoring: of log-likelihoods, ``sum`` or ``norm``.
+        policy: what may be lost; None reports and decides nothing.
 
     Raises:
         SuiteError: one line for what cannot be read or compared.
@@ -65,7 +75,10 @@ def compare(dense: str | Path, compressed: str | Path, *, scoring: str | None = 
         left = [*left, SAME]
         pairs = [replace(pair, remarks=tuple(one for one in pair.remarks if one != SAME)) for pair in pairs]
     remarks = [*left, *(f"{pair.task}: {remark}" for pair in pairs for remark in pair.remarks)]
-    return Comparison(first.name, second.name, records, tuple(remarks))
+    judged = None if policy is None else judge_pairs(pairs, policy, dense=first.name, compressed=second.name)
+    if judged is not None:
+        records = tuple({**record, **{key: judged[key] for key in DECIDED}} for record in records)
+    return Comparison(first.name, second.name, records, tuple(remarks), judged)
 
 
 def record_of(pair: Pair, *, dense: str, compressed: str, protocol: Protocol | None = None) -> dict[str, Any]:
@@ -77,7 +90,7 @@ def record_of(pair: Pair, *, dense: str, compressed: str, protocol: Protocol | N
     if pair.dense.cell is None or pair.compressed.cell is None:
         record = _of_scores(pair, dense=dense, compressed=compressed)
     else:
-        record = _of_options(pair, pair.dense.cell, pair.compressed.cell, (dense, compressed), protocol or Protocol())
+        record = _of_options(pair, named_cells(pair, dense, compressed), protocol or Protocol())
     logged = {f"accuracy_lm_eval{end}": _mean(one, one.scores) for one, end in _sides(pair)}
     return {**record, **logged, "dense": dense, "metric": pair.dense.metric, "remarks": list(pair.remarks)}
 
@@ -90,12 +103,24 @@ def _mean(answers: Answers, values: Floats) -> float:
     return subtask_mean(values, answers.subtasks) if answers.alike else float(values.mean())
 
 
-def _of_options(
-    pair: Pair, dense: Cell, compressed: Cell, names: tuple[str, str], protocol: Protocol
-) -> dict[str, Any]:
-    if compressed.is_dense:  # files that name no variant: it is called what its side is called
-        variant = {**compressed.variant, "name": names[1], "family": None, "method": None}
-        compressed = replace(compressed, model={**compressed.model, "name": names[0]}, variant=variant)
+def named_cells(pair: Pair, dense: str, compressed: str) -> tuple[Cell, Cell]:
+    """The cells of a pair as two variants of one model.
+
+    Args:
+        dense, compressed: what the sides are called, for files that name no variant.
+    """
+    ours, theirs = pair.compressed.cell, pair.dense.cell
+    assert ours is not None
+    assert theirs is not None
+    if ours.is_dense:
+        variant = {**ours.variant, "name": compressed, "family": None, "method": None}
+        ours = replace(ours, model={**ours.model, "name": dense}, variant=variant)
+    model, variant = {**theirs.model, "name": ours.key.model}, {**theirs.variant, "name": "dense"}
+    return replace(theirs, model=model, variant=variant), ours
+
+
+def _of_options(pair: Pair, cells: tuple[Cell, Cell], protocol: Protocol) -> dict[str, Any]:
+    dense, compressed = cells
     theirs, ours = rows_against(dense, [compressed], protocol)
     credit = [score_cell(cell, protocol) for cell in (dense, compressed)]
     place = {item: row for row, item in enumerate(pair.dense.ids)}
@@ -111,8 +136,8 @@ def _accuracy(
 ) -> dict[str, Any]:
     """The accuracies and the bounds of their difference, subtasks weighed as they are in the task's mean."""
     parts = _parts(answers)
-    bounds = _loss(dense, compressed, units, parts, level=2 * CONFIDENCE - 1)
-    found: dict[str, Any] = {"lost_at_most": bounds.high, "lost_at_least": bounds.low}
+    least, most = lost_answers(dense, compressed, units, parts).bounds(CONFIDENCE)
+    found: dict[str, Any] = {"lost_at_most": most, "lost_at_least": least}
     if len(parts) > 1:
         usual = _loss(dense, compressed, units, parts, level=proportions.LEVEL)
         found |= {
@@ -126,6 +151,50 @@ def _accuracy(
             },
         }
     return found
+
+
+def judge_pairs(pairs: Sequence[Pair], policy: Policy, *, dense: str, compressed: str) -> dict[str, Any]:
+    """One decision over all tasks, with the keys of `suite.decisions.gate.GATE_KEYS`.
+
+    Where one task has only scores, limits of accuracy in points or relative to dense are tested and the others are not
+    measured.
+    """
+    if all(pair.dense.cell is not None for pair in pairs):
+        cells = [cell for pair in pairs for cell in named_cells(pair, dense, compressed)]
+        (record,) = gate_cells(cells, policy)
+    else:
+        record = _judge_scores(pairs, policy, dense, compressed)
+    notes = [f"{pair.task}: every item counts alike here" for pair in pairs if pair.dense.alike]
+    return {**record, "notes": [*record["notes"], *notes]}
+
+
+def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed: str) -> dict[str, Any]:
+    counted = {pair.task: pairs_of(pair.dense.scores, pair.compressed.scores) for pair in pairs}
+    lines = lines_of(policy, [*counted])
+    tested = []
+    for line in lines:
+        inside = tuple(counted[task] for task in line.tasks if task in counted)
+        about = line.line.metric in ("accuracy", "error_rate") and line.line.unit != "headroom"
+        if about and line.line.slice is None and inside:
+            loss = LostAnswers(inside, line.line.metric, line.line.unit)
+            tested.append(Tested(line, loss, "", float(sum(one.n for one in inside))))
+        else:
+            tested.append(Tested(line, None, NO_OPTIONS))
+    decision, reason, records = decide(tested, policy)
+    least, most = LostAnswers(tuple(counted.values())).bounds(CONFIDENCE)
+    red = [line.is_red for line in lines]
+    values: tuple[Any, ...] = (
+        *(dense, compressed, policy.name, policy_hash(policy), decision, reason, len(pairs), 1, most, least),
+        [one for one, is_red in zip(records, red, strict=True) if not is_red],
+        [one for one, is_red in zip(records, red, strict=True) if is_red],
+        [],
+    )
+    return dict(zip(GATE_KEYS, values, strict=True))
+
+
+def lost_answers(dense: Floats, compressed: Floats, units: Numbers, parts: Sequence[Numbers]) -> LostAnswers:
+    """The loss of accuracy as the gate tests it, the mean over parts."""
+    return LostAnswers(tuple(pairs_of(dense[rows], compressed[rows], units[rows]) for rows in parts))
 
 
 def _parts(answers: Answers) -> list[Numbers]:

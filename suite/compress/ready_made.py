@@ -65,11 +65,33 @@ def variant_of(model: Model, named: str | None = None) -> Variant:
         four = quantization.get("load_in_4bit") or quantization.get("_load_in_4bit")
         return parse_variant(_integers("bnb", [(4, 64) if four else (8, None)]))
     if method == "compressed-tensors":
-        return parse_variant(_compressed_tensors(model, quantization))
+        recipe = model.path / "recipe.yaml"
+        text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
+        return parse_variant(_compressed_tensors(f"model {model.id}", quantization, text))
     if kinds := float_kinds(model.path):
         return parse_variant(_one_of(kinds))
     grids = packed_bits(model.path, quantization) or [(quantization.get("bits"), quantization.get("group_size"))]
     return parse_variant(_integers(_NAMES.get(method, method), grids))
+
+
+def variant_of_network(network: Any) -> Variant:
+    """The variant that a network in memory is, by the grids that llm-compressor has left on its modules.
+
+    They say bits and groups and not the method, which is ``ct`` then, or ``int8`` with 8-bit activations.
+
+    Raises:
+        SuiteError: a network without them: a pruned one, or one that nobody has compressed.
+    """
+    quantization = None
+    if any(hasattr(module, "quantization_scheme") for module in network.modules()):
+        from compressed_tensors.quantization import QuantizationConfig
+
+        quantization = QuantizationConfig.from_pretrained(network)
+    if quantization is None:
+        raise SuiteError(
+            "a model in memory that is not quantized does not say what it is; name its variant (wanda-s50)"
+        )
+    return parse_variant(_compressed_tensors("model in memory", quantization.model_dump(mode="json"), ""))
 
 
 def load_ready(
@@ -202,14 +224,12 @@ def _one_of(names: Collection[str]) -> str:
     return min(names) if len(widths) == 1 else "mixed-" + "-".join(map(str, widths))
 
 
-def _compressed_tensors(model: Model, quantization: dict[str, Any]) -> str:
+def _compressed_tensors(where: str, quantization: dict[str, Any], recipe: str) -> str:
     groups = list((quantization.get("config_groups") or {}).values())
     weights = [group["weights"] for group in groups if isinstance(group, dict) and group.get("weights")]
     if not weights:
-        raise SuiteError(f"model {model.id}: its compressed-tensors configuration quantizes no weights; name --variant")
-    recipe = model.path / "recipe.yaml"
-    text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
-    method = next((name for modifier, name in _RECIPES.items() if modifier in text), "ct")
+        raise SuiteError(f"{where}: its compressed-tensors configuration quantizes no weights; name the variant")
+    method = next((name for modifier, name in _RECIPES.items() if modifier in recipe), "ct")
     pairs = [(group["weights"], group.get("input_activations")) for group in groups if group.get("weights")]
     floats = {_float_name(weight, activations) for weight, activations in pairs if weight.get("type") == "float"}
     integers = {int(weight["num_bits"]) for weight, _ in pairs if weight.get("type", "int") == "int"}
