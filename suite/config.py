@@ -5,34 +5,29 @@ The classes below are what a file may hold, key by key; `configs/schema.json` is
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
     TypeAdapter,
-    ValidationError,
     ValidationInfo,
-    model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
 
+from suite import checked
+from suite.checked import KEYS, Wrong, closest, in_one_line, no_mapping, unknown_key
 from suite.errors import SuiteError
 from suite.files import read_yaml
 from suite.sample_text import Sampling
@@ -41,7 +36,6 @@ from suite.variant import check_dtype, parse_variant
 
 ProtocolName = Literal["exact", "ye2024"]
 
-_KEYS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _T = TypeVar("_T")
 
 
@@ -58,19 +52,61 @@ def _once(entries: tuple[_T, ...], info: ValidationInfo) -> tuple[_T, ...]:
     return entries
 
 
-def _in_one_line(cls: type[_T], value: Any, handler: ModelWrapValidatorHandler[_T]) -> _T:
-    """What a class says of values that it does not take: one sentence, whoever gave them."""
-    try:
-        return handler(value)
-    except ValidationError as error:
-        raise SuiteError(_sentence(cls, value, error.errors(include_url=False))) from error
+_WHOLE = "{} must be a whole number of {} or more, not {!r}"
+_TITLES = {
+    "RunConfig": "the configuration",
+    "TaskChoice": "a task",
+    "Protocol": "'protocol'",
+    "ReadyMade": "a ready-made variant",
+    "Primary": "'primary'",
+}
+_BEFORE = {
+    "TaskChoice": "task {name!r}: ",
+    "Protocol": "protocol ",
+    "ReadyMade": "ready-made variant {checkpoint!r}: ",
+    "Primary": "primary ",
+}
+"""What messages say before one of its keys."""
 
+_NEEDED = {"TaskChoice": ("name",), "ReadyMade": ("checkpoint", "dense")}
+_SENTENCES = {
+    "models": "'models' must be a list of names with at least one entry",
+    "variants": "'variants' must be a list of names with at least one entry",
+    "tasks": "'tasks' must be a list with at least one task",
+    "ready_made": "'ready_made' must be a list",
+    "device": "'device' must be text, such as auto, cpu or cuda",
+    "trust_remote_code": "'trust_remote_code' must be true or false",
+    "prompt": "'prompt' must be text",
+    "variant": "'variant' is no name",
+    "alpha": "alpha {} is not between 0 and 1",
+    "tolerances": "tolerances must be a list of numbers between 0 and 1, such as 0.05, not {}",
+}
+"""What is said of a value by its key, where its type does not say it."""
+
+
+def _sentence(wrong: Wrong) -> str:
+    name, key, found = wrong.cls.__name__, wrong.key, wrong.found
+    if key in _NEEDED.get(name, ()):
+        return f"{_TITLES[name]} needs a {key!r}"
+    if wrong.kind == "missing":
+        return f"missing key {key!r}"
+    before = _BEFORE.get(name, "").format_map(wrong.given)
+    if wrong.kind == "literal_error":
+        valid = re.findall("'(.+?)'", wrong.context["expected"])
+        return f"{before}{key} {found!r} is not valid: {closest(found, valid)}Valid: {', '.join(valid)}"
+    if key in _SENTENCES:
+        return before + _SENTENCES[key].format(repr(found))
+    low = next(one.ge for one in wrong.cls.__pydantic_fields__[key].metadata if hasattr(one, "ge"))  # type: ignore[attr-defined]
+    return before + _WHOLE.format(key, low, found)
+
+
+_in_one_line = in_one_line(_TITLES, _sentence)
 
 _Name = Annotated[StrictStr, Field(min_length=1)]
 _Names = Annotated[tuple[_Name, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_once)]
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class TaskChoice:
     """One task of a run and how it is asked."""
 
@@ -85,10 +121,10 @@ class TaskChoice:
     limit: Annotated[StrictInt | None, Field(ge=1)] = None
     """A fixed subset of this many items; nothing for all."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class Protocol:
     """How cells become numbers."""
 
@@ -103,10 +139,10 @@ class Protocol:
     seed: Annotated[StrictInt, Field(ge=0)] = 0
     """Of folds and bootstrap."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class ReadyMade:
     """A checkpoint that somebody else has compressed."""
 
@@ -117,10 +153,10 @@ class ReadyMade:
     variant: StrictStr | None = None
     """How results name it; nothing for what the checkpoint itself says."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class Primary:
     """What carries the verdict of a run, fixed before its results."""
 
@@ -134,7 +170,7 @@ class Primary:
     ] = (0.05, 0.10, 0.25)
     """Shares of the way from dense to chance that count as kept or lost."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
 
 def _task(raw: object) -> object:
@@ -145,18 +181,18 @@ def _sampling(raw: object) -> Sampling:
     if isinstance(raw, Sampling):
         return raw
     if not isinstance(raw, dict):
-        raise SuiteError(_NO_MAPPING.format("'sample_text'"))
+        raise SuiteError(no_mapping("'sample_text'"))
     known = [field.name for field in fields(Sampling)]
     for key in raw:
         if key not in known:
-            raise SuiteError(_unknown_key(key, "'sample_text'", known))
+            raise SuiteError(unknown_key(key, "'sample_text'", known))
     source = raw.get("source", Sampling().source)
     if not isinstance(source, str) or not source:
         raise SuiteError(f"sample_text source must be a file, or {Sampling().source}")
     return Sampling(**raw)
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class RunConfig:
     """Everything that decides the results of a run."""
 
@@ -186,7 +222,7 @@ class RunConfig:
     scorer: _Name | None = None
     """What runs the models (`suite list scorers`); nothing for transformers."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
     @property
     def hash(self) -> str:
@@ -261,69 +297,4 @@ def parse_config(raw: object, where: str) -> RunConfig:
 
 def json_schema() -> str:
     """JSON Schema of a configuration file, for editors and other programs."""
-    schema = TypeAdapter(RunConfig).json_schema()
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
-
-
-_NO_MAPPING = "{} must be a mapping of keys to values"
-_WHOLE = "{} must be a whole number of {} or more, not {!r}"
-_NEEDED = ((TaskChoice, "name"), (ReadyMade, "checkpoint"), (ReadyMade, "dense"))
-_TITLES = {
-    RunConfig: ("the configuration", ""),
-    TaskChoice: ("a task", "task {name!r}: "),
-    Protocol: ("'protocol'", "protocol "),
-    ReadyMade: ("a ready-made variant", "ready-made variant {checkpoint!r}: "),
-    Primary: ("'primary'", "primary "),
-}
-"""What messages call a part of a configuration, and what they say before one of its keys."""
-
-_SENTENCES = {
-    "models": "'models' must be a list of names with at least one entry",
-    "variants": "'variants' must be a list of names with at least one entry",
-    "tasks": "'tasks' must be a list with at least one task",
-    "ready_made": "'ready_made' must be a list",
-    "device": "'device' must be text, such as auto, cpu or cuda",
-    "trust_remote_code": "'trust_remote_code' must be true or false",
-    "prompt": "'prompt' must be text",
-    "variant": "'variant' is no name",
-    "alpha": "alpha {} is not between 0 and 1",
-    "tolerances": "tolerances must be a list of numbers between 0 and 1, such as 0.05, not {}",
-}
-"""What is said of a value by its key, where its type does not say it."""
-
-
-def _sentence(cls: type, value: Any, errors: Sequence[ErrorDetails]) -> str:
-    """The first of the errors that pydantic found, unknown and missing keys before others, in words."""
-    names = [field.name for field in fields(cls)]
-    title, before = _TITLES[cls]
-    order = {"unexpected_keyword_argument": 0, "invalid_key": 0, "missing": 1}
-    error = min(errors, key=lambda one: order.get(one["type"], 2))
-    kind, found = error["type"], error["input"]
-    if not error["loc"]:
-        return _NO_MAPPING.format(title)
-    place = error["loc"][0]
-    if order.get(kind) == 0:
-        return _unknown_key(found if kind == "invalid_key" else place, title, names)
-    key = names[place] if isinstance(place, int) else place
-    if (cls, key) in _NEEDED:
-        return f"{title} needs a {key!r}"
-    if kind == "missing":
-        return f"missing key {key!r}"
-    given = value if isinstance(value, dict) else dict(zip(names, value.args, strict=False)) | (value.kwargs or {})
-    before = before.format_map(given)
-    if kind == "literal_error":
-        valid = re.findall("'(.+?)'", error["ctx"]["expected"])
-        return f"{before}{key} {found!r} is not valid: {_close(found, valid)}Valid: {', '.join(valid)}"
-    if key in _SENTENCES:
-        return before + _SENTENCES[key].format(repr(found))
-    low = next(one.ge for one in cls.__pydantic_fields__[key].metadata if hasattr(one, "ge"))  # type: ignore[attr-defined]
-    return before + _WHOLE.format(key, low, found)
-
-
-def _unknown_key(key: object, title: str, known: Sequence[str]) -> str:
-    return f"unknown key {key!r} in {title}: {_close(key, known)}Valid: {', '.join(known)}"
-
-
-def _close(name: object, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), valid, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+    return checked.json_schema(RunConfig)

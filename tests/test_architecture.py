@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NOUNS = ("errors", "cell", "variant", "methods", "task", "prompt_name", "config", "sample_text")
+NOUNS = ("errors", "cell", "variant", "methods", "task", "prompt_name", "checked", "config", "sample_text")
 NOUNS += ("models", "files", "hub", "remarks", "progress_bars", "tables")
 RIGHT = ("metrics", "verdicts", "decisions", "publish", "comparison")
 

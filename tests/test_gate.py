@@ -23,9 +23,8 @@ from suite.decisions import gate
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
 from suite.decisions.built_in import get_policy
 from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_cells, lines_of
-from suite.decisions.items import tango
 from suite.decisions.policy import Criterion, Policy, RedLine
-from suite.metrics.score_test import Stratum, score_statistic
+from suite.metrics.score_test import Stratum, score_statistic, tango
 from suite.verdicts.dose_records import find_dose_records
 
 CONFIG = RunConfig(("m",), (TaskChoice("sciq"),), ("dense",), protocol=PROTOCOL)

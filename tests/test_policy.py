@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from suite.cli import main
-from suite.decisions.items import items_needed, power, tango
+from suite.decisions.items import items_needed, power
 from suite.decisions.policy import KINDS, json_schema
-from suite.metrics.score_test import Stratum, score_statistic
+from suite.metrics.score_test import Stratum, score_statistic, tango
 from suite.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +117,7 @@ def test_remarks_are_no_contradictions(tmp_path: Path, capsys: pytest.CaptureFix
         (
             "[{metric: accuracy, limt: 0.02, unit: points}]",
             "",
-            "'limt': did you mean limit or unit? Valid: confidence",
+            "unknown key 'limt' in a criterion: did you mean 'limit'? Valid: metric, limit",
         ),
         ("[{metric: accuracy, limit: 0.02, unit: percent}]", "", "'unit' must be points, relative or headroom"),
         ("[{metric: accuracy, limit: 2, unit: points}]", "", "limits are fractions, 1 % is 0.01"),
@@ -137,7 +137,7 @@ def test_remarks_are_no_contradictions(tmp_path: Path, capsys: pytest.CaptureFix
         ),
         ("[]", "", "'criteria' must be a list of one criterion or more"),
         ("[accuracy]", "", "a criterion must be a mapping"),
-        (f"[{LIMIT}]", "redlines: []", "'redlines': did you mean red_lines or reading"),
+        (f"[{LIMIT}]", "redlines: []", "unknown key 'redlines' in the policy: did you mean 'red_lines'?"),
         (f"[{LIMIT}]", "review: often", "'review' must be a number above 0"),
         ("[", "", "not valid YAML (line"),
     ],

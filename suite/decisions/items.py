@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.metrics.score_test import tango
 
 MOST = 1_000_000
 
@@ -23,24 +22,6 @@ def floor_items(limit: float, *, confidence: float = 0.95) -> int:
     [59, 149, 299, 598]
     """
     return math.ceil(round(math.log(1 - confidence) / math.log1p(-limit), 9))
-
-
-def tango(lost: Floats, gained: Floats, n: int, limit: float) -> Floats:
-    """Tango's score statistic of the hypothesis that a share `limit` of the items is lost; low where less is.
-
-    Args:
-        lost, gained: items right with dense alone, with the compressed model alone; any shape.
-
-    Reference: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", Statistics in Medicine 1998.
-
-    >>> float(tango(np.array(4.0), np.array(3.0), 400, 0.02).round(3))
-    -2.06
-    """
-    linear = -(lost + gained) + (2 * n - lost + gained) * limit
-    root = np.sqrt(linear**2 + 8 * n * gained * limit * (1 - limit))
-    share = (root - linear) / (4 * n)
-    return np.asarray((lost - gained - n * limit) / np.sqrt(n * (2 * share + limit * (1 - limit))))
 
 
 def power(n: int, limit: float, flips: float, *, lost: float = 0.0, confidence: float = 0.95) -> float:

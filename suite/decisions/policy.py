@@ -9,25 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from suite import checked
+from suite.checked import KEYS, Wrong, in_one_line
 from suite.errors import SuiteError, unknown_name
 from suite.files import read_yaml
 
@@ -76,15 +66,29 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of tasks and the suite's tasks of each. `other` is every task that no other criterion is about."""
 
-_KEYS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-_T = TypeVar("_T")
+_TITLES = {"Policy": "the policy", "Criterion": "a criterion", "RedLine": "a red line"}
+_SENTENCES = {
+    "limit": "a fraction of 0 or more, such as 0.02",
+    "unit": "points, relative or headroom",
+    "confidence": "between 0.5 and 1",
+    "margin": "a share between 0 and 1",
+    "review": "a number above 0, such as 1.5",
+    "criteria": "a list of one criterion or more",
+    "red_lines": "a list",
+    "each_task": "true or false",
+    "required": "true or false",
+}
 
 
-def _in_one_line(cls: type[_T], value: Any, handler: ModelWrapValidatorHandler[_T]) -> _T:
-    try:
-        return handler(value)
-    except ValidationError as error:
-        raise SuiteError(_sentence(cls, value, error)) from error
+def _sentence(wrong: Wrong) -> str:
+    title, key = _TITLES[wrong.cls.__name__], wrong.key
+    if wrong.kind == "missing":
+        units = ": say whether its limit is meant in points, relative or headroom"
+        return f"{title} needs a {key!r}" + units * (key == "unit")
+    return f"{title}: {key!r} must be {_SENTENCES.get(key, 'text')}, not {wrong.found!r}"
+
+
+_in_one_line = in_one_line(_TITLES, _sentence)
 
 
 def _known(kind: str, valid: Sequence[str]) -> AfterValidator:
@@ -103,7 +107,7 @@ _Kind = Annotated[
 _Text = Annotated[StrictStr, Field(min_length=1)]
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class Criterion:
     """A limit: the loss of one metric on some tasks must be shown to lie below it."""
 
@@ -126,7 +130,7 @@ class Criterion:
     margin: Annotated[StrictFloat | StrictInt, Field(gt=-1, lt=1)] = 0.0
     """Share of the limit that is kept free inside it: .25 tests three quarters of it."""
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
     @property
     def tested(self) -> float:
@@ -140,7 +144,7 @@ class Criterion:
         return (named or ["average over tasks"])[0] if not self.each_task else "each task"
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class RedLine(Criterion):
     """A limit beyond which nothing is reviewed: shown to be exceeded it rejects, not excluded it is no acceptance."""
 
@@ -148,7 +152,7 @@ class RedLine(Criterion):
     """Whether data that is missing forces a review; else the line is `not measured`."""
 
 
-@dataclass(frozen=True, config=_KEYS)
+@dataclass(frozen=True, config=KEYS)
 class Policy:
     """What may be lost in all: every criterion and every red line has to hold."""
 
@@ -162,45 +166,12 @@ class Policy:
     """Losses up to this multiple of a limit go to a person; beyond it they are rejected."""
     red_lines: tuple[RedLine, ...] = ()
 
-    _said = model_validator(mode="wrap")(_in_one_line)
+    _said = _in_one_line
 
     @property
     def lines(self) -> tuple[Criterion, ...]:
         """Criteria, then red lines: all that has to hold."""
         return (*self.criteria, *self.red_lines)
-
-
-_TITLES: dict[type, str] = {Policy: "the policy", Criterion: "a criterion", RedLine: "a red line"}
-_SENTENCES = {
-    "limit": "a fraction of 0 or more, such as 0.02",
-    "unit": "points, relative or headroom",
-    "confidence": "between 0.5 and 1",
-    "margin": "a share between 0 and 1",
-    "review": "a number above 0, such as 1.5",
-    "criteria": "a list of one criterion or more",
-    "red_lines": "a list",
-    "each_task": "true or false",
-    "required": "true or false",
-}
-
-
-def _sentence(cls: type, value: Any, error: ValidationError) -> str:
-    """The first thing that pydantic found, unknown and missing keys before others, in words."""
-    title, order = _TITLES[cls], {"unexpected_keyword_argument": 0, "invalid_key": 0, "missing": 1}
-    first = min(error.errors(include_url=False), key=lambda one: order.get(one["type"], 2))
-    if not first["loc"]:
-        return f"{title} must be a mapping of keys to values"
-    names = [field.name for field in fields(cls)]
-    key = str(first["loc"][0])
-    if order.get(first["type"]) == 0:
-        return str(
-            unknown_name(f"key in {title}", str(first["input"]) if first["type"] == "invalid_key" else key, names)
-        )
-    if key == "unit" and first["type"] == "missing":
-        return f"{title} needs a 'unit': say whether its limit is meant in points, relative or headroom"
-    if first["type"] == "missing":
-        return f"{title} needs {key!r}"
-    return f"{title}: {key!r} must be {_SENTENCES.get(key, 'text')}, not {first['input']!r}"
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -242,5 +213,4 @@ def policy_hash(policy: Policy) -> str:
 
 def json_schema() -> str:
     """JSON Schema of a policy file, for editors and other programs."""
-    schema = TypeAdapter(Policy).json_schema()
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+    return checked.json_schema(Policy)

@@ -56,6 +56,21 @@ def score_statistic(strata: Sequence[Stratum]) -> float:
     return statistic_of([counted(stratum) for stratum in strata])
 
 
+def tango(lost: Floats, gained: Floats, n: int, limit: float) -> Floats:
+    """`score_statistic` of whether a share `limit` of the items is lost, from counts alone; low where less is.
+
+    Args:
+        lost, gained: items right with dense alone, with the compressed model alone; any shape.
+
+    >>> float(tango(np.array(4.0), np.array(3.0), 400, 0.02).round(3))
+    -2.06
+    """
+    linear = -(lost + gained) + (2 * n - lost + gained) * limit
+    root = np.sqrt(linear**2 + 8 * n * gained * limit * (1 - limit))
+    share = (root - linear) / (4 * n)
+    return np.asarray((lost - gained - n * limit) / np.sqrt(n * (2 * share + limit * (1 - limit))))
+
+
 @dataclass(frozen=True)
 class Counted:
     """What the score test needs to know of a stratum: its distinct values and how often they were seen.
