@@ -15,7 +15,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify docs wheel-test lint-dockerfile benchmark reproduce-published validate-detector \
-	validate-dose validate-scopes reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
+	validate-dose validate-scopes deferral-costs reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,9 @@ reproduce-published: setup ## compare with the published tables of arXiv 2401.12
 
 reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_DATA names the data)
 	$(PY) -m scripts.studies.reproduce_ladders
+
+deferral-costs: setup ## what keeping dense's threshold costs, into docs/deferral.md (minutes; SUITE_PUBLISHED_DATA names the ladders)
+	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.deferral_costs
 
 validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m scripts.studies.validate_detector

@@ -180,6 +180,15 @@ def _parser() -> argparse.ArgumentParser:
     against.add_argument("--policy", metavar="P", help="decide by it: a built-in policy or a .yaml file")
     against.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
+    defer = add("defer", _defer, "what it costs to answer from a confidence on and review the rest, dense and variants")
+    defer.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    defer.add_argument("--cost-wrong", type=float, metavar="C", help="of a wrong answer, above 0")
+    defer.add_argument("--cost-review", type=float, metavar="C", help="of a question left to a reviewer, above 0")
+    defer.add_argument(
+        "--shift", action="store_true", help="coverage of prediction sets under another task's threshold instead"
+    )
+    defer.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
     policy = add("policy", _policy, "what a compressed model may lose at most: the built-in policies, or your own")
     actions = policy.add_subparsers(dest="what", metavar="list|show|check", required=True)
     for what in ("list", "show", "check"):
@@ -553,6 +562,31 @@ def _compare(args: argparse.Namespace) -> int:
     from suite.decisions.gate import exit_status
 
     return exit_status([found.judged])
+
+
+def _defer(args: argparse.Namespace) -> int:
+    from suite.cell import load_cells
+    from suite.config import protocol_of, read_config
+    from suite.decisions import deferral, task_shift
+
+    if not args.shift and None in (args.cost_wrong, args.cost_review):
+        raise SuiteError("defer needs two costs: give --cost-wrong and --cost-review, such as 10 and 2")
+    file = args.run_dir / "config.yaml"
+    protocol = protocol_of(read_config(file) if file.is_file() else None)
+    shown: Sequence[str]
+    if args.shift:
+        records, shown = task_shift.find_shifts(load_cells([args.run_dir]), protocol), task_shift.SHOWN
+    else:
+        costs = deferral.Costs(args.cost_wrong, args.cost_review)
+        records, shown = deferral.find_deferrals(load_cells([args.run_dir]), protocol, costs), deferral.SHOWN
+    if args.json:
+        print(json.dumps(records, indent=1, allow_nan=False))
+    elif at_terminal() or not records:
+        lines = task_shift.shift_lines(records) if args.shift else deferral.deferral_lines(records)
+        print("\n".join(lines), file=sys.stdout if records else sys.stderr)
+    else:
+        print_records(shown, records)
+    return DONE
 
 
 def _policy(args: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from suite.prompt_name import original_of
 
 _Floats = TypeVar("_Floats", NDArray[np.float32], NDArray[np.float64])
+_Numbers = TypeVar("_Numbers", NDArray[np.float32], NDArray[np.float64], NDArray[np.int32])
 _Part = TypeVar("_Part")
 
 
@@ -132,7 +133,7 @@ def combined(parts: Mapping[Setting, Average]) -> Average:
     return Average(mean, mean - math.hypot(*below) / len(values), mean + math.hypot(*above) / len(values))
 
 
-def independent(replicates: _Floats, seed: int | Sequence[int]) -> _Floats:
+def independent(replicates: _Numbers, seed: int | Sequence[int]) -> _Numbers:
     """Replicates in another order, along the last axis: alike for all entries of a task, another one for each task.
 
     Two tasks with equally many items have the same bootstrap weights and would seem to move together.

@@ -104,15 +104,7 @@ def measure_cells(
     """
     if store is not None and (summarize is not None or not {*keep} <= {*STORED}):
         raise ValueError(f"nothing is kept of {summarize or sorted({*keep} - {*STORED})}")
-    curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
-    for cell in cells:
-        curve = curves.setdefault(cell.curve_key, [])
-        twin = next((other for other in curve if other.key == cell.key), None)
-        if twin is not None:
-            # which of two would be compared with dense, or be dense, is a matter of chance
-            raise SuiteError(f"two cells are {cell.key}: {twin.where} and {cell.where}; measure one run at a time")
-        curve.append(cell)
-    tasks = [sorted(curves[key], key=_severity) for key in sorted(curves)]
+    tasks = curves_of(cells)
     if store is None:
         measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
         results = in_processes(measure, tasks, workers=workers)
@@ -123,6 +115,23 @@ def measure_cells(
         for task, curve in zip(tasks, results, strict=True)
         for cell, found in zip(task, curve, strict=True)
     ]
+
+
+def curves_of(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that differ in their variant alone, each curve by rising severity.
+
+    Raises:
+        SuiteError: two cells of one name.
+    """
+    curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
+    for cell in cells:
+        curve = curves.setdefault(cell.curve_key, [])
+        twin = next((other for other in curve if other.key == cell.key), None)
+        if twin is not None:
+            # which of two would be compared with dense, or be dense, is a matter of chance
+            raise SuiteError(f"two cells are {cell.key}: {twin.where} and {cell.where}; measure one run at a time")
+        curve.append(cell)
+    return [sorted(curves[key], key=_severity) for key in sorted(curves)]
 
 
 def _from_store(tasks: Sequence[list[Cell]], store: Store, protocol: Protocol, workers: int) -> list[list[_Found]]:
@@ -233,10 +242,10 @@ def _measure_curve(
         draft.notes |= library_remarks(scored)
         figures = [scored.figures]
         flags = _flags(cell, scored, draft.values)
-        if cell is not dense and _at_chance(draft.values):
+        if cell is not dense and is_at_chance(draft.values):
             flags.append("variant-at-chance")
         if cell is dense:
-            at_chance = _at_chance(draft.values)
+            at_chance = is_at_chance(draft.values)
             draft.leave_out(PAIRED_KEYS, "this is the dense model")
             draft.values["n_paired"] = len(cell)
         elif dense_scored is None:
@@ -352,7 +361,7 @@ def _partly_compressed(cell: Cell) -> bool:
     return share + sum(excused) < TOUCHED
 
 
-def _at_chance(row: Mapping[str, object]) -> bool:
+def is_at_chance(row: Mapping[str, object]) -> bool:
     """Whether accuracy is not clearly above chance: its lower bound, or without intervals the value itself."""
     low = row.get("accuracy_low")
     bound = low if low is not None else row.get("accuracy")
