@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import pkgutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from netcal.metrics import ECE
 
 import suite
+from suite.cell import write_cell
+from suite.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -114,7 +117,7 @@ def test_bad_input_is_one_sentence(change: dict[str, Any], words: str) -> None:
     ],
 )
 def test_what_is_no_cell_is_refused(cells: Any, words: str) -> None:
-    for function in (suite.measure, suite.judge):
+    for function in (suite.measure, suite.judge, suite.find_doses):
         with pytest.raises(suite.SuiteError) as caught:
             function(cells)
         assert words in str(caught.value)
@@ -124,6 +127,22 @@ def test_cells_of_two_runs_are_refused() -> None:
     logits, answers = logits_and_answers(120)
     with pytest.raises(suite.SuiteError, match="two cells are model/task/letter/base/0/dense"):
         suite.measure([suite.make_cell(logits, answers), suite.make_cell(-logits, answers)], replicates=0)
+
+
+def test_doses_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, answers = logits_and_answers(120)
+    cells = [suite.make_cell(logits, answers), suite.make_cell(logits[::-1].copy(), answers, variant="rtn-w2")]
+    for cell in cells:
+        write_cell(tmp_path / f"{cell.variant['name']}.parquet", cell)
+    command = ["dose", str(tmp_path), "--metric", "accuracy", "--tolerance", "0.1", "0.4", "--confidence", "0.9"]
+    assert main([*command, "--json"]) == 0
+    found = suite.find_doses(cells, metrics="accuracy", tolerances=[0.1, 0.4], confidence=0.9)
+    assert json.loads(json.dumps(found)) == json.loads(capsys.readouterr().out)
+    assert [record["lost_from"] for record in found] == ["rtn-w2", "rtn-w2"]
+    assert {record["metric"] for record in suite.find_doses(cells)} == {"brier_ts"}
+    assert len({record["metric"] for record in suite.find_doses(cells, metrics=[])}) == 5
+    with pytest.raises(suite.SuiteError, match="did you mean nll_ts"):
+        suite.find_doses(cells, metrics="nll")
 
 
 def test_variants_are_compared_with_dense() -> None:
