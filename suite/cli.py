@@ -205,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("run_dir", type=Path, metavar="RUN_DIR|SNAPSHOT")
     gate.add_argument("--policy", required=True, metavar="P", help="a built-in policy or a .yaml file")
     gate.add_argument("--variant", metavar="GLOB", help="only variants whose name matches")
+    gate.add_argument("--junit", type=Path, metavar="FILE", help="also write a JUnit file, a test a variant")
+    gate.add_argument("--markdown", type=Path, metavar="FILE", help="also write a table, for the summary of a pipeline")
     gate.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
@@ -623,7 +625,8 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
     from suite.decisions.gate import exit_status, gate_cells
-    from suite.decisions.report import gate_lines
+    from suite.decisions.report import gate_lines, junit, markdown
+    from suite.files import write_file
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
     from suite.publish.manifest import code_hash
@@ -638,6 +641,9 @@ def _gate(args: argparse.Namespace) -> int:
         store=Store.of(args.run_dir, code_hash()),
         failures=read_failures(args.run_dir),
     )
+    for path, text in ((args.junit, junit), (args.markdown, markdown)):
+        if path is not None:
+            write_file(path, text(records))
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(gate_lines(records)))
     return exit_status(records)
 

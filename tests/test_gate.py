@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -287,6 +288,23 @@ def test_the_command_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     assert {one["variant"]: one["decision"] for one in json.loads(said.out)} == {
         **{"rtn-w8": "accept", "rtn-w6": "review", "rtn-w3": "reject"}
     }
+
+
+def test_files_for_pipelines_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [planted("dense", 0), planted("rtn-w8", 1), planted("rtn-w6", 30, 10), planted("rtn-w3", 120)]
+    run = write_run(tmp_path / "run", cells)
+    files = ["--junit", str(tmp_path / "out" / "gate.xml"), "--markdown", str(tmp_path / "out" / "gate.md")]
+    assert run_gate(run, "industry-1-2", *files) == 1
+    said = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    tree = ElementTree.parse(files[1]).getroot()
+    cases = {case.get("name"): case for case in tree.iter("testcase")}
+    assert {name: [child.tag for child in case] for name, case in cases.items()} == {
+        **{"rtn-w3": ["failure"], "rtn-w6": ["error"], "rtn-w8": ["system-out"]}
+    }
+    assert [(part.get("tests"), part.get("failures"), part.get("errors")) for part in tree] == [("3", "1", "1")]
+    text = Path(files[3]).read_text(encoding="utf-8")
+    assert all(line in text for line in said)
+    assert text.count("**reject**") == 1
 
 
 @pytest.mark.parametrize(

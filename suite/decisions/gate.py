@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.config import Protocol as Rules
@@ -53,6 +54,9 @@ GATE_KEYS = (
 )
 LINE_KEYS = ("metric", "scope", "limit", "unit", "loss", "lower", "upper", "outcome", "items_to_decide", "note")
 """Keys of a record and of each of its criteria and red lines, in order."""
+
+EXACT_POWER = 20_000
+"""Beyond so many items `items_to_decide` goes by the normal approximation, which is as good there and quick."""
 
 Record = dict[str, Any]
 
@@ -168,8 +172,9 @@ def gate_measured(
     dense = [one for one in measured if one.cell.is_dense]
     result = []
     for model, names in wanted.items():
+        parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]] = {}
         for name in names:
-            result.append(_Judged(model, name, models[model], dense, failures, policy, protocol).record())
+            result.append(_Judged(model, name, models[model], dense, failures, policy, protocol, parts).record())
     return result
 
 
@@ -278,7 +283,7 @@ def _line_record(tested: Tested, outcome: str, level: float) -> Record:
 
 def _items_to_decide(loss: Loss, line: Criterion, level: float, items: float | None) -> int | None:
     """Items with which the limit is shown to hold, or not to, in 80 % of repetitions if the true loss is what was seen;
-    by exact power for accuracy in points. None where it lies at the limit."""
+    by exact power for accuracy in points, up to `EXACT_POWER` items. None where it lies at the limit."""
     from scipy.special import ndtri
 
     value = loss.value
@@ -286,12 +291,17 @@ def _items_to_decide(loss: Loss, line: Criterion, level: float, items: float | N
         return None
     if isinstance(loss, LostAnswers) and loss.unit == "points" and 0 <= value < line.tested:
         flips = max(float(np.mean([one.flips for one in loss.tasks])), value, 1e-3)
-        return items_needed(line.tested, round(flips, 3), lost=round(value, 3), confidence=1 - level)
+        if _first_guess(line.tested, flips, value) <= EXACT_POWER:
+            return items_needed(line.tested, round(flips, 3), lost=round(value, 3), confidence=1 - level)
     p_value = loss.below(line.tested) if value < line.tested else loss.above(line.tested)
     away = -float(ndtri(min(max(p_value, 1e-12), 1 - 1e-12)))
     if items is None or away < 1:
         return None
     return int(np.ceil(items * ((-float(ndtri(level)) + Z_POWER) / away) ** 2))
+
+
+def _first_guess(limit: float, flips: float, lost: float) -> float:
+    return flips * ((1.645 + Z_POWER) / (limit - lost)) ** 2
 
 
 @dataclass(frozen=True)
@@ -378,6 +388,7 @@ class _Judged:
     failures: Sequence[Mapping[str, Any]]
     policy: Policy
     protocol: Rules
+    parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]]
 
     def record(self) -> Record:
         everything = unperturbed(dict.fromkeys(cell_setting(one) for one in self.members))
@@ -482,9 +493,12 @@ class _Judged:
                 for other in self.dense
                 if other.cell.key.model != self.model and cell_setting(other).task == setting.task
             ]
-            rows, why = part_rows(dense.cell, part, self.protocol, others=others)
             if setting.task in found:
                 continue
+            key = (setting, part, dense.cell.ids)
+            if key not in self.parts:
+                self.parts[key] = part_rows(dense.cell, part, self.protocol, others=others)
+            rows, why = self.parts[key]
             if len(rows) < SMALLEST:
                 notes.append(why or f"{setting.task}: only {len(rows)} items in {part}")
                 continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
-from suite.decisions.gate import ACCEPT, BLOCKED, EXCEEDED, NOT_MEASURED, REJECT, WITHIN
+from suite.decisions.gate import ACCEPT, BLOCKED, EXCEEDED, NOT_MEASURED, REJECT, REVIEW, WITHIN
 from suite.tables import aligned
 
 
@@ -13,9 +14,50 @@ def gate_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line a variant that begins with what was lost, then the decision and what it rests on."""
     rows = []
     for record in records:
-        decision = record["decision"] + (f" ({record['reason']})" if record["reason"] else "")
-        rows.append((lost(record), decision, record["model"], record["variant"], why(record)))
+        rows.append((lost(record), decided(record), record["model"], record["variant"], why(record)))
     return aligned(rows)
+
+
+def junit(records: Sequence[Mapping[str, Any]]) -> str:
+    """Decisions as a JUnit file, a test a variant: a rejected one fails, one under review is an error."""
+    suites = ElementTree.Element("testsuites", name="suite gate", tests=str(len(records)))
+    for model in dict.fromkeys(record["model"] for record in records):
+        mine = [record for record in records if record["model"] == model]
+        counts = {name: str(sum(record["decision"] == name for record in mine)) for name in (REJECT, REVIEW)}
+        policy = str(mine[0]["policy"])
+        part = ElementTree.SubElement(
+            suites, "testsuite", name=model, tests=str(len(mine)), failures=counts[REJECT], errors=counts[REVIEW]
+        )
+        for record in mine:
+            case = ElementTree.SubElement(part, "testcase", classname=f"{policy}.{model}", name=record["variant"])
+            if record["decision"] != ACCEPT:
+                kind = "failure" if record["decision"] == REJECT else "error"
+                found = ElementTree.SubElement(case, kind, type=decided(record), message=lost(record))
+                found.text = why(record)
+            else:
+                ElementTree.SubElement(case, "system-out").text = lost(record)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    """Decisions as a Markdown table, for the summary of a pipeline."""
+    policy = records[0]
+    out = [f"### Policy {policy['policy']} ({policy['policy_hash'][:19]})", ""]
+    out += ["| lost | decision | model | variant | why |", "|---|---|---|---|---|"]
+    for record in records:
+        cells = (lost(record), f"**{decided(record)}**", record["model"], record["variant"], why(record))
+        out.append("| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def decided(record: Mapping[str, Any]) -> str:
+    """The decision with its reason.
+
+    >>> decided({"decision": "review", "reason": "in_band"})
+    'review (in_band)'
+    """
+    return record["decision"] + (f" ({record['reason']})" if record["reason"] else "")
 
 
 def lost(record: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def statistic_of(parts: Sequence[Counted]) -> float:
     worth = np.array([part.worth for part in parts])
     variance = np.array([part.variance for part in parts]) / worth + 1e-12
     for _ in range(ROUNDS if len(parts) > 1 else 1):
-        wanted = means - variance * total / variance.sum()
+        before, wanted = variance, means - variance * total / variance.sum()
         variance = np.array(
             [
                 _variance_at(part.values, part.shares, mean, part.low, part.high)
@@ -125,6 +125,8 @@ def statistic_of(parts: Sequence[Counted]) -> float:
         variance /= worth
         if variance.sum() <= 0:
             return float(np.copysign(np.inf, total))
+        if np.abs(variance - before).max() <= 1e-11 * variance.sum():
+            break
     return float(total / np.sqrt(variance.sum()))
 
 
@@ -152,28 +154,50 @@ def _variance_at(values: Floats, shares: Floats, mean: float, low: float, high: 
     It weighs a value x by share / (1 + s (x - mean)); where no s gives the mean, the rest of the weight lies at an end
     where nothing was seen.
     """
-    from scipy.optimize import brentq
-
     gaps, below, above = values - mean, low - mean, high - mean
     if not below < 0 < above:
         return 0.0
 
     # few of them: quicker than arrays
     pairs: list[tuple[float, float]] = list(zip((shares * gaps).tolist(), gaps.tolist(), strict=True))
-
-    def balance(slope: float) -> float:
-        return sum([weight / (1 + slope * gap) for weight, gap in pairs])
-
     first, last = -1 / above, -1 / below
     margin = 1e-9 * (last - first)
-    if balance(first + margin) <= 0:
-        slope, end = first + margin, above
-    elif balance(last - margin) >= 0:
-        slope, end = last - margin, below
-    else:
-        slope, end = float(brentq(balance, first + margin, last - margin, xtol=1e-10)), 0.0
+    slope, end = _balanced(pairs, first + margin, last - margin), 0.0
+    if slope == first + margin:
+        end = above
+    elif slope == last - margin:
+        end = below
     weights = shares / (1 + slope * gaps)
     spread = float((weights * gaps**2).sum())
     if end:
         spread += max(-float((weights * gaps).sum()) / end, 0.0) * end**2
     return spread
+
+
+def _balanced(pairs: Sequence[tuple[float, float]], first: float, last: float) -> float:
+    """The s between two ends at which the sum of weight / (1 + s gap), which falls, is zero; else the nearer end."""
+
+    def balance(slope: float) -> tuple[float, float]:
+        value = change = 0.0
+        for weight, gap in pairs:
+            part = weight / (1 + slope * gap)
+            value += part
+            change -= part * gap / (1 + slope * gap)
+        return value, change
+
+    if balance(first)[0] <= 0:
+        return first
+    if balance(last)[0] >= 0:
+        return last
+    low, high, slope = first, last, 0.0
+    for _ in range(200):
+        # Newton's step, or half of what is left
+        value, change = balance(slope)
+        low, high = (slope, high) if value > 0 else (low, slope)
+        after = slope - value / change if change else low
+        if not low < after < high:
+            after = (low + high) / 2
+        if abs(after - slope) <= 1e-14 * (last - first):
+            return after
+        slope = after
+    return slope
