@@ -491,9 +491,9 @@ _SEED_COLUMNS = (
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
+    from suite.decisions.analyses import DECOUPLING, PARTS, SCALE, VERDICTS, judge_cells
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
-    from suite.verdicts.analyses import DECOUPLING, PARTS, SCALE, VERDICTS, judge_cells
     from suite.verdicts.slices import slice_lines
 
     file = args.run_dir / "config.yaml"

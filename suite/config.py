@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -74,6 +74,7 @@ _SENTENCES = {
     "variants": "'variants' must be a list of names with at least one entry",
     "tasks": "'tasks' must be a list with at least one task",
     "ready_made": "'ready_made' must be a list",
+    "policy": "'policy' must be a name of 'suite policy list', or a mapping with the keys of a policy",
     "device": "'device' must be text, such as auto, cpu or cuda",
     "trust_remote_code": "'trust_remote_code' must be true or false",
     "prompt": "'prompt' must be text",
@@ -221,6 +222,9 @@ class RunConfig:
     primary: Primary | None = None
     scorer: _Name | None = None
     """What runs the models (`suite list scorers`); nothing for transformers."""
+    policy: _Name | dict[str, Any] | None = None
+    """What may be lost at most: a built-in policy (`suite policy list`), or a policy as it would stand in a file. Every
+    variant is then accepted, reviewed or rejected (docs/gate.md)."""
 
     _said = _in_one_line
 
@@ -234,6 +238,7 @@ class RunConfig:
             ("ready_made", ()),
             ("primary", None),
             ("scorer", None),
+            ("policy", None),
         ):
             if content[key] == default:
                 del content[key]
@@ -252,9 +257,9 @@ class RunConfig:
         return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
-        """The configuration with every default written out; no `primary` or `scorer` where it has none."""
+        """The configuration with every default written out; no `primary`, `scorer` or `policy` where it has none."""
         content = json.loads(json.dumps(asdict(self)))
-        for key in ("primary", "scorer"):
+        for key in ("primary", "scorer", "policy"):
             if content[key] is None:
                 del content[key]
         text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

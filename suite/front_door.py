@@ -142,7 +142,7 @@ def judge(cells: Cell | Iterable[Cell]) -> Rows:
     Raises:
         SuiteError: no cells, or two cells of one name.
     """
-    from suite.verdicts.analyses import VERDICTS, judge_cells
+    from suite.decisions.analyses import VERDICTS, judge_cells
 
     _, judgement = judge_cells(_cells(cells), None, files=(VERDICTS,))
     return Rows(judgement.records(VERDICTS))

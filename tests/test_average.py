@@ -17,11 +17,11 @@ from support.synthetic_snapshot import write_run
 
 from suite.cell import Cell
 from suite.config import read_config
+from suite.decisions.analyses import SCALE
 from suite.metrics.average import Average, Setting, combined, independent
 from suite.publish.macro import macro_averages
 from suite.publish.pages.board import FIELDS, board_data
 from suite.publish.snapshot import Computed, compute, snapshot_texts
-from suite.verdicts.analyses import SCALE
 
 MODELS = {"small-100m": 0.1, "large-400m": 0.4}
 VARIANTS = ("dense", "rtn-w4", "rtn-w3", "magnitude-s60")

@@ -11,21 +11,25 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from support.synthetic_cells import cell_of
-from support.synthetic_snapshot import PROTOCOL, write_run
+from support.synthetic_snapshot import PROTOCOL, publish, sign, write_run
 
 from suite.cell import Cell
 from suite.cli import main
-from suite.config import RunConfig, TaskChoice
+from suite.config import RunConfig, TaskChoice, parse_config, read_config
 from suite.decisions import gate
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
 from suite.decisions.built_in import get_policy
 from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_cells, lines_of
 from suite.decisions.policy import Criterion, Policy, RedLine
+from suite.errors import SuiteError
 from suite.metrics.score_test import Stratum, score_statistic, tango
+from suite.publish.snapshot import json_bytes
+from suite.run.pipeline import execute
 from suite.verdicts.dose_records import find_dose_records
 
 CONFIG = RunConfig(("m",), (TaskChoice("sciq"),), ("dense",), protocol=PROTOCOL)
@@ -290,6 +294,65 @@ def test_the_command_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     }
 
 
+def with_policy(run: Path, policy: str | dict[str, Any]) -> RunConfig:
+    config = replace(read_config(run / "config.yaml"), policy=policy)
+    (run / "config.yaml").write_text(f"# {config.hash}\n{config.to_yaml()}", encoding="utf-8")
+    return read_config(run / "config.yaml")
+
+
+OURS = {"name": "ours", "source": "us", "criteria": [{"metric": "accuracy", "limit": 0.025, "unit": "points"}]}
+
+
+def test_a_snapshot_holds_the_decisions_of_its_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [planted("dense", 0), planted("rtn-w8", 1), planted("rtn-w6", 16, 6), planted("rtn-w3", 90)]
+    run = write_run(tmp_path / "run", cells)
+    publish(run, tmp_path / "plain")
+    assert not (tmp_path / "plain" / "gate.json").exists()
+    assert with_policy(run, OURS).policy == OURS
+    snapshot = publish(run, tmp_path / "snapshot")
+    records = json.loads((snapshot / "gate.json").read_text(encoding="utf-8"))
+    assert {one["variant"]: one["decision"] for one in records} == {
+        **{"rtn-w8": "accept", "rtn-w6": "review", "rtn-w3": "reject"}
+    }
+    page, text = ((snapshot / name).read_text(encoding="utf-8") for name in ("index.html", "LEADERBOARD.md"))
+    assert "<summary>review (undecided)</summary>" in page
+    assert "items would tell" in page
+    assert "May it replace dense? Policy ours" in text
+    assert "**review (undecided)**: " in text
+    assert main(["verify", str(snapshot)]) == 0
+    records[0]["decision"] = "accept" if records[0]["decision"] != "accept" else "reject"
+    (snapshot / "gate.json").write_bytes(json_bytes(records))
+    sign(snapshot)
+    assert main(["verify", str(snapshot)]) == 1
+    assert "gate.json" in capsys.readouterr().out
+
+
+def test_a_configuration_without_a_policy_keeps_its_hash(tmp_path: Path) -> None:
+    content = {"models": ["m"], "tasks": ["sciq"], "variants": ["dense"]}
+    plain = parse_config(content, "here")
+    assert plain.hash == "sha256:55028e3e57c7a6e1294418a2ae746593db8663fe4c9a12ae84836513982da864"
+    assert "policy" not in plain.to_yaml()
+    named = parse_config({**content, "policy": "certainty"}, "here")
+    assert len({plain.hash, named.hash, parse_config({**content, "policy": OURS}, "here").hash}) == 3
+    assert parse_config(yaml.safe_load(named.to_yaml()), "here") == named
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("task-kind-z", "unknown policy 'task-kind-z'"),
+        ({**OURS, "criteria": []}, "'criteria' must be"),
+        ({**OURS, "name": "certainty"}, "'certainty' is a built-in policy"),
+        ({**OURS, "criteria": [{**OURS["criteria"][0], "kind": "code"}]}, "none of sciq is one"),  # type: ignore[dict-item]
+    ],
+)
+def test_a_policy_that_is_none_is_found_before_anything_is_scored(policy: Any, said: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, policy=policy)
+    with pytest.raises(SuiteError, match=said):
+        execute(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_files_for_pipelines_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = [planted("dense", 0), planted("rtn-w8", 1), planted("rtn-w6", 30, 10), planted("rtn-w3", 120)]
     run = write_run(tmp_path / "run", cells)
@@ -314,7 +377,7 @@ def test_files_for_pipelines_say_the_same(tmp_path: Path, capsys: pytest.Capture
         ("{metric: accuracy, limit: 0.05, unit: points, kind: code}", [], "none of sciq is one"),
         ("{metric: accuracy, limit: 0.0, unit: points}", [], "contradiction"),
         ("{metric: accuraci, limit: 0.1, unit: points}", [], "unknown metric 'accuraci'"),
-        ("{metric: accuracy, limit: 0.1, unit: points, taks: sciq}", [], "unknown key in a criterion 'taks'"),
+        ("{metric: accuracy, limit: 0.1, unit: points, taks: sciq}", [], "unknown key 'taks' in a criterion"),
         ("task-kind-a", ["--variant", "gptq*"], "matches 'gptq*'; there are: rtn-w8"),
     ],
 )

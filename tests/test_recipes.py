@@ -184,7 +184,7 @@ def surest(given):
     ]
 ''',
     ),
-    "verdicts/analyses.py": (
+    "decisions/analyses.py": (
         r"(?m)^ANALYSES: .*\n",
         "from suite.verdicts.surest import surest  # noqa: E402\n\n{0}"
         '    "surest.json": Analysis(\n'

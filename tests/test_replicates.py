@@ -17,12 +17,12 @@ from support.synthetic_snapshot import publish, write_run
 from suite.cell import load_cells, write_cell
 from suite.cli import main
 from suite.config import Protocol
+from suite.decisions.analyses import joint_keys
 from suite.metrics import rows
 from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.verdicts import curves, dose_records
-from suite.verdicts.analyses import joint_keys
 
 RULES = Protocol(splits=4, replicates=50)
 NAMES = ("dense", "rtn-w4", "rtn-w2")

@@ -18,6 +18,7 @@ from suite.cli import main
 from suite.compress import apply, check_supported, recipe_of
 from suite.compress.ready_made import variant_of
 from suite.config import Protocol, RunConfig, TaskChoice, parse_config
+from suite.decisions.analyses import judge_measured
 from suite.errors import SuiteError
 from suite.metrics.rows import compute_rows, measure_cells
 from suite.metrics.slices import compute_slices
@@ -31,7 +32,6 @@ from suite.run.prepare import sample_recipes, sample_tokens
 from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant
-from suite.verdicts.analyses import judge_measured
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.given import planned_families
 

@@ -19,13 +19,13 @@ from support.synthetic_snapshot import write_run
 
 import suite.publish
 from suite.config import read_config
+from suite.decisions.analyses import DECOUPLING, PARTS, VERDICTS
 from suite.publish.pages.html import html_page
 from suite.publish.pages.markdown import markdown_page
 from suite.publish.sections.section import Column, Image, Items, Page, Section, Span
 from suite.publish.sections.words import code, figure, say
 from suite.publish.snapshot import Computed, compute, snapshot_texts
 from suite.publish.standings import Standings
-from suite.verdicts.analyses import DECOUPLING, PARTS, VERDICTS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = sorted(folder.name for folder in (ROOT / "results").iterdir() if (folder / "index.html").is_file())

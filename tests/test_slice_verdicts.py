@@ -17,11 +17,11 @@ from support.synthetic_snapshot import publish, sign, write_run
 from suite.cell import Cell
 from suite.cli import main
 from suite.config import Protocol, RunConfig, TaskChoice
+from suite.decisions.analyses import ANALYSES, PARTS, VERDICTS, judge_measured
 from suite.metrics.rows import measure_cells
 from suite.metrics.slices import holm, slice_cells, subset
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
-from suite.verdicts.analyses import ANALYSES, PARTS, VERDICTS, judge_measured
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.slices import SLICE_VERDICT_KEYS, find_slice_verdicts

@@ -12,13 +12,13 @@ from support.pictures import collisions
 from support.read_pages import markdown
 
 from suite.config import Protocol
+from suite.decisions.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge_measured
 from suite.metrics.rows import measure_cells
 from suite.publish.canvas import house_style
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
-from suite.verdicts.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge_measured
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.synthetic import Population, draw_cells, plan_curve

@@ -13,11 +13,11 @@ from support.synthetic_snapshot import small_snapshot
 
 from suite.cli import main
 from suite.config import Protocol
+from suite.decisions.analyses import joint_keys, judge_measured
 from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.workers import VARIABLE, WORTH, in_processes, workers_for
 from suite.publish.standings import collect
-from suite.verdicts.analyses import joint_keys, judge_measured
 
 
 def squared(value: int) -> tuple[int, int]:

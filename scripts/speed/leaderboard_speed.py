@@ -36,7 +36,7 @@ from suite.publish.records import parquet_bytes
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
-from suite.verdicts.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge_measured
+from suite.decisions.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge_measured
 from suite.verdicts.scale import find_scale
 from tests.support import headless
 

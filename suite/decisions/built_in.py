@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from suite.decisions.policy import Criterion, Policy, RedLine, Unit, read_policy
+from suite.config import RunConfig
+from suite.decisions.contradictions import check_policy
+from suite.decisions.policy import Criterion, Policy, RedLine, Unit, parse_policy, read_policy
 from suite.errors import SuiteError, unknown_name
 
 RED_LINES = (
@@ -78,6 +80,28 @@ POLICIES = {
 }
 
 
+def planned_policy(config: RunConfig | None) -> Policy | None:
+    """The policy that a configuration names or holds; None where it has none.
+
+    Raises:
+        SuiteError: unknown name, a mapping that is no valid policy or takes a built-in one's name, a contradiction.
+    """
+    said = None if config is None else config.policy
+    if said is None:
+        return None
+    if isinstance(said, str) and said not in POLICIES:
+        raise unknown_name("policy", said, (*POLICIES, "<a mapping with the keys of a policy>"))
+    where = "policy of the configuration"
+    policy = POLICIES[said] if isinstance(said, str) else _own(parse_policy(said, where), where)
+    return check_policy(policy)
+
+
+def _own(policy: Policy, where: str) -> Policy:
+    if policy.name in POLICIES:
+        raise SuiteError(f"{where}: {policy.name!r} is a built-in policy; give it another name")
+    return policy
+
+
 def get_policy(name: str) -> Policy:
     """A built-in policy by name, or the one in a file whose name ends in ``.yaml`` or ``.yml``.
 
@@ -88,10 +112,7 @@ def get_policy(name: str) -> Policy:
     'relative'
     """
     if name.endswith((".yaml", ".yml")):
-        policy = read_policy(name)
-        if policy.name in POLICIES:
-            raise SuiteError(f"policy {name}: {policy.name!r} is a built-in policy; give it another name")
-        return policy
+        return _own(read_policy(name), f"policy {name}")
     if name not in POLICIES:
         raise unknown_name("policy", name, (*POLICIES, "<file>.yaml"))
     return POLICIES[name]

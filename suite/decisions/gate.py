@@ -28,6 +28,7 @@ from suite.cell import Cell
 from suite.config import Protocol as Rules
 from suite.config import RunConfig, protocol_of
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
+from suite.decisions.built_in import planned_policy
 from suite.decisions.edge import part_rows
 from suite.decisions.items import items_needed
 from suite.decisions.policy import KINDS, Criterion, Policy, RedLine, policy_hash
@@ -42,6 +43,7 @@ from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import Levels, Place, cell_setting, with_shared_items
 from suite.verdicts.dose import CONFIDENCE, Z_POWER, Contrasts, Ladder
 from suite.verdicts.dose_records import JOINT_KEYS, NoValueError, pair_ladder
+from suite.verdicts.given import Given
 
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 BLOCKED, IN_BAND, UNDECIDED = "blocked", "in_band", "undecided"
@@ -176,6 +178,15 @@ def gate_measured(
         for name in names:
             result.append(_Judged(model, name, models[model], dense, failures, policy, protocol, parts).record())
     return result
+
+
+def gates_of(given: Given) -> list[Record]:
+    """Decisions under the policy that the configuration of a run names; none where it names none, or nothing is
+    compressed yet."""
+    policy = planned_policy(given.config)
+    if policy is None or not any(not one.cell.is_dense and not _is_null(one) for one in given.every):
+        return []
+    return gate_measured(given.every, policy, config=given.config)
 
 
 def lines_of(policy: Policy, tasks: Sequence[str]) -> list[Line]:

@@ -180,13 +180,17 @@ def read_policy(path: str | Path) -> Policy:
     Raises:
         SuiteError: a missing file, invalid YAML, an unknown or missing key, a value of the wrong type or out of range.
     """
-    raw = read_yaml(Path(path), "policy")
+    return parse_policy(read_yaml(Path(path), "policy"), f"policy {path}")
+
+
+def parse_policy(raw: object, where: str) -> Policy:
+    """Check what YAML gave; `where` names the source in messages."""
     try:
         policy: Policy = TypeAdapter(Policy).validate_python(raw)
         for entry in policy.lines:
             _check_line(entry)
     except SuiteError as error:
-        raise SuiteError(f"policy {path}: {error}") from error
+        raise SuiteError(f"{where}: {error}") from error
     return policy
 
 

@@ -57,7 +57,7 @@ def decided(record: Mapping[str, Any]) -> str:
     >>> decided({"decision": "review", "reason": "in_band"})
     'review (in_band)'
     """
-    return record["decision"] + (f" ({record['reason']})" if record["reason"] else "")
+    return str(record["decision"]) + (f" ({record['reason']})" if record["reason"] else "")
 
 
 def lost(record: Mapping[str, Any]) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from suite.config import read_config
+from suite.decisions.analyses import DOSES
 from suite.errors import SuiteError, unknown_name
 from suite.exporters import every_eval_ever, lm_eval, model_card
 from suite.exporters.source import Source
 from suite.files import parse_json, read_text, write_file
 from suite.publish.doses import lead_of
 from suite.publish.manifest import read_manifest
-from suite.verdicts.analyses import DOSES
 
 EXPORTERS: Mapping[str, Callable[[Source], dict[str, bytes]]] = {
     "eee": every_eval_ever.export,

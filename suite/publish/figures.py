@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.cell import Cell, slug
+from suite.decisions.analyses import DECOUPLING, Judgement
 from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
 from suite.publish.doses import tolerances
@@ -19,7 +20,6 @@ from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.strip_figure import strips_figure
 from suite.publish.strips import LETTERS, find_strips
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
-from suite.verdicts.analyses import DECOUPLING, Judgement
 from suite.verdicts.verdict import Verdict
 
 FOLDER = "figures"

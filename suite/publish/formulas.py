@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from suite.decisions.analyses import ANALYSES
 from suite.metrics.figures import FIGURES, columns_of, interval_columns
 from suite.publish.figures import FOLDER
-from suite.verdicts.analyses import ANALYSES
 
 
 @dataclass(frozen=True)

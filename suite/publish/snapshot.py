@@ -1,7 +1,8 @@
 """A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
 
     manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
-    verdicts.json  decoupling.json  scale.json  doses.json  [slice_verdicts.json]  LEADERBOARD.md  index.html  figures/
+    verdicts.json  decoupling.json  scale.json  doses.json  [slice_verdicts.json]  [gate.json]  LEADERBOARD.md
+    index.html  figures/
 
 `suite verify` makes the tables again from the cells and compares.
 """
@@ -19,6 +20,7 @@ from typing import Any
 
 from suite.cell import Cell, load_cells
 from suite.config import RunConfig, protocol_of
+from suite.decisions.analyses import ANALYSES, DOSES, Judgement, judge_cells
 from suite.errors import SuiteError
 from suite.files import file_digest, write_file
 from suite.metrics.replicates import Store
@@ -47,7 +49,6 @@ from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Standings, collect, standings, standings_texts
 from suite.publish.unfinished import unfinished
-from suite.verdicts.analyses import ANALYSES, DOSES, Judgement, judge_cells
 
 TAKEN = ("config.yaml", "environment.json")
 """Files of a run directory that a snapshot keeps as they are, besides the cells."""

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from suite.config import Protocol, RunConfig, read_config
+from suite.decisions.analyses import ANALYSES
 from suite.errors import SuiteError
 from suite.files import file_digest
 from suite.metrics.figures import ROW_KEYS
@@ -52,7 +53,6 @@ from suite.publish.snapshot import (
     taken_files,
 )
 from suite.publish.standings import standings_texts
-from suite.verdicts.analyses import ANALYSES
 
 NAMED = 20
 """So many differing values of one file are named; the rest is counted."""

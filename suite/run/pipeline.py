@@ -25,6 +25,8 @@ from typing import Any, TextIO
 from suite import __version__
 from suite.cell import Cell, file_key, key_of, read_cell, read_metadata, write_cell
 from suite.config import RunConfig
+from suite.decisions.built_in import planned_policy
+from suite.decisions.gate import lines_of
 from suite.errors import CellFailure, SuiteError
 from suite.files import write_file
 from suite.models.device import resolve_device
@@ -94,6 +96,8 @@ def execute(
     """
     out = Path(out)
     config = limited(config, limit)
+    if (policy := planned_policy(config)) is not None:
+        lines_of(policy, [task.name for task in config.tasks])
     # bad input is found before anything is written
     environment = _environment(config, out)
     planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)

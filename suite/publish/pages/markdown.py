@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from suite.publish.fields import one_line
-from suite.publish.sections.section import Block, Image, Items, Look, Page, Section, Words
+from suite.publish.sections.section import Block, Image, Items, Look, Page, Section, Span, Words
 from suite.publish.sections.words import pieces, tidy
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
@@ -51,9 +51,14 @@ def _block(block: Block) -> str:
 
 def _words(words: Words) -> str:
     shown = (
-        _safe(tidy(piece)) if isinstance(piece, str) else _LOOKS[piece.look](piece.text) for piece in pieces(words)
+        _safe(tidy(piece)) if isinstance(piece, str) else _LOOKS[piece.look](piece.text) + _reason(piece)
+        for piece in pieces(words)
     )
     return "".join(shown).strip()
+
+
+def _reason(piece: Span) -> str:
+    return f": {escape(tidy(piece.note))}" if piece.look == "reason" else ""
 
 
 def escape(value: str) -> str:
@@ -92,6 +97,7 @@ _LOOKS: dict[Look, Callable[[str], str]] = {
     "file": str,
     "flag": escape,
     "term": escape,
+    "reason": lambda words: f"**{_safe(words)}**",
 }
 """How the looks of a span are written. Figures and names of files are ours and hold nothing to escape."""
 

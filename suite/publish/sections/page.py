@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from suite.decisions.analyses import DOSES, GATE, VERDICTS
 from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields
 from suite.publish.figures import Picture
 from suite.publish.order import setting_names
 from suite.publish.sections.doses import doses, every_dose
+from suite.publish.sections.gate import gate
 from suite.publish.sections.highlights import first_look
 from suite.publish.sections.reading import HOW_TO_READ, columns, protocol
 from suite.publish.sections.section import Page, Span, Words
@@ -17,7 +19,6 @@ from suite.publish.sections.standings import equal_megabytes, groups
 from suite.publish.sections.tables import failed, missing, summary, tasks
 from suite.publish.sections.verdicts import every_verdict, verdict_sections
 from suite.publish.standings import Standings
-from suite.verdicts.analyses import DOSES, VERDICTS
 
 
 def leaderboard_page(
@@ -58,6 +59,7 @@ def leaderboard_page(
     ]
     found = (
         *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
+        gate((records or {}).get(GATE, ())),
         *(verdict_sections(records) if records else ()),
         seeds(drawn, setting_names(rows)),
         *tasks(rows, pictures),

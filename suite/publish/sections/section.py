@@ -10,7 +10,7 @@ from typing import Literal
 
 from suite.publish.strips import Panel
 
-Look = Literal["code", "strong", "emphasis", "figure", "file", "flag", "term"]
+Look = Literal["code", "strong", "emphasis", "figure", "file", "flag", "term", "reason"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Span:
         text: as a reader sees it.
         look: ``code`` a name to type; ``strong`` and ``emphasis``; ``figure`` a number of `suite.publish.numerals`,
             with its interval if it has one; ``file`` a file beside the page; ``flag`` of a row; ``term`` words that
-            `note` explains.
+            `note` explains; ``reason`` words with what they rest on in `note`, on a click where a page can.
         note: what it means, for pages that can show it on request.
     """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from suite.decisions.analyses import ANALYSES, DECOUPLING, PARTS, SCALE, VERDICTS
 from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
 from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
-from suite.verdicts.analyses import ANALYSES, DECOUPLING, PARTS, SCALE, VERDICTS
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 
 NAMED = 12

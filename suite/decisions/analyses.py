@@ -1,6 +1,6 @@
 """Everything that is said about the cells of a run beyond their rows, and the one list of its files.
 
-A new analysis is a file beside this one, with a function from `Given` to records, and an entry in `ANALYSES`. It is
+A new analysis is a file in suite/verdicts/ with a function from `Given` to records, and an entry in `ANALYSES`. It is
 then written into snapshots, made again by `suite verify`, numbered in manifests and shown on the pages.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, protocol_of
+from suite.decisions.gate import gates_of
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
@@ -25,7 +26,7 @@ from suite.verdicts.slices import find_slice_verdicts
 from suite.verdicts.verdict import Verdict, find_verdicts
 
 VERDICTS, DECOUPLING, SCALE, DOSES = "verdicts.json", "decoupling.json", "scale.json", "doses.json"
-PARTS = "slice_verdicts.json"
+PARTS, GATE = "slice_verdicts.json", "gate.json"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=(PRIMARY,),
         where_any=True,
     ),
+    GATE: Analysis(gates_of, formula=1, rests_on=dose_records.JOINT_KEYS, where_any=True),
 }
 """Files by name, in the order of manifests."""
 
