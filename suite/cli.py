@@ -625,7 +625,7 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
     from suite.decisions.gate import exit_status, gate_cells
-    from suite.decisions.report import gate_lines, junit, markdown
+    from suite.decisions.report import SHOWN, gate_lines, gate_table, junit, markdown
     from suite.files import write_file
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
@@ -644,7 +644,12 @@ def _gate(args: argparse.Namespace) -> int:
     for path, text in ((args.junit, junit), (args.markdown, markdown)):
         if path is not None:
             write_file(path, text(records))
-    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(gate_lines(records)))
+    if args.json:
+        print(json.dumps(records, indent=1, allow_nan=False))
+    elif at_terminal():
+        print("\n".join(gate_lines(records)))
+    else:
+        print_records(SHOWN, gate_table(records))
     return exit_status(records)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -278,15 +279,30 @@ def run_gate(run: Path, *arguments: str) -> int:
     return main(["gate", str(run), "--policy", *arguments])
 
 
-def test_the_command_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_and_its_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = [planted("dense", 0), planted("rtn-w8", 0), planted("rtn-w6", 16, 6), planted("rtn-w3", 90)]
     cells[1] = replace(cells[1], scores=cells[1].scores * np.float32(1.01))
     run = write_run(tmp_path / "run", cells)
     policy = tmp_path / "p.yaml"
     policy.write_text("name: ours\nsource: us\ncriteria: [{metric: accuracy, limit: 0.025, unit: points}]\n")
+    assert run_gate(run, str(policy), "--variant", "rtn-w[68]") == 3
+    header, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    in_pipe = [dict(zip(header, row, strict=True)) for row in rows]
+    assert {row["variant"]: row["decision"] for row in in_pipe} == {"rtn-w8": "accept", "rtn-w6": "review"}
+    assert header[0] == "lost_at_most"
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert run_gate(run, str(policy), "--variant", "rtn-w8") == 0
     assert run_gate(run, str(policy), "--variant", "rtn-w[68]") == 3
-    assert capsys.readouterr().out.count("accuracy: lost at most") == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("accuracy: lost at most") for line in lines)
+    for row, line in zip(in_pipe, lines[1:], strict=True):
+        assert row["why"] in line
+        assert float(re.findall(r"at most (\S+),", line)[0]) == pytest.approx(
+            100 * float(row["lost_at_most"]), abs=0.11
+        )
     assert run_gate(run, str(policy), "--json") == 1
     said = capsys.readouterr()
     assert {one["variant"]: one["decision"] for one in json.loads(said.out)} == {

@@ -18,6 +18,14 @@ def gate_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return aligned(rows)
 
 
+SHOWN = ("lost_at_most", "lost_at_least", "decision", "reason", "model", "variant", "why")
+
+
+def gate_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """One row a variant with the keys `SHOWN`: losses of accuracy as fractions, reasons as `gate_lines` has them."""
+    return [{**{key: record[key] for key in SHOWN[:-1]}, "why": why(record)} for record in records]
+
+
 def junit(records: Sequence[Mapping[str, Any]]) -> str:
     """Decisions as a JUnit file, a test a variant: a rejected one fails, one under review is an error."""
     suites = ElementTree.Element("testsuites", name="suite gate", tests=str(len(records)))
