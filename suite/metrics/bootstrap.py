@@ -95,7 +95,7 @@ def weighted_sums(columns: Floats, weights: Weights) -> Floats:
     return sums
 
 
-def ratio(above: Floats, below: Floats) -> Floats:
+def ratio(above: Floats | NDArray[np.float32], below: Floats | NDArray[np.float32]) -> Floats:
     """Elementwise quotient, NaN where the divisor is zero: a replicate that drew no item of a fold has no value.
 
     >>> ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0])).tolist()
@@ -128,9 +128,11 @@ def debiased_error_replicates(
 
 def debiased_sums(sums: Floats, deviation: Floats, mass: Floats) -> Floats:
     """Sum over bins of 2 |S_b| - E|N(S_b, deviation_b^2)|, over the total weight; sums: [bins, replicates]."""
-    size = np.abs(sums)
-    spread = np.broadcast_to(deviation[:, None], size.shape)
-    return ratio((2 * size - folded_normal_mean(size, spread)).sum(axis=0), mass)
+    terms = np.abs(sums)  # where nothing deviates there is nothing to debias
+    some = deviation > 0
+    size = terms[some]
+    terms[some] = 2 * size - folded_normal_mean(size, np.broadcast_to(deviation[some, None], size.shape))
+    return ratio(terms.sum(axis=0), mass)
 
 
 @dataclass(frozen=True)
@@ -312,8 +314,9 @@ def sets_at_replicates(
     size = size + _between(options, tested, thresholds, weights)
     covered = covered + _between(right[:, None], tested, thresholds, weights)
     # quotients of single precision, as they were when the first results were published
-    total, size, covered = (table.astype(np.float32) for table in (total, size, covered))
-    return SetReplicates(_nanmean(ratio(size, total)), _nanmean(ratio(covered, total)), thresholds)
+    mass = total.astype(np.float32)
+    means = [_nanmean(ratio(table.astype(np.float32), mass)) for table in (size, covered)]
+    return SetReplicates(means[0], means[1], thresholds)
 
 
 def _between(

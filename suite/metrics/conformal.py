@@ -27,6 +27,8 @@ from suite.metrics.folds import Folds
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_COMPARED = 2**20
+
 
 @dataclass(frozen=True)
 class SetScores:
@@ -206,7 +208,7 @@ def ye2024_aps_scores(probabilities: Floats, answers: NDArray[np.int64]) -> SetS
     return SetScores(_of_answers(options, answers), top)
 
 
-def prediction_sets(options: Floats, threshold: float) -> Bools:
+def prediction_sets(options: Floats, threshold: float | Floats) -> Bools:
     """Which options are in each set, shape [n, options]: conformity at least the threshold; never a missing one."""
     with np.errstate(invalid="ignore"):
         return np.asarray(options >= threshold)
@@ -303,17 +305,26 @@ def sets_at(options: Floats, answers: NDArray[np.int64], *, thresholds: Floats, 
         options: conformity of every option, shape [n, options].
         thresholds: shape [splits].
     """
-    width = options.shape[1] + 1
-    size = np.full(len(folds), np.nan)
-    coverage = np.full(len(folds), np.nan)
-    shares = np.full((len(folds), width), np.nan)
+    n, width = len(options), options.shape[1] + 1
     right = _of_answers(options, answers)
+    tested = np.zeros((len(folds), n), dtype=bool)
     for split, fold in enumerate(folds.test):
-        if len(fold):
-            sizes = prediction_sets(options[fold], thresholds[split]).sum(axis=1)
-            shares[split] = np.bincount(sizes, minlength=width) / len(fold)
-            size[split] = sizes.mean()
-            coverage[split] = (right[fold] >= thresholds[split]).mean()
+        tested[split, fold] = True
+    counts = np.zeros((len(folds), width), dtype=np.int64)
+    covered = np.zeros(len(folds), dtype=np.int64)
+    step = max(_COMPARED // max(options.size, 1), 1)
+    for start in range(0, len(folds), step):  # splits at a time, so that few comparisons are held
+        some = slice(start, start + step)
+        at = thresholds[some, None]
+        sizes = np.zeros(tested[some].shape, dtype=np.int16)
+        for column in options.T:
+            sizes += prediction_sets(column, at)
+        own = np.arange(len(at))[:, None] * width + sizes
+        counts[some] = np.bincount(own[tested[some]], minlength=len(at) * width).reshape(-1, width)
+        covered[some] = (prediction_sets(right, at) & tested[some]).sum(axis=1)
+    items = tested.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        size, coverage, shares = counts @ np.arange(width) / items, covered / items, counts / items[:, None]
     return SplitResults(thresholds, size, coverage, shares)
 
 

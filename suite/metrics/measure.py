@@ -446,7 +446,7 @@ def _temperature(scored: Scored, figures: Figures) -> None:
     if scored.sample.protocol.replicates:
         grid = _temperature_grid(scored, folds.temperature[usable[0]], np.log(temperatures)) if determined else _AT_ONE
         replicates = _temperature_replicates(scored, usable, grid, deviations)
-        drawn = np.all([scored.sample.weights[folds.temperature[index]].any(axis=0) for index in usable], axis=0)
+        drawn = np.asarray(scored.sample.temperature_drawn[usable].all(axis=0))
         for key in replicates.keys() & figures.points.keys():
             figures.replicates[key] = _without_steps(replicates[key], figures.points[key], drawn)
 
@@ -499,13 +499,12 @@ def _temperature_replicates(
         tables[g, 0], tables[g, 1] = losses[g], point.brier
         tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
     totals = {key: np.zeros(sample.protocol.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
-    sum_over = _fold_sums(tables.reshape(-1, len(sample)), sample.weights, several=len(usable) > 1)
+    sum_over = _fold_sums(tables, sample.weights, several=len(usable) > 1)
     for index, deviation in zip(usable, deviations, strict=True):
-        fold, rest = folds.temperature[index], folds.rescaled[index]
-        place = _lowest(bootstrap.weighted_sums(losses[:, fold], sample.weights[fold]))
+        fitted, sums = sum_over(folds.temperature[index], folds.rescaled[index])
+        place = _lowest(fitted)
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
-        mass = sample.weights[rest].sum(axis=0, dtype=np.float64)
-        sums = sum_over(rest).reshape(len(grid), -1, len(mass))
+        mass = sample.rescaled_mass[index]
         left = np.clip(np.floor(place).astype(np.intp), 0, len(grid) - 2)
         share = place - left
         columns = np.arange(len(mass))
@@ -518,19 +517,30 @@ def _temperature_replicates(
     return means
 
 
-def _fold_sums(tables: Floats, weights: bootstrap.Weights, *, several: bool) -> Callable[[NDArray[np.intp]], Floats]:
-    """A function from items to the weighted sums of each table over them, shape [tables, replicates].
+def _fold_sums(
+    tables: Floats, weights: bootstrap.Weights, *, several: bool
+) -> Callable[[NDArray[np.intp], NDArray[np.intp]], tuple[Floats, Floats]]:
+    """A function from a temperature fold and the items outside it to weighted sums: of the first table of each grid
+    point over the fold, shape [grid, replicates], and of each table over the others, shape [grid, tables, replicates].
 
-    With several large folds of the same items, one product over all items less one over the few left out is cheaper.
+    Over many of the items a product is dearer than over all less the few of the fold: that one is made once.
+
+    Args:
+        tables: shape [grid, tables, n].
+        several: the function is called for several folds, each with all items outside it.
     """
-    if not several:
-        return lambda items: bootstrap.weighted_sums(tables[:, items], weights[items])
-    whole = bootstrap.weighted_sums(tables, weights)
-    everything = np.arange(tables.shape[1])
+    flat = tables.reshape(-1, tables.shape[2])
 
-    def over(items: NDArray[np.intp]) -> Floats:
-        left_out = np.setdiff1d(everything, items)
-        return whole - bootstrap.weighted_sums(tables[:, left_out], weights[left_out])
+    def sums(items: NDArray[np.intp]) -> Floats:
+        return bootstrap.weighted_sums(flat[:, items], weights[items]).reshape(*tables.shape[:2], -1)
+
+    if not several:
+        return lambda fold, rest: (bootstrap.weighted_sums(tables[:, 0, fold], weights[fold]), sums(rest))
+    whole = bootstrap.weighted_sums(flat, weights).reshape(*tables.shape[:2], -1)
+
+    def over(fold: NDArray[np.intp], _: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        inside = sums(fold)
+        return inside[:, 0], whole - inside
 
     return over
 

@@ -86,6 +86,16 @@ class Sample:
         return self.weights if len(self.evaluated) == len(self) else self.weights[self.evaluated]
 
     @cached_property
+    def temperature_drawn(self) -> NDArray[np.bool_]:
+        """Whether a replicate has an item to fit the temperature on, shape [temperature splits, replicates]."""
+        return np.stack([self.weights[fold].any(axis=0) for fold in self.temperature_folds.temperature])
+
+    @cached_property
+    def rescaled_mass(self) -> Floats:
+        """Weight of the items that are evaluated after temperature, shape [temperature splits, replicates]."""
+        return np.stack([self.weights[fold].sum(axis=0, dtype=np.float64) for fold in self.temperature_folds.rescaled])
+
+    @cached_property
     def aps_draws(self) -> Floats:
         """The uniform number that randomizes APS, one an item."""
         return item_draws(self.ids, purpose="aps", seed=self.protocol.seed)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,12 @@ def smooth_families(dose: Floats) -> tuple[Family, ...]:
     >>> [family.name for family in smooth_families(np.arange(5.0))]
     ['constant', 'straight', 'quadratic', 'exponential', 'sigmoid', 'ramp']
     """
+    return _smooth_families(tuple(dose.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _smooth_families(positions: tuple[float, ...]) -> tuple[Family, ...]:
+    dose = np.array(positions)
     one = np.ones_like(dose)
     last = float(dose[-1])
     centres = np.arange(-1.0, last + 1 + 1e-9, CENTRE_STEP)
@@ -104,13 +111,17 @@ class Whitened:
         diagonal = np.abs(np.diagonal(triangle, axis1=1, axis2=2))
         orthogonal = orthogonal * (diagonal > 1e-9 * diagonal.max(axis=1, keepdims=True))[:, None, :]
 
+        columns = np.ascontiguousarray(orthogonal.transpose(2, 1, 0))
+
         def distance(curves: Floats) -> tuple[Floats, NDArray[np.intp]]:
             white = curves @ self.transform.T
-            explained = np.zeros((len(orthogonal), len(curves)))
-            for column in range(orthogonal.shape[2]):
-                explained += (orthogonal[:, :, column] @ white.T) ** 2
-            best = explained.argmax(axis=0)
-            left = (white**2).sum(axis=1) - explained[best, np.arange(len(curves))]
+            explained, product = np.zeros((2, len(curves), len(orthogonal)))
+            for column in columns:
+                np.matmul(white, column, out=product)
+                np.square(product, out=product)
+                explained += product
+            best = explained.argmax(axis=1)
+            left = (white**2).sum(axis=1) - explained[np.arange(len(curves)), best]
             return np.maximum(left, 0.0), best
 
         return distance
