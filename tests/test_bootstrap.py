@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,29 @@ def test_conformal_replicates_equal_the_plain_computation_on_repeated_items(meth
         assert found.thresholds.values[:, r].tolist() == expected.thresholds.tolist()
         assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-6)
         assert found.coverage[r] == pytest.approx(expected.mean_coverage, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_conformal_replicates_of_uneven_folds_and_heavy_units(seed):
+    # few units of many items: weights that fill a byte soon, folds from empty to most of the items, tied scores
+    rng = np.random.default_rng([9, seed])
+    n = int(rng.integers(40, 160))
+    p, answers = cell(rng, n=n, decimals=1 if seed % 2 else None)
+    p[rng.random(n) < 0.2, 3] = np.nan
+    answers = np.where(np.isnan(p[np.arange(n), answers]), 0, answers)
+    weights = rng.choice([0, 0, 1, 2, 40, 200], size=(n, 12)).astype(np.uint8)
+    sides = [rng.random(n) < share for share in (0.0, 0.03, 0.3, 0.9, 0.5)]
+    conformal_folds = tuple(np.flatnonzero(side) for side in sides)
+    folds = Folds(conformal_folds, conformal_folds, conformal_folds, tuple(np.flatnonzero(~side) for side in sides))
+    scores = conformal.aps_scores(p, answers, draws=rng.random(n))
+    found = bootstrap.set_replicates(scores, answers, folds=folds, weights=weights, alpha=0.2)
+    for r in range(12):
+        c, o, a = repeated(weights[:, r], scores.calibration, scores.options, answers)
+        there = repeated_folds(folds, weights[:, r])
+        expected = conformal.conformal_splits(conformal.SetScores(c, o), a, folds=there, alpha=0.2)
+        assert found.thresholds.values[:, r].tolist() == expected.thresholds.tolist()
+        assert found.size[r] == pytest.approx(expected.mean_size, abs=1e-5)
+        assert found.coverage[r] == pytest.approx(expected.mean_coverage, abs=1e-5)
 
 
 def test_large_samples_take_the_same_thresholds_through_the_window():
@@ -173,6 +198,12 @@ def test_weights_draw_units_with_replacement():
     assert (weights[25:50] == per_unit).all()  # items of a unit move together
     assert abs(per_unit.var() - (1 - 1 / 25)) < 0.05  # multinomial, not without replacement
     assert abs(np.corrcoef(per_unit[0], per_unit[1])[0, 1]) < 0.15
+
+
+def test_draws_are_those_of_the_first_published_results():
+    weights = bootstrap.unit_weights([f"u{i // 2}" for i in range(200)], replicates=300, seed=3)
+    drawn = hashlib.sha256(np.ascontiguousarray(weights, dtype=np.uint8).tobytes()).hexdigest()
+    assert drawn == "d33a59ec6d01ef2498892a88c8c5ba64176f4e2ab1454d56856cccd947c69696"
 
 
 def test_weights_depend_on_the_units_not_on_their_order():
