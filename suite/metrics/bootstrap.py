@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from suite.metrics.calibration import folded_normal_mean
 from suite.metrics.conformal import SetScores, quantile_rank
-from suite.metrics.folds import Folds
+from suite.metrics.folds import Folds, membership
 from suite.metrics.proportions import LEVEL
 
 Floats = NDArray[np.float64]
@@ -259,34 +259,32 @@ def threshold_replicates(
     the rank k of their total. Only ranks within six standard deviations of the unweighted one are looked at first; all
     of them in a replicate that falls outside.
     """
-    n, count = len(calibration), len(folds)
     ranked = np.argsort(-calibration, kind="stable")
-    columns = np.zeros((2 * count, n), dtype=np.uint8)
-    orders: list[NDArray[np.intp]] = []
-    low, high, size = np.zeros((3, count, 1), dtype=np.intp)
-    for split, fold in enumerate(folds.conformal):
-        columns[2 * split, fold] = 1
-        order = np.flatnonzero(columns[2 * split, ranked])
-        centre = float(quantile_rank(len(order), alpha=alpha, protocol=protocol)) - 1
-        reach = 6 * np.sqrt(len(order) * alpha * (1 - alpha)) + 6
-        size[split] = len(order)
-        low[split], high[split] = np.clip([centre - reach, centre + reach], 0, len(order))
-        columns[2 * split + 1, ranked[order[: low[split, 0]]]] = 1
-        orders.append(order)
-    sums = _whole_sums(columns, weights)
-    total, prefix = sums[::2], sums[1::2]
+    members = membership(folds.conformal, len(ranked))
+    inside = members[:, ranked]
+    place = inside.cumsum(axis=1, dtype=np.int32)  # counted from 1
+    size = place[:, -1:]
+    centre = quantile_rank(size, alpha=alpha, protocol=protocol) - 1
+    reach = 6 * np.sqrt(size * alpha * (1 - alpha)) + 6
+    low, high = (np.clip(end, 0, size).astype(np.intp) for end in (centre - reach, centre + reach))
+    before = np.zeros_like(members)
+    before[:, ranked] = inside & (place <= low)
+    total, prefix = _whole_sums([members, before], weights)
     rank = quantile_rank(total, alpha=alpha, protocol=protocol)
-    windows = _windows([ranked[order[a:b]] for order, a, b in zip(orders, low[:, 0], high[:, 0], strict=True)], weights)
-    passed, inside = _crossing(windows, rank - prefix)
-    place, reached = low + passed, prefix + inside
-    outside = ((prefix >= rank) & (low > 0)) | ((reached < rank) & (rank <= total) & (high < size))
-    taken = np.full(rank.shape, n, dtype=np.int32)
-    for split, order in enumerate(orders):
-        for some in _blocks(np.flatnonzero(outside[split]), len(order)):
-            cumulated = weights[np.ix_(ranked[order], some)].cumsum(axis=0, dtype=np.int64)
-            place[split, some] = (cumulated < rank[split, some]).sum(axis=0)
-        found = rank[split] <= total[split]
-        taken[split, found] = order[place[split, found]]
+    split, column = np.nonzero(inside & (place > low) & (place <= high))
+    passed, reached = _crossing(_windows(split, ranked[column], weights, splits=len(members)), rank - prefix)
+    chosen = low + passed
+    reached = prefix + reached
+    found = rank <= total
+    outside = ((prefix >= rank) & (low > 0)) | ((reached < rank) & found & (high < size))
+    for one in np.flatnonzero(outside.any(axis=1)):
+        order = ranked[inside[one]]
+        for some in _blocks(np.flatnonzero(outside[one]), len(order)):
+            cumulated = weights[np.ix_(order, some)].cumsum(axis=0, dtype=np.int64)
+            chosen[one, some] = (cumulated < rank[one, some]).sum(axis=0)
+    start = np.cumsum(size, axis=0) - size
+    columns = np.r_[np.nonzero(inside)[1], len(ranked)]  # of every split's items, one split after the other
+    taken = columns[np.where(found, start + chosen, len(columns) - 1)].astype(np.int32)
     return Thresholds(np.r_[calibration[ranked], -np.inf], taken)
 
 
@@ -299,18 +297,17 @@ def sets_at_replicates(
         options: conformity of every option, shape [n, options].
         thresholds: from this model or, in the transferred view, from another.
     """
-    n, count = len(options), len(folds)
+    n = len(options)
     right = options[np.arange(n), answers]
+    tested = membership(folds.test, n)
     # Above the highest threshold of a split an option counts in all replicates; below the lowest in none.
-    highest = thresholds.levels[thresholds.taken.min(axis=1)]
-    columns = np.zeros((3, count, n), dtype=np.uint8)
-    for split, fold in enumerate(folds.test):
-        with np.errstate(invalid="ignore"):
-            columns[0, split, fold] = 1
-            columns[1, split, fold] = (options[fold] >= highest[split]).sum(axis=1)
-            columns[2, split, fold] = right[fold] >= highest[split]
-    total, size, covered = _whole_sums(columns.reshape(-1, n), weights).reshape(3, count, -1)
-    tested = columns[0].astype(bool)
+    highest = thresholds.levels[thresholds.taken.min(axis=1)][:, None]
+    certain = np.zeros(tested.shape, dtype=np.uint8)
+    with np.errstate(invalid="ignore"):
+        for column in options.T:
+            certain += column >= highest
+        sure = tested & (right >= highest)
+    total, size, covered = _whole_sums([tested, certain * tested, sure], weights)
     size = size + _between(options, tested, thresholds, weights)
     covered = covered + _between(right[:, None], tested, thresholds, weights)
     # quotients of single precision, as they were when the first results were published
@@ -336,15 +333,16 @@ def _between(
     entries = entries[np.argsort(-flat[entries], kind="stable")]
     items = entries // conformity.shape[1]
     at_or_above = np.searchsorted(-flat[entries], -thresholds.levels, side="right")
-    first, last = thresholds.taken.min(axis=1), thresholds.taken.max(axis=1)
-    inside, needed = [], np.empty(thresholds.taken.shape, dtype=np.intp)
-    for split, (highest, lowest) in enumerate(zip(first, last, strict=True)):
-        start, stop = at_or_above[highest], at_or_above[lowest]
-        counted = tested[split, items[start:stop]]
-        inside.append(items[start:stop][counted])
-        below_highest = np.r_[0, counted.cumsum()][at_or_above[highest : lowest + 1] - start]
-        needed[split] = below_highest[thresholds.taken[split] - highest]
-    return _first_ones(_windows(inside, weights), needed)
+    first, last = (at_or_above[end(axis=1)][:, None] for end in (thresholds.taken.min, thresholds.taken.max))
+    start, stop = int(first.min()), int(last.max())
+    counted = tested[:, items[start:stop]]
+    seen = np.zeros((len(counted), stop - start + 1), dtype=np.int32)
+    np.cumsum(counted, axis=1, out=seen[:, 1:])
+    at = at_or_above[thresholds.taken] - start
+    needed = np.take_along_axis(seen, at, axis=1) - np.take_along_axis(seen, first - start, axis=1)
+    column = np.arange(start, stop)
+    split, column = np.nonzero(counted & (column >= first) & (column < last))
+    return _first_ones(_windows(split, items[start + column], weights, splits=len(counted)), needed)
 
 
 @dataclass(frozen=True)
@@ -371,17 +369,19 @@ class _Windows:
             yield range(start, min(start + self.chunk, len(self.live)))
 
 
-def _windows(items: Sequence[NDArray[np.intp]], weights: Weights) -> _Windows:
-    lengths = np.array([len(some) for some in items], dtype=np.intp)
-    splits = np.argsort(-lengths, kind="stable")
-    table = np.zeros((int(lengths.max(initial=0)), len(items)), dtype=np.intp)
-    for column, split in enumerate(splits):
-        table[: lengths[split], column] = items[split]
+def _windows(split: NDArray[np.intp], items: NDArray[np.intp], weights: Weights, *, splits: int) -> _Windows:
+    """From pairs of a split and an item, in the order of splits."""
+    lengths = np.bincount(split, minlength=splits)
+    order = np.argsort(-lengths, kind="stable")
+    column = np.empty(splits, dtype=np.intp)
+    column[order] = np.arange(splits)
+    table = np.zeros((int(lengths.max(initial=0)), splits), dtype=np.intp)
+    table[np.arange(len(split)) - np.repeat(np.cumsum(lengths) - lengths, lengths), column[split]] = items
     used, where = np.unique(table, return_inverse=True)
     drawn = weights[used]
     live = (lengths > np.arange(len(table))[:, None]).sum(axis=1).tolist()
     chunk = 254 // max(int(drawn.max(initial=0)), 1)
-    return _Windows(splits, where.reshape(table.shape), live, drawn.astype(np.uint8, copy=False), chunk)
+    return _Windows(order, where.reshape(table.shape), live, drawn.astype(np.uint8, copy=False), chunk)
 
 
 def _crossing(windows: _Windows, wanted: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -404,7 +404,7 @@ def _crossing(windows: _Windows, wanted: Floats) -> tuple[NDArray[np.int64], NDA
     return _in_order(windows, passed), _in_order(windows, reached)
 
 
-def _first_ones(windows: _Windows, needed: NDArray[np.intp]) -> NDArray[np.int64]:
+def _first_ones(windows: _Windows, needed: NDArray[np.int32]) -> NDArray[np.int64]:
     """The weight of the first so many items of each window, shape [splits, replicates] like their numbers."""
     needed = needed[windows.splits]
     total = np.zeros(needed.shape, dtype=np.int64)
@@ -429,16 +429,20 @@ def _in_order(windows: _Windows, table: NDArray[np.int64]) -> NDArray[np.int64]:
     return ordered
 
 
-def _whole_sums(columns: NDArray[np.uint8], weights: Weights) -> Floats:
+def _whole_sums(tables: Sequence[NDArray[np.bool_ | np.uint8]], weights: Weights) -> Floats:
     """Sums of counts over items, times their weights, exact in every block: whole numbers below 2**24.
 
     Args:
-        columns: shape [columns, n].
+        tables: each of shape [splits, n].
+
+    Returns:
+        Shape [tables, splits, replicates].
     """
-    sums = np.zeros((len(columns), weights.shape[1]))
+    sums = np.zeros((len(tables), len(tables[0]), weights.shape[1]))
     for start in range(0, len(weights), _ITEMS):
         block = slice(start, start + _ITEMS)
-        sums += columns[:, block].astype(np.float32) @ weights[block].astype(np.float32)
+        counts = np.concatenate([table[:, block] for table in tables], dtype=np.float32)
+        sums += (counts @ weights[block].astype(np.float32)).reshape(sums.shape)
     return sums
 
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.metrics.folds import Folds
+from suite.metrics.folds import Folds, membership
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -292,9 +292,17 @@ def conformal_splits(
     >>> conformal_splits(lac_scores(p, np.zeros(300, int)), np.zeros(300, int), folds=folds, alpha=0.1).size.tolist()
     [1.0, 1.0, 1.0]
     """
-    thresholds = np.array(
-        [conformal_threshold(scores.calibration[fold], alpha=alpha, protocol=protocol) for fold in folds.conformal]
-    )
+    ranked = np.argsort(scores.calibration, kind="stable")
+    sizes = np.array([len(fold) for fold in folds.conformal])
+    ranks = quantile_rank(sizes, alpha=alpha, protocol=protocol)
+    thresholds = np.full(len(folds), -np.inf)
+    step = max(_COMPARED // max(len(ranked), 1), 1)
+    for start in range(0, len(folds), step):  # splits at a time, so that few places are held
+        inside = membership(folds.conformal[start : start + step], len(ranked))[:, ranked]
+        place = inside.cumsum(axis=1, dtype=np.int32)
+        for split, row in enumerate(place, start):
+            if ranks[split] <= sizes[split]:  # the first item at which so many are as low
+                thresholds[split] = scores.calibration[ranked[row.searchsorted(sizes[split] - ranks[split] + 1)]]
     return sets_at(scores.options, answers, thresholds=thresholds, folds=folds)
 
 
@@ -307,9 +315,7 @@ def sets_at(options: Floats, answers: NDArray[np.int64], *, thresholds: Floats, 
     """
     n, width = len(options), options.shape[1] + 1
     right = _of_answers(options, answers)
-    tested = np.zeros((len(folds), n), dtype=bool)
-    for split, fold in enumerate(folds.test):
-        tested[split, fold] = True
+    tested = membership(folds.test, n)
     counts = np.zeros((len(folds), width), dtype=np.int64)
     covered = np.zeros(len(folds), dtype=np.int64)
     step = max(_COMPARED // max(options.size, 1), 1)

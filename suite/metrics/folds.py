@@ -32,6 +32,8 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 Indices = NDArray[np.intp]
 
+NO_ITEM: Indices = np.empty(0, dtype=np.intp)
+
 
 @dataclass(frozen=True)
 class Folds:
@@ -55,6 +57,17 @@ class Folds:
     def first(self, splits: int) -> Folds:
         """The first so many splits."""
         return Folds(self.temperature[:splits], self.rescaled[:splits], self.conformal[:splits], self.test[:splits])
+
+
+def membership(fold: Sequence[Indices], n: int) -> NDArray[np.bool_]:
+    """Which of n items each split has in a fold, shape [splits, n].
+
+    >>> membership((np.array([2, 0]), np.array([1])), 3).tolist()
+    [[True, False, True], [False, True, False]]
+    """
+    inside = np.zeros((len(fold), n), dtype=bool)
+    inside[np.repeat(np.arange(len(fold)), [len(items) for items in fold]), np.concatenate([*fold, NO_ITEM])] = True
+    return inside
 
 
 def unit_keys(units: Sequence[str | int], *, purpose: str = "fold") -> NDArray[np.uint64]:

@@ -529,14 +529,20 @@ def _fold_sums(
         tables: shape [grid, tables, n].
         several: the function is called for several folds, each with all items outside it.
     """
-    flat = tables.reshape(-1, tables.shape[2])
+    some = tables.any(axis=2)  # of 15 bins many are empty
+    flat = tables[some]
+
+    def spread(sums: Floats) -> Floats:
+        every = np.zeros((*some.shape, sums.shape[1]))
+        every[some] = sums
+        return every
 
     def sums(items: NDArray[np.intp]) -> Floats:
-        return bootstrap.weighted_sums(flat[:, items], weights[items]).reshape(*tables.shape[:2], -1)
+        return spread(bootstrap.weighted_sums(flat[:, items], weights[items]))
 
     if not several:
         return lambda fold, rest: (bootstrap.weighted_sums(tables[:, 0, fold], weights[fold]), sums(rest))
-    whole = bootstrap.weighted_sums(flat, weights).reshape(*tables.shape[:2], -1)
+    whole = spread(bootstrap.weighted_sums(flat, weights))
 
     def over(fold: NDArray[np.intp], _: NDArray[np.intp]) -> tuple[Floats, Floats]:
         inside = sums(fold)
