@@ -159,16 +159,16 @@ def selective_replicates(confidence: Floats, error: Floats, weights: Weights) ->
     total = weights.sum(axis=0, dtype=np.float64)
     harmonic = np.r_[0.0, (1.0 / np.arange(1, int(total.max()) + 1)).cumsum()]
     replicates = weights.shape[1]
-    seen = np.zeros(replicates, dtype=np.float32)  # whole numbers, exact up to 2**24
+    seen = np.zeros(replicates)
     wrong, area, pairs = np.zeros((3, replicates))
     ends = np.r_[starts[1:], len(order)]
     faulty = np.add.reduceat(errors, starts) > 0
-    for start, stop, any_error in zip(starts.tolist(), ends.tolist(), faulty.tolist(), strict=True):
-        if not any_error:
-            for row in order[start:stop]:
-                seen += weights[row]
-            continue
-        before = seen.astype(np.float64)
+    done = 0
+    for start, stop in zip(starts[faulty].tolist(), ends[faulty].tolist(), strict=True):
+        for first in range(done, start, _ITEMS):  # right items: all that counts is how many
+            seen += weights[order[first : min(first + _ITEMS, start)]].sum(axis=0, dtype=np.int64)
+        done = stop
+        before = seen
         if stop - start == 1:
             mass = weights[order[start]].astype(np.float64)
             rate: Floats | float = float(errors[start])
@@ -184,7 +184,7 @@ def selective_replicates(confidence: Floats, error: Floats, weights: Weights) ->
         # Errors in this block rank below the right items seen before, and tie with those of their own block.
         pairs += missed * (before - wrong + (mass - missed) / 2)
         wrong += missed
-        seen = after.astype(np.float32)
+        seen = after
     area += wrong * harmonic[total.astype(np.intp)]
     right = total - wrong
     both = (wrong > 1e-9) & (right > 1e-9)
@@ -388,17 +388,16 @@ def _crossing(windows: _Windows, wanted: Floats) -> tuple[NDArray[np.int64], NDA
     """How many items pass before their weights sum up to what is wanted, and the sum over all; [splits, replicates]."""
     wanted = wanted[windows.splits]
     passed, reached = np.zeros((2, *wanted.shape), dtype=np.int64)
-    weight, running, few = np.empty((3, *wanted.shape), dtype=np.uint8)
-    short = np.empty(wanted.shape, dtype=bool)
+    running, few, weight, short = np.empty((4, *wanted.shape), dtype=np.uint8)
     for places in windows.chunks():
         running[:], few[:] = 0, 0
         left = np.clip(wanted - reached, 0, 255).astype(np.uint8)
-        for place in places:
-            live = windows.live[place]
-            windows.weights.take(windows.items[place, :live], axis=0, out=weight[:live], mode="clip")
-            np.add(running[:live], weight[:live], out=running[:live])
-            np.less(running[:live], left[:live], out=short[:live])
-            np.add(few[:live], short[:live].view(np.uint8), out=few[:live])
+        for place, live in zip(places, windows.live[places.start : places.stop], strict=True):
+            now, drawn, lower = running[:live], weight[:live], short[:live]
+            windows.weights.take(windows.items[place, :live], axis=0, out=drawn, mode="clip")
+            np.add(now, drawn, out=now)
+            np.less(now, left[:live], out=lower.view(np.bool_))
+            np.add(few[:live], lower, out=few[:live])
         passed += few
         reached += running
     return _in_order(windows, passed), _in_order(windows, reached)
@@ -408,17 +407,16 @@ def _first_ones(windows: _Windows, needed: NDArray[np.int32]) -> NDArray[np.int6
     """The weight of the first so many items of each window, shape [splits, replicates] like their numbers."""
     needed = needed[windows.splits]
     total = np.zeros(needed.shape, dtype=np.int64)
-    weight, running = np.empty((2, *needed.shape), dtype=np.uint8)
-    counted = np.empty(needed.shape, dtype=bool)
+    running, weight, counted = np.empty((3, *needed.shape), dtype=np.uint8)
     for places in windows.chunks():
         running[:] = 0
         left = np.clip(needed - places.start, 0, 255).astype(np.uint8)
-        for place in places:
-            live = windows.live[place]
-            windows.weights.take(windows.items[place, :live], axis=0, out=weight[:live], mode="clip")
-            np.greater(left[:live], place - places.start, out=counted[:live])
-            np.multiply(weight[:live], counted[:live].view(np.uint8), out=weight[:live])
-            np.add(running[:live], weight[:live], out=running[:live])
+        for place, live in zip(places, windows.live[places.start : places.stop], strict=True):
+            now, drawn, inside = running[:live], weight[:live], counted[:live]
+            windows.weights.take(windows.items[place, :live], axis=0, out=drawn, mode="clip")
+            np.greater(left[:live], place - places.start, out=inside.view(np.bool_))
+            np.multiply(drawn, inside, out=drawn)
+            np.add(now, drawn, out=now)
         total += running
     return _in_order(windows, total)
 
