@@ -136,7 +136,7 @@ def effective_number(values: Floats, units: Numbers) -> float:
     >>> effective_number(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1])) < 4
     True
     """
-    n, count = len(values), len(np.unique(units))
+    n, count = len(values), int(np.count_nonzero(np.bincount(units)))
     if count == n:
         return float(n)
     centred = values - values.mean()
