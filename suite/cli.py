@@ -494,6 +494,7 @@ def _collapse(args: argparse.Namespace) -> int:
     from suite.decisions.analyses import DECOUPLING, PARTS, SCALE, VERDICTS, judge_cells
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
+    from suite.verdicts.curves import PRIMARY
     from suite.verdicts.slices import slice_lines
 
     file = args.run_dir / "config.yaml"
@@ -502,7 +503,8 @@ def _collapse(args: argparse.Namespace) -> int:
     files = (PARTS,) if args.slices else (VERDICTS, DECOUPLING, SCALE)
     _, judgement = judge_cells(load_cells([args.run_dir]), config, store=store, files=files)
     records = judgement.files().get(files[0], [])
-    lines = slice_lines(records) if args.slices else judgement.lines()
+    lead = config.primary.metric if config and config.primary else PRIMARY
+    lines = slice_lines(records) if args.slices else judgement.lines(lead)
     print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
     return DONE
 

@@ -476,10 +476,14 @@ def test_collapse_counts_what_the_configuration_plans(tmp_path: Path, capfd: pyt
             "models": ["synthetic"],
             "tasks": ["arc_easy", "sciq", "mmlu"],
             "variants": ["dense", *(name for names in methods for name in names), "depth-s10", "depth-s20"],
+            "primary": {"metric": "brier_ts", "tolerances": [0.05, 0.25]},
         },
         "here",
     )
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert main(["collapse", str(tmp_path / "run")]) == 0
+    heads = [line for line in capfd.readouterr().out.splitlines() if "along rising compression" in line]
+    assert [head.split(" along")[0] for head in heads] == ["Brier score after temperature", "set size"]
     assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
     (primary,) = [one for one in json.loads(capfd.readouterr().out) if one["metric"] == "set_size"]
     # four methods (two group sizes of one count twice) on three tasks and on their average; depth has too few levels

@@ -25,18 +25,20 @@ CHANCE = 0.75
 
 
 def ladder(
-    values: list[float], spread: float = 0.01, *, shared: float = 0.5, seed: int = 0, count: int = 999
+    values: list[float], spread: float = 0.01, *, shared: float = 0.5, seed: int = 0, count: int = 1000
 ) -> Ladder:
-    """A Brier-like curve with normal replicates that have a part in common."""
+    """A Brier-like curve with normal replicates that have a part in common, as many of each sign: without skewness."""
     generator = np.random.default_rng(seed)
-    noise = np.sqrt(shared) * generator.normal(size=count) + np.sqrt(1 - shared) * generator.normal(
-        size=(len(values), count)
+    half = (count + 1) // 2
+    noise = np.sqrt(shared) * generator.normal(size=half) + np.sqrt(1 - shared) * generator.normal(
+        size=(len(values), half)
     )
+    noise = np.hstack([noise, -noise])
     names = ("dense", *(f"rtn-w{bits}" for bits in (8, 6, 5, 4, 3, 2)))[: len(values)]
     amounts = np.array([np.nan, 8, 6, 5, 4, 3, 2])[: len(values)]
     v = np.array(values)
     return Ladder(
-        names, v, v[:, None] + spread * noise, CHANCE, np.full(count, CHANCE), 1000, amounts=amounts, unit="bits"
+        names, v, v[:, None] + spread * noise, CHANCE, np.full(2 * half, CHANCE), 1000, amounts=amounts, unit="bits"
     )
 
 
@@ -214,7 +216,7 @@ def test_coverage_and_size_stand_together() -> None:
 
     def states(coverage: list[float]) -> list[str]:
         values = np.array(coverage)
-        replicates = values[:, None] + 0.002 * np.random.default_rng(9).normal(size=(4, 999))
+        replicates = values[:, None] + 0.002 * np.random.default_rng(9).normal(size=(4, 1000))
         return [one.state for one in find_doses(replace(curve, band=Band(values, replicates)))[0.05].levels]
 
     assert states([0.9, 0.9, 0.9, 0.9]) == ["kept", "kept", "lost"]
@@ -226,9 +228,9 @@ def test_coverage_and_size_stand_together() -> None:
 @pytest.mark.parametrize(("errors", "state"), [(1.8, "not_known"), (2.1, "lost")])
 def test_either_of_two_measures_is_tested_at_half_the_level(errors: float, state: str) -> None:
     generator = np.random.default_rng(9)
-    noise = generator.normal(size=999)
+    noise = generator.normal(size=1000)
     noise = 0.004 * (noise - noise.mean()) / noise.std(ddof=1)
-    beyond = Band(np.array([0.9, 0.92 + errors * 0.004]), np.stack([np.zeros(999), noise]))
+    beyond = Band(np.array([0.9, 0.92 + errors * 0.004]), np.stack([np.zeros(1000), noise]))
     curve = replace(ladder([0.3, 0.3], 0.002), band=beyond)
     assert find_doses(curve)[0.25].levels[0].state == state
 

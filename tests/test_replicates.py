@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from suite.cell import load_cells, write_cell
 from suite.cli import main
 from suite.config import Protocol
 from suite.decisions.analyses import joint_keys
-from suite.metrics import rows
+from suite.metrics import replicates, rows
 from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured, measure_cells
@@ -194,6 +195,28 @@ def test_files_of_others_in_the_folder_stay(run: Path) -> None:
     measured(run, store)
     assert mine.read_text() == "mine"
     assert not (store.folder / f"{'0' * 64}.npz").exists()
+
+
+def test_the_cache_keeps_what_was_used_last(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the limit; and all of the cells that were asked for, whatever that is."""
+    store = Store(run.parent / "cache")
+    cells = load_cells(run)
+    first, second, third = cells[:3], cells[:2], [replace(cell, model={"name": "other"}) for cell in cells[:1]]
+    measure_cells(first, RULES, keep=STORED, store=store)
+    files = sorted(store.folder.iterdir())
+    size = max(file.stat().st_size for file in files)
+    for file in files:
+        os.utime(file, (1, 1))
+    measure_cells(second, RULES, keep=STORED, store=store)  # read, not written: yet used
+    used = {file for file in files if file.stat().st_mtime > 1}
+    assert len(used) == len(second)
+    assert {*store.folder.iterdir()} == {*files}
+    monkeypatch.setattr(replicates, "LIMIT", 2 * size)
+    measure_cells(second, RULES, keep=STORED, store=store)
+    assert {*store.folder.iterdir()} == used
+    monkeypatch.setattr(replicates, "LIMIT", 0)
+    measure_cells(third, RULES, keep=STORED, store=store)
+    assert len([*store.folder.iterdir()]) == len(third)
 
 
 def test_the_command_says_the_same_with_without_and_from_what_is_kept(

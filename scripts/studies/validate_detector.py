@@ -48,7 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 SPLITS, REPLICATES = 20, 300
 START, END = "<!-- shares -->", "<!-- end of shares -->"
-VERSION = 1
+VERSION = 2
 """Raised when the rule or the drawing changes, so that kept results of an older one are not mixed in."""
 
 

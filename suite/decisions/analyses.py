@@ -13,6 +13,7 @@ from typing import Any
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, protocol_of
 from suite.decisions.gate import gates_of
+from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
@@ -71,7 +72,7 @@ ANALYSES: dict[str, Analysis] = {
     ),
     DOSES: Analysis(
         lambda given: doses_of(given.every, given.config),
-        formula=1,
+        formula=2,
         rests_on=dose_records.JOINT_KEYS,
     ),
     PARTS: Analysis(
@@ -114,11 +115,20 @@ class Judgement:
         written = {file: records for file, records in self.found.items() if records or not ANALYSES[file].where_any}
         return {file: _rounded(self.records(file)) for file in written}
 
-    def lines(self) -> list[str]:
-        """A plain summary for a terminal: primary verdicts, variants that fail silently, size comparisons."""
-        primary = [record for record in self.records(VERDICTS) if record["metric"] == PRIMARY]
-        lines = ["set size along rising compression:"]
-        lines += [f"  {_said(record)}" for record in primary] or ["  no curve: no dense cell with a variant beside it"]
+    def lines(self, metric: str = PRIMARY) -> list[str]:
+        """A plain summary for a terminal: verdicts, variants that fail silently, size comparisons.
+
+        Args:
+            metric: that leads; set size, whose verdicts are corrected for the number of curves, follows another one.
+        """
+        lines = []
+        for one in dict.fromkeys((metric, PRIMARY)):
+            alone = "" if one == PRIMARY else " (each curve by itself, not corrected for their number)"
+            lines.append(f"{FIGURES[one].title} along rising compression{alone}:")
+            curves = [record for record in self.records(VERDICTS) if record["metric"] == one]
+            lines += [f"  {_said(record)}" for record in curves] or [
+                "  no curve: no dense cell with a variant beside it"
+            ]
         silent = [one for one in self.records(DECOUPLING) if one["verdict"] == "silent uncertainty loss"]
         lines.append("accuracy alone would have passed, uncertainty does not:")
         lines += [f"  {_coupled(record)}" for record in silent] or ["  none shown"]

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.metrics import bootstrap, conformal, paired, proportions
+from suite.metrics.at_chance import AT_CHANCE
 from suite.metrics.figures import CHANGES
 from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, interval_of, limits_of, recentring
-from suite.metrics.sample import Samples
+from suite.metrics.sample import Sample, Samples
+
+FEW_LOST = ("nll_ts", "brier_ts", "lac_set_size", "aps_set_size", "set_size")
+"""Figures of whose change resampling does not see the upper end where all that is lost is lost on a few items."""
 
 
 def shared_rows(cell: Cell, reference: Cell) -> NDArray[np.intp]:
@@ -104,11 +108,21 @@ def _changes(figures: Figures, scored: Scored, reference: Scored) -> None:
             figures.notes[f"{change}_detectable"] = "more than any change can be: so few items show none"
         else:
             figures.points[f"{change}_detectable"] = detectable
-        room = float((1 - 1 / reference.n_options).mean()) - theirs.points[key]
-        if key == "brier_ts" and room > 0:
-            low, high, _ = interval_of(figures, change)
-            most = proportions.lost_at_most(figures.points[change], room=room, units=scored.sample.evaluated_units)
-            figures.intervals[change] = low, max(high, most)
+        if key in FEW_LOST:
+            _few_lost(figures, change, room=_chance(reference, key) - theirs.points[key], sample=scored.sample)
+
+
+def _few_lost(figures: Figures, change: str, *, room: float, sample: Sample) -> None:
+    """Let the upper end of a change know what few items can hide."""
+    low, high, _ = interval_of(figures, change)
+    if room > 0 and not math.isnan(high):
+        most = proportions.lost_at_most(figures.points[change], room=room, units=sample.evaluated_units)
+        figures.intervals[change] = low, max(high, most)
+
+
+def _chance(scored: Scored, key: str) -> float:
+    options = scored.n_options.astype(np.float64)
+    return float(AT_CHANCE[key](options, scored.sample.protocol.alpha).mean())
 
 
 def _standard_error(figures: Figures, key: str) -> float:

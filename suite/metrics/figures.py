@@ -188,7 +188,7 @@ _OWN: dict[str, Figure] = {
         title="NLL after temperature",
         better=LOWER,
         limits=UPWARD,
-        change=Change(formula=2, interval=2, detectable=3),
+        change=Change(formula=2, interval=3, detectable=3),
         meaning="mean negative log-likelihood of the right option after temperature scaling, in nats",
     ),
     "brier_ts": Figure(
@@ -213,7 +213,7 @@ _OWN: dict[str, Figure] = {
         meaning="expected calibration error after temperature scaling",
     ),
     "ece_ts_debiased": Figure(SCORES, formula=2),
-    "lac_set_size": Figure(SCORES, interval=2, better=LOWER, change=_CHANGE),
+    "lac_set_size": Figure(SCORES, interval=2, better=LOWER, change=Change(interval=3, detectable=3)),
     "lac_coverage": Figure(
         SCORES,
         interval=2,
@@ -233,7 +233,7 @@ _OWN: dict[str, Figure] = {
     "lac_coverage_band_high": Figure(SCORES),
     "lac_singleton_rate": Figure(SCORES),
     "lac_empty_rate": Figure(SCORES),
-    "aps_set_size": Figure(SCORES, interval=2, better=LOWER, change=_CHANGE),
+    "aps_set_size": Figure(SCORES, interval=2, better=LOWER, change=Change(interval=3, detectable=3)),
     "aps_coverage": Figure(SCORES, interval=2, limits=SHARE),
     "aps_deterministic_set_size": Figure(SCORES),
     "aps_deterministic_coverage": Figure(SCORES),
@@ -243,7 +243,7 @@ _OWN: dict[str, Figure] = {
         title="set size",
         better=LOWER,
         limits=UPWARD,
-        change=Change(interval=2, detectable=3, column=True),
+        change=Change(interval=3, detectable=3, column=True),
         meaning="mean number of options in the conformal set, averaged over LAC and randomized APS",
         remark=(
             "A small one means that the model knows what to rule out; without knowledge it is (1 − α) times the number "

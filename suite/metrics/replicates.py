@@ -18,6 +18,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ STORED = (
     *("lac_transfer_coverage", "lac_transfer_set_size"),
 )
 """Figures whose values and replicates are kept."""
+
+LIMIT = 1 << 30
+"""Bytes that the suite's cache keeps at most, some 9,000 cells at 1,000 replicates; those used longest ago go first."""
 
 _VERSION = 1
 _NAME = re.compile(r"[0-9a-f]{64}\.npz")
@@ -110,6 +114,8 @@ class Store:
                 if self.strict and said["code"] != self.code:
                     return None
                 arrays = {name: stored[name] for name in _ARRAYS}
+            with suppress(OSError):  # another's file
+                os.utime(file)  # used now: see `prune`
             table, values = arrays["replicates"], dict(said["values"])
             lengths = {len(arrays[name]) for name in _ARRAYS[1:]}
             if table.dtype != np.float64 or table.ndim != 2 or len(table) != len(values) or len(lengths) != 1:
@@ -158,13 +164,29 @@ class Store:
             print(f"replicates are not kept: {error}", file=sys.stderr)
 
     def prune(self, keys: Sequence[str]) -> None:
-        """Delete what a run directory has kept under other keys than these: of earlier cells or formulas."""
-        if self.folder.name != FOLDER or not self.folder.is_dir():
+        """Delete what is kept under other keys than these: in a run directory all of it, which is of earlier cells or
+        formulas; in the cache, which many runs share, what was used longest ago, until the rest is within `LIMIT`.
+        """
+        if not self.folder.is_dir():
             return
         wanted = {f"{key}.npz" for key in keys}
-        for file in self.folder.iterdir():
-            if _NAME.fullmatch(file.name) and file.name not in wanted:
+        files = [file for file in self.folder.iterdir() if _NAME.fullmatch(file.name)]
+        if self.folder.name == FOLDER:
+            for file in files:
+                if file.name not in wanted:
+                    file.unlink(missing_ok=True)
+            return
+        found = []
+        for file in files:
+            with suppress(FileNotFoundError):  # another process is pruning too
+                found.append((file.stat().st_mtime, file.stat().st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= LIMIT:
+                return
+            if file.name not in wanted:
                 file.unlink(missing_ok=True)
+                total -= size
 
 
 def _digest(cell: Cell) -> str:

@@ -26,6 +26,7 @@ from suite.config import Primary
 from suite.errors import SuiteError
 from suite.metrics.proportions import WORTH_OF_ITEM
 from suite.metrics.score_test import Stratum, score_statistic
+from suite.metrics.skewness import Moments, without_skewness
 from suite.metrics.slices import holm
 from suite.verdicts.axis import BITS
 from suite.verdicts.recipe_scope import new_draw_variance, p_value
@@ -95,7 +96,8 @@ class Ladder:
         replicates: bootstrap values, joint over levels, shape [levels, replicates].
         chance: the value of an uninformative model.
         chance_replicates: the same in each replicate, shape [replicates].
-        independent: number of independent units of items, for the t distribution of contrasts.
+        independent: number of independent units of items.
+        freedom: degrees of freedom of the errors of contrasts, for their t distribution; 0 for independent - 1.
         amounts: bits or percent zeros of each level, that of dense unused, shape [levels]; None where there is no such
             axis.
         unit: ``bits`` or ``percent zeros``.
@@ -113,6 +115,7 @@ class Ladder:
     chance: float
     chance_replicates: Floats
     independent: int
+    freedom: int = 0
     amounts: Floats | None = None
     unit: str = ""
     answers: tuple[Answers, ...] = ()
@@ -125,6 +128,11 @@ class Ladder:
         count = len(self.names)
         if self.values.shape != (count,) or len(self.replicates) != count or count < 2:
             raise ValueError(f"{count} names, values {self.values.shape}, replicates {self.replicates.shape}")
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom of the errors, 1 at least."""
+        return max(self.freedom or self.independent - 1, 1)
 
     def only(self, levels: Sequence[int]) -> Ladder:
         """Dense and the levels with these numbers."""
@@ -312,9 +320,9 @@ class Contrasts:
         self.enough = bool(ladder.answers) or bool(finite.sum() >= max(2, 0.95 * len(finite)))
         rows = np.vstack([ladder.replicates, ladder.chance_replicates])[:, finite]
         self._values = np.r_[ladder.values, ladder.chance]
-        self._covariance = np.cov(rows) if self.enough and not ladder.answers else np.zeros((len(rows), len(rows)))
+        self._moments = Moments(rows if self.enough and not ladder.answers else np.zeros((len(rows), 2)))
         self._units = ladder.independent
-        self._freedom = max(ladder.independent - 1, 1)
+        self._freedom = ladder.degrees
         self._finite = finite
 
     @property
@@ -343,11 +351,18 @@ class Contrasts:
         if headroom:
             weights = -self._weights(0, 1.0)
         value = float(weights @ self._values)
-        variance = float(weights @ self._covariance @ weights)
+        variance = self._moments.variance(weights)
         scale = float(np.abs(self._values).max()) or 1.0
         if variance <= (1e-9 * scale) ** 2:
             return 0.0 if abs(value) <= 1e-9 * scale else float(np.copysign(np.inf, value))
         return float(value / np.sqrt(variance))
+
+    def corrected(self, level: int, share: float) -> float:
+        """The statistic without the skewness of its replicates; the score test of answers has none to take out."""
+        statistic = self.statistic(level, share)
+        if self.ladder.answers:
+            return statistic
+        return without_skewness(statistic, self._moments.skewness(self._weights(level, share)))
 
     def headroom_shown(self, confidence: float) -> bool:
         """Whether dense is shown to lie off chance."""
@@ -356,7 +371,10 @@ class Contrasts:
 
     def below(self, level: int, share: float) -> float:
         """p-value of "has lost less than this share"."""
-        found = self._tail(self.statistic(level, share)) if not self.ladder.draws else self._drawn(level, share, -1)
+        if self.ladder.draws:
+            found = self._drawn(level, share, -1)
+        else:
+            found = self._tail(max(self.statistic(level, share), self.corrected(level, share)))
         if self.ladder.answers:
             return found
         return max(found, few_events(self.loss(level), share, self._units, worth=self.ladder.worth))
@@ -373,8 +391,8 @@ class Contrasts:
         found = self.below(level, share)
         if self.ladder.band is None:
             return found
-        change, width = self._band_change(level), self.ladder.band.width
-        return max(found, self._band_above(level, change + width), self._band_above(level, width - change))
+        width = self.ladder.band.width
+        return max(found, *(self._band_above(level, side, -width) for side in (-1, 1)))
 
     def lost(self, level: int, share: float) -> float:
         """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level).
@@ -384,9 +402,8 @@ class Contrasts:
         found = self.above(level, min(max(share, self.ladder.floor), FARTHEST))
         if self.ladder.band is None:
             return found
-        change, width = self._band_change(level), max(self.ladder.band.width, self.ladder.band.noise)
-        outside = self._band_above(level, change - width), self._band_above(level, -change - width)
-        return min(1.0, 2 * min(found, *outside))
+        width = max(self.ladder.band.width, self.ladder.band.noise)
+        return min(1.0, 2 * min(found, *(self._band_above(level, side, width) for side in (-1, 1))))
 
     def items_statistic(self, level: int, share: float, confidence: float) -> float:
         """Of a recipe: the contrast beyond the margin of its seeds, in standard errors of items; 0 within it."""
@@ -395,7 +412,7 @@ class Contrasts:
         weights, draws = self._weights(level, share), self.ladder.draws[level]
         value = self.estimate(level, share)
         left = value**2 - float(stdtrit(len(draws) - 1, confidence)) ** 2 * new_draw_variance(draws)
-        variance = float(weights @ self._covariance @ weights)
+        variance = self._moments.variance(weights)
         return float(np.copysign(np.sqrt(max(left, 0.0) / max(variance, 1e-24)), value))
 
     def interval(self, level: int, confidence: float) -> tuple[float | None, float | None]:
@@ -416,19 +433,20 @@ class Contrasts:
     def _drawn(self, level: int, share: float, side: int) -> float:
         """p-value of a recipe: of a contrast below (-1) or above (+1) zero with another draw of the sample text."""
         weights = self._weights(level, share)
-        variance = float(weights @ self._covariance @ weights)
+        variance = self._moments.variance(weights)
         return p_value(side * self.estimate(level, share), variance, self._freedom, self.ladder.draws[level])
 
-    def _band_change(self, level: int) -> float:
-        assert self.ladder.band is not None
-        return float(self.ladder.band.values[level] - self.ladder.band.values[0])
-
-    def _band_above(self, level: int, value: float) -> float:
-        """p-value of "a change of the band's measure is more than it must be", by so much."""
+    def _band_above(self, level: int, side: int, edge: float) -> float:
+        """p-value of "a change of the band's measure, turned by the side (+1 or -1), is more than this"."""
         band = self.ladder.band
         assert band is not None
-        variance = float((band.replicates[level] - band.replicates[0])[self._finite].var(ddof=1))
-        return p_value(value, max(variance, 1e-24), self._freedom, band.draws[level] if band.draws else np.zeros(0))
+        value = side * float(band.values[level] - band.values[0]) - edge
+        moments = Moments(side * (band.replicates[level] - band.replicates[0])[None, self._finite])
+        variance = max(moments.variance(np.ones(1)), 1e-24)
+        if band.draws:
+            return p_value(value, variance, self._freedom, band.draws[level])
+        statistic = float(value / np.sqrt(variance))
+        return self._tail(-min(statistic, without_skewness(statistic, moments.skewness(np.ones(1)))))
 
     def _tail(self, statistic: float) -> float:
         from scipy.special import stdtr

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from suite.cell import Cell, CellKey
 from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
+from suite.metrics.at_chance import AT_CHANCE
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.figures import FIGURES
+from suite.metrics.folds import CONFORMAL_SHARE
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
@@ -74,13 +76,11 @@ class Measure:
     """How a metric becomes a loss.
 
     Attributes:
-        chance: value of a blind guess on each item, from the numbers of options and alpha, before the sign.
         key: figure whose values and replicates are read of compressed cells.
         dense: the one that is read of dense cells, where it is another.
         name: for readers, where the figure's title says too little.
     """
 
-    chance: Callable[[Floats, float], Floats]
     key: str
     dense: str = ""
     name: str = ""
@@ -99,14 +99,17 @@ class Measure:
         """+1 where higher is worse, -1 where lower is."""
         return sign_of(self.key)
 
+    def chance(self, options: Floats, alpha: float) -> Floats:
+        """Value of a blind guess on each item, from the numbers of options, turned so that higher is worse."""
+        return self.sign * AT_CHANCE[self.key](options, alpha)
+
 
 MEASURES: dict[str, Measure] = {
-    "brier_ts": Measure(lambda k, _: 1 - 1 / k, "brier_ts"),
-    "set_size": Measure(lambda k, alpha: (1 - alpha) * k, "set_size"),
-    "accuracy": Measure(lambda k, _: 1 / k, "accuracy"),
-    "nll_ts": Measure(lambda k, _: np.log(k), "nll_ts"),
+    "brier_ts": Measure("brier_ts"),
+    "set_size": Measure("set_size"),
+    "accuracy": Measure("accuracy"),
+    "nll_ts": Measure("nll_ts"),
     "lac_transfer_coverage": Measure(
-        lambda k, alpha: (1 - alpha) * k,
         "lac_transfer_set_size",
         dense="lac_set_size",
         name="coverage and set size under dense's threshold",
@@ -127,6 +130,15 @@ JOINT_KEYS = tuple(dict.fromkeys((*JOINT_KEYS, "lac_transfer_coverage")))
 
 SET_SIZES = ("set_size", "lac_transfer_coverage")
 """Measures in options: averaged over tasks only where these have equally many."""
+
+
+def threshold_freedom(units: int, alpha: float) -> int:
+    """Degrees of freedom of what rests on a conformal threshold: the calibrating items beyond it, a share alpha.
+
+    >>> threshold_freedom(100, 0.1), threshold_freedom(1000, 0.1)
+    (4, 40)
+    """
+    return max(1, round(alpha * CONFORMAL_SHARE * units))
 
 
 def find_dose_records(
@@ -360,11 +372,12 @@ class _Curve:
         draws = [(point, *seeds.get(point.cell.key.variant, ())) for point in points]
         columns = [_columns(one, measure.read(dense=not place)) for place, one in enumerate(draws)]
         options = dense.cell.n_options.astype(np.float64)
-        each = measure.sign * measure.chance(options, self.rules.alpha)
+        each = measure.chance(options, self.rules.alpha)
         chance = float(each.mean())
         count = len(columns[0].replicates)
         chance_replicates = _resampled(tuple(each.tolist()), dense.cell.units, count, self.rules.seed)
         amounts, unit = nominal_amounts(self.names)
+        units = len(set(dense.cell.units))
         band = None
         if metric == "lac_transfer_coverage":
             both = [_columns(one, metric if place else "lac_coverage") for place, one in enumerate(draws)]
@@ -379,7 +392,8 @@ class _Curve:
             replicates=measure.sign * np.stack([one.replicates for one in columns]),
             chance=chance,
             chance_replicates=chance_replicates,
-            independent=len(set(dense.cell.units)),
+            independent=units,
+            freedom=threshold_freedom(units, self.rules.alpha) if metric in SET_SIZES else 0,
             amounts=None if amounts is None or self.tied else np.r_[np.nan, amounts],
             unit=unit,
             answers=_answers(points) if metric == "accuracy" and not seeds else (),
@@ -480,6 +494,7 @@ def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
         chance=float(np.mean([np.mean([one.chance for one in part.values()]) for part in tasks.values()])),
         chance_replicates=mean(lambda one: one.chance_replicates, apart=several),
         independent=sum(min(one.independent for one in part.values()) for part in tasks.values()),
+        freedom=sum(min(one.freedom for one in part.values()) for part in tasks.values()),
         answers=_averaged_answers(tasks),
         band=None
         if first.band is None

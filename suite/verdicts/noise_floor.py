@@ -71,4 +71,4 @@ def _coverage(ladder: Ladder, confidence: float) -> float:
         return 0.0
     change = float(ladder.band.values[1] - ladder.band.values[0])
     error = float(np.nanstd(ladder.band.replicates[1] - ladder.band.replicates[0], ddof=1))
-    return abs(change) + float(stdtrit(max(ladder.independent - 1, 1), confidence)) * error
+    return abs(change) + float(stdtrit(ladder.degrees, confidence)) * error
