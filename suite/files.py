@@ -25,6 +25,11 @@ _MARKED = {
 }
 
 
+def json_bytes(content: object) -> bytes:
+    """JSON as it is published: the same content gives the same bytes."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
 def unpacked_name(name: str) -> str:
     """A file's name without the ``.gz`` of a packed one.
 

@@ -23,7 +23,7 @@ def print_table(header: Sequence[str], rows: Sequence[Row]) -> None:
         header: One name a column.
         rows: One value a column each.
     """
-    texts = [[shown(value) for value in row] for row in rows]
+    texts = [[as_text(value) for value in row] for row in rows]
     if at_terminal():
         _draw(header, texts, numbers=[_is_number(column) for column in zip(*rows, strict=True)])
         return
@@ -42,10 +42,10 @@ def at_terminal() -> bool:
     return sys.stdout.isatty() or os.environ.get("TTY_COMPATIBLE") == "1"
 
 
-def shown(value: object) -> str:
+def as_text(value: object) -> str:
     """A value as a table shows it.
 
-    >>> shown(0.12345), shown(None), shown(12), shown("rtn-w4")
+    >>> as_text(0.12345), as_text(None), as_text(12), as_text("rtn-w4")
     ('0.123', '–', '12', 'rtn-w4')
     """
     return f"{value:.3f}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -272,6 +272,38 @@ def test_a_machine_path_is_recognized(path: str) -> None:
     assert not FORBIDDEN.search("framework/main and a network/opt-out, ~/.cache")
 
 
+# Words that stand for nothing in particular, so that a reader cannot tell what is behind the name.
+OPAQUE = {"planned", "quiet", "norms", "assess", "assessed", "agree", "concluded", "each"}
+
+
+def named_at_the_top(tree: ast.Module) -> Iterator[str]:
+    """Functions, classes and constants of a module, and fields and methods of its classes."""
+    for part in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        for node in part.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield node.name
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_no_name_is_a_word_that_says_nothing() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for part in ("suite", "tasks")
+        for file in sorted((ROOT / part).rglob("*.py"))
+        for name in named_at_the_top(ast.parse(file.read_text(encoding="utf-8")))
+        if name.strip("_").lower() in OPAQUE
+    ]
+    assert found == []
+    assert list(named_at_the_top(ast.parse("class A:\n    each: int\nKEPT = 1\ndef f(): pass"))) == [
+        "A",
+        "KEPT",
+        "f",
+        "each",
+    ]
+
+
 def test_every_folder_of_code_is_a_package() -> None:
     """One without __init__.py is found from a clone and left out of what is installed."""
     folders = {file.parent for part in ("suite", "tasks") for file in (ROOT / part).rglob("*.py")}

@@ -100,7 +100,7 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
     said: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(visiting_all(network))
-        stack.enter_context(_quiet(f"compressing {variant.name}", said))
+        stack.enter_context(_silenced(f"compressing {variant.name}", said))
         stack.enter_context(_without_pinning())
         stack.enter_context(_named(network))
         stack.enter_context(_masked(network))
@@ -296,7 +296,7 @@ def save_packed(network: Any, folder: Path) -> None:
     """
     from compressed_tensors.compressors import ModelCompressor
 
-    with _quiet("saving", []), warnings.catch_warnings():
+    with _silenced("saving", []), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Attempting to save a model with offloaded modules")
         network.save_pretrained(folder, save_compressed=True)
         # the library would unpack in the next forward pass of the whole network; scoring enters below that
@@ -496,7 +496,7 @@ def _released() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(what: str, said: list[str]) -> Iterator[None]:
+def _silenced(what: str, said: list[str]) -> Iterator[None]:
     """One progress bar by layer on stderr in place of the library's many and its log; its warnings are collected."""
     from llmcompressor.logger import configure_logger
     from loguru import logger

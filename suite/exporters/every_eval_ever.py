@@ -10,7 +10,8 @@ import math
 from typing import Any
 
 from suite.cell import slug
-from suite.exporters.source import EXPORTED, Source, json_bytes, strings
+from suite.exporters.source import EXPORTED, Source, strings
+from suite.files import json_bytes
 from suite.metrics.figures import LOWER
 from suite.metrics.measure import COUNTED
 from suite.publish.fields import Fields, flags, number, text, whole

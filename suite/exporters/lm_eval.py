@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from suite.cell import slug
-from suite.exporters.source import EXPORTED, Source, json_bytes
+from suite.exporters.source import EXPORTED, Source
+from suite.files import json_bytes
 from suite.metrics.figures import HIGHER
 from suite.publish.fields import Fields, number, text, whole
 

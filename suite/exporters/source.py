@@ -51,8 +51,3 @@ def strings(values: Mapping[str, Any]) -> dict[str, str]:
         for key, value in values.items()
         if value is not None
     }
-
-
-def json_bytes(content: object) -> bytes:
-    """JSON in a stable form."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors="replace")

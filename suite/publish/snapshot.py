@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from suite.cell import Cell, load_cells
 from suite.config import RunConfig, protocol_of
 from suite.decisions.analyses import ANALYSES, DOSES, Judgement, judge_cells
 from suite.errors import SuiteError
-from suite.files import file_digest, write_file
+from suite.files import file_digest, json_bytes, write_file
 from suite.metrics.replicates import Store
 from suite.metrics.seed_spread import seed_spread
 from suite.publish.doses import EXPLORATORY, Lead, lead_of
@@ -139,11 +138,6 @@ def snapshot_texts(
     texts["LEADERBOARD.md"] = markdown_page(page).encode("utf-8", errors="replace")
     texts["index.html"] = html_page(page, rows, computed.cells, computed.standings)
     return texts | {name: json_bytes(content) for name, content in said.items()}
-
-
-def json_bytes(content: object) -> bytes:
-    """JSON as it is published: the same content gives the same bytes."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
 def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Path) -> tuple[Path, list[str]]:

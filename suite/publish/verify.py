@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from suite.config import Protocol, RunConfig, read_config
 from suite.decisions.analyses import ANALYSES
 from suite.errors import SuiteError
-from suite.files import file_digest
+from suite.files import file_digest, json_bytes
 from suite.metrics.figures import ROW_KEYS
 from suite.publish.agreement import (
     LAST,
@@ -47,7 +47,6 @@ from suite.publish.snapshot import (
     TAKEN,
     Computed,
     compute,
-    json_bytes,
     present_files,
     snapshot_texts,
     taken_files,

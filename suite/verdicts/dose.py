@@ -261,7 +261,7 @@ def find_doses(
     tests = {share: _shown(test, share, confidence, tied=tied) for share in shares}
     largest = tests[shares[-1]]
     return {
-        share: _concluded(test, share, tests[share], largest, bounds, confidence=confidence, tied=tied)
+        share: _dose_at(test, share, tests[share], largest, bounds, confidence=confidence, tied=tied)
         for share in shares
     }
 
@@ -552,7 +552,7 @@ def in_sequence(shown: Sequence[bool]) -> tuple[bool, ...]:
     return tuple(place < first for place in range(len(shown)))
 
 
-def _concluded(
+def _dose_at(
     test: Contrasts,
     share: float,
     shown: _Shown,

@@ -23,14 +23,14 @@ from suite.publish.sections.reading import SIZES
 from suite.publish.sections.tables import marks
 from suite.publish.standings import AVERAGE, RANKED, Standings
 
-SHOWN = tuple(name for key in PAGE_COLUMNS for name in (key, f"{key}_change")[: 1 + (key in PAGE_CHANGES)])
+BOARD_FIGURES = tuple(name for key in PAGE_COLUMNS for name in (key, f"{key}_change")[: 1 + (key in PAGE_CHANGES)])
 """Figures with their intervals, changes behind what changes; of raw and after temperature the one that leads."""
 
 FIELDS = (
     *("view", "model", "variant", "family", "method", "curve", "label", "params", "bits", "megabytes"),
     *("params_shown", "bits_shown", "megabytes_shown", "items", "raw_ece", "drift", "ties", "sparsity", "touched"),
-    *SHOWN,
-    *(f"{name}_shown" for name in SHOWN),
+    *BOARD_FIGURES,
+    *(f"{name}_shown" for name in BOARD_FIGURES),
     *(f"{name}{end}" for name in RANKED for end in ("_low", "_high", "_chance", "_group")),
     "flags",
 )
@@ -51,7 +51,7 @@ FACTS = (
     ("sparsity", "zeros among the weights"),
     ("touched", "weights in matrices that changed"),
     ("items", "items"),
-    *((f"{name}_shown", _title(name)) for name in SHOWN),
+    *((f"{name}_shown", _title(name)) for name in BOARD_FIGURES),
     ("raw_ece", "ECE, raw"),
     ("ties", "items with tied options"),
     ("drift", "answers changed by 16-bit arithmetic"),
@@ -184,7 +184,7 @@ def _line(
     found: dict[str, Any], average: Callable[[str], Average], groups: Mapping[str, int | None], *, cloze: bool
 ) -> list[Any]:
     """One line of the table: what is known of it already, its figures, and its groups."""
-    for name in SHOWN:
+    for name in BOARD_FIGURES:
         key = leading(name, cloze=cloze)
         value = average(key)
         shown = Average(value.value) if FIGURES[key].debiased else value

@@ -100,10 +100,10 @@ def plan_batches(
     long = [index for index, tokens in enumerate(rows) if limit is not None and tokens > limit]
     apart = set(long)
     fitting = [index for index in range(len(items)) if index not in apart]
-    return [*_planned(items, fitting, backend, budget, sharing), *(Batch((index,), alone=True) for index in long)]
+    return [*_batches(items, fitting, backend, budget, sharing), *(Batch((index,), alone=True) for index in long)]
 
 
-def _planned(items: Sequence[Encoded], members: Sequence[int], backend: str, budget: int, sharing: bool) -> list[Batch]:
+def _batches(items: Sequence[Encoded], members: Sequence[int], backend: str, budget: int, sharing: bool) -> list[Batch]:
     if backend != "tree":
         lengths = [
             len(items[index].branches)
