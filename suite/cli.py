@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite import __version__
 from suite.errors import CellFailure, SuiteError
@@ -178,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         help="log-likelihoods as they are (acc, default) or by character (acc_norm)",
     )
     against.add_argument("--policy", metavar="P", help="decide by it: a built-in policy or a .yaml file")
+    against.add_argument("--junit", type=Path, metavar="FILE", help="also write the decision as a JUnit file")
+    against.add_argument("--markdown", type=Path, metavar="FILE", help="also write it as a table, for a summary")
     against.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     defer = add("defer", _defer, "what it costs to answer from a confidence on and review the rest, dense and variants")
@@ -549,6 +551,8 @@ def _compare(args: argparse.Namespace) -> int:
     from suite.comparison.records import compare
 
     policy = None
+    if args.policy is None and (args.junit or args.markdown):
+        raise SuiteError("--junit and --markdown hold a decision; name the policy to decide by with --policy")
     if args.policy is not None:
         from suite.decisions.built_in import get_policy
         from suite.decisions.contradictions import check_policy
@@ -565,6 +569,7 @@ def _compare(args: argparse.Namespace) -> int:
         return DONE
     from suite.decisions.gate import exit_status
 
+    _write_reports(args, [found.judged])
     return exit_status([found.judged])
 
 
@@ -591,6 +596,16 @@ def _defer(args: argparse.Namespace) -> int:
     else:
         print_records(shown, records)
     return DONE
+
+
+def _write_reports(args: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> None:
+    """Decisions for pipelines, where a command was asked for them."""
+    from suite.decisions.report import junit, markdown
+    from suite.files import write_file
+
+    for path, text in ((args.junit, junit), (args.markdown, markdown)):
+        if path is not None:
+            write_file(path, text(records))
 
 
 def _policy(args: argparse.Namespace) -> int:
