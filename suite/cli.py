@@ -642,8 +642,7 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
     from suite.decisions.gate import exit_status, gate_cells
-    from suite.decisions.report import SHOWN, gate_lines, gate_table, junit, markdown
-    from suite.files import write_file
+    from suite.decisions.report import SHOWN, gate_lines, gate_table
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
     from suite.publish.manifest import code_hash
@@ -658,9 +657,7 @@ def _gate(args: argparse.Namespace) -> int:
         store=Store.of(args.run_dir, code_hash()),
         failures=read_failures(args.run_dir),
     )
-    for path, text in ((args.junit, junit), (args.markdown, markdown)):
-        if path is not None:
-            write_file(path, text(records))
+    _write_reports(args, records)
     if args.json:
         print(json.dumps(records, indent=1, allow_nan=False))
     elif at_terminal():
