@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,23 @@ from numpy.typing import NDArray
 from suite.cell import Cell, make_cell, prompt_hash
 from suite.errors import CellFailure
 from suite.score.chat import RAW, in_chat, template_hash
+from suite.score.prompt import Rendered
 from suite.score.scorer import Scorer, ran_by
-from suite.score.sheet import Sheet
+from suite.score.sheet import Scores, Sheet, part
 from suite.score.store import ShardStore
+
+
+@dataclass
+class Asked:
+    """What a scorer has answered so far, for cells that grow.
+
+    Attributes:
+        values: scores of each text, as the model saw it.
+        run: what they were computed with, tokens and seconds summed.
+    """
+
+    values: dict[Rendered, NDArray[np.float64]] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
 
 
 def score(
@@ -24,6 +38,7 @@ def score(
     *,
     shards: ShardStore | None = None,
     progress: Callable[[int], object] | None = None,
+    asked_before: Asked | None = None,
 ) -> Cell:
     """Score every item of a sheet.
 
@@ -31,6 +46,7 @@ def score(
         scorer: a variant of a model, ready to be asked (see `suite.score.scorer`).
         shards: where finished parts are kept, None to keep nothing.
         progress: called with the number of texts just finished.
+        asked_before: texts in it are not asked again; the others are added.
 
     Returns:
         The cell; scores are log-likelihoods (cloze) or logits (letter).
@@ -45,7 +61,10 @@ def score(
     if sheet.name.chat:
         asked = replace(sheet, rendered=tuple(in_chat(scorer.tokenizer, sheet.rendered)))
         seen = {"chat_template": template_hash(scorer.tokenizer), "prompt_hash": prompt_hash(asked.rendered)}
-    found = scorer.scores(asked, shards=shards, progress=progress)
+    if asked_before is None:
+        found = scorer.scores(asked, shards=shards, progress=progress)
+    else:
+        found = _asked_once(scorer, asked, asked_before, shards, progress)
     scores = found.values
     _check_finite(sheet, scores)
     if sheet.owners:
@@ -56,8 +75,28 @@ def score(
             values / np.array([len(choice) for choice in item.choices])
             for values, item in zip(scores, sheet.questions, strict=True)
         ]
-    run = {**found.run, **ran_by(scorer), "seconds": round(time.perf_counter() - begin, 3)}
+    seconds = time.perf_counter() - begin
+    if asked_before is not None:
+        seconds = asked_before.run["seconds"] = asked_before.run.get("seconds", 0.0) + seconds
+    run = {**found.run, **ran_by(scorer), "seconds": round(seconds, 3)}
     return _cell(scorer, sheet, scores, run, seen)
+
+
+def _asked_once(
+    scorer: Scorer,
+    sheet: Sheet,
+    before: Asked,
+    shards: ShardStore | None,
+    progress: Callable[[int], object] | None,
+) -> Scores:
+    rows = sorted({row for text, row in zip(sheet.rendered, sheet.asked, strict=True) if text not in before.values})
+    if rows:
+        new = part(sheet, rows)
+        found = scorer.scores(new, shards=shards, progress=progress)
+        before.values.update(zip(new.rendered, found.values, strict=True))
+        tokens = before.run.get("tokens", 0) + found.run.get("tokens", 0)
+        before.run = {**before.run, **found.run, "tokens": tokens}
+    return Scores([before.values[text] for text in sheet.rendered], dict(before.run))
 
 
 def _means(scores: Sequence[NDArray[np.float64]], owners: Sequence[int]) -> list[NDArray[np.float64]]:

@@ -133,6 +133,24 @@ def make_sheet(
     )
 
 
+def part(sheet: Sheet, rows: Sequence[int]) -> Sheet:
+    """Some questions of a sheet, in its order, asked as there.
+
+    Args:
+        rows: numbers of questions, rising.
+    """
+    number = {row: place for place, row in enumerate(rows)}
+    kept = [(text, number[row]) for text, row in zip(sheet.rendered, sheet.asked, strict=True) if row in number]
+    texts = tuple(text for text, _ in kept)
+    return replace(
+        sheet,
+        questions=tuple(sheet.questions[row] for row in rows),
+        rendered=texts,
+        prompt_hash=prompt_hash(texts),
+        owners=tuple(owner for _, owner in kept) if sheet.owners else (),
+    )
+
+
 def _perturbed(item: Question, name: PromptName) -> Question:
     """The item as noise leaves it, in the slices ``perturbed`` and ``perturbed:<what was done>``."""
     noisy = perturb(item, name.noise, name.seed) if name.noise else item

@@ -1,0 +1,49 @@
+"""Cells that grow: a model is asked some items of a task, then more, and no item twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+
+from suite.cell import Cell, write_cell
+from suite.run.plan import PlannedCell
+from suite.score.cells import Asked, score
+from suite.score.scorer import Scorer
+from suite.score.sheet import part
+from suite.score.store import ShardStore
+
+
+class GrowingCell:
+    """One model on one task, asked item by item.
+
+    Args:
+        planned: the cell of the whole task.
+        scorer: its model, ready to be asked; called when something has to be asked.
+        out: run directory. The cell of what was asked so far goes where a run keeps it, the scores of each call in a
+            folder beside: asked for the same items in the same steps after an interruption, nothing is computed again.
+    """
+
+    def __init__(self, planned: PlannedCell, scorer: Callable[[], Scorer], out: Path) -> None:
+        self.planned = planned
+        self._path = planned.names.path(out)
+        self._shards = ShardStore(out / "parts" / planned.key[:16])
+        self._open = scorer
+        self._asked = Asked()
+
+    def ask(self, ids: Collection[str]) -> Cell:
+        """The cell of these items, in the task's order; those not asked before are asked now.
+
+        Raises:
+            CellFailure: as `suite.score.cells.score`.
+        """
+        sheet, wanted = self.planned.sheet, set(ids)
+        rows = [row for row, item in enumerate(sheet.questions) if item.id in wanted]
+        cell = score(self._open(), part(sheet, rows), shards=self._shards, asked_before=self._asked)
+        cell = self.planned.signed(cell)
+        if len(rows) < len(sheet.questions):
+            # a run that finds it must not take it for the whole
+            run = {name: value for name, value in cell.run.items() if name != "key"}
+            cell = replace(cell, run={**run, "part_of": self.planned.key})
+        write_cell(self._path, cell)
+        return cell
