@@ -140,7 +140,7 @@ def test_mapie_finds_a_files_order_not_exchangeable_and_the_hashed_order_exchang
     from mapie.regression import SplitConformalRegressor
     from sklearn.dummy import DummyRegressor
 
-    from suite.decisions.sequential import item_order
+    from suite.decisions.item_by_item import item_order
 
     generator = np.random.default_rng(0)
     ids = [f"item-{row}" for row in range(240)]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from suite.cell import Cell, make_cell
-from suite.decisions.sequential import MEASURES, BetLoss, Pairs, above_chance, item_order, pair
+from suite.decisions.item_by_item import MEASURES, Answered, item_order, pair
+from suite.decisions.sequential import BetLoss, above_chance
 from suite.errors import SuiteError
 from suite.metrics.calibration import fit_temperature, rescale
 
@@ -65,7 +66,7 @@ def part(cell: Cell, names: Sequence[str]) -> Cell:
     )
 
 
-def paired(dense: Cell, compressed: Cell, *, seed: int = 0, first: int = 40) -> Pairs:
+def paired(dense: Cell, compressed: Cell, *, seed: int = 0, first: int = 40) -> Answered:
     order = item_order("sciq", dense.ids, dense.units, dense.n_options, seed=seed)
     return pair(order, dense, compressed, first=first)
 
