@@ -19,10 +19,11 @@ from suite.tables import at_terminal, print_records, print_table
 
 if TYPE_CHECKING:
     from suite.cell import Cell
+    from suite.decisions.policy import Policy
     from suite.importers.labels import Columns
     from suite.sample_text import Sampling
 
-DONE, NO, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, NO, BAD_INPUT, REVIEW, INTERRUPTED = 0, 1, 2, 3, 130
 PROMPT_HELP = f"{GRAMMAR}; default: the task's own style, raw"
 
 
@@ -204,12 +205,28 @@ def _parser() -> argparse.ArgumentParser:
     gate = add(
         "gate", _gate, "may each compressed model replace the dense one? exit 0 all accepted, 3 review, 1 rejected"
     )
-    gate.add_argument("run_dir", type=Path, metavar="RUN_DIR|SNAPSHOT")
+    gate.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR|SNAPSHOT")
     gate.add_argument("--policy", required=True, metavar="P", help="a built-in policy or a .yaml file")
-    gate.add_argument("--variant", metavar="GLOB", help="only variants whose name matches")
+    gate.add_argument("--variant", metavar="GLOB", help="only variants whose name matches; with --sequential one name")
     gate.add_argument("--junit", type=Path, metavar="FILE", help="also write a JUnit file, a test a variant")
     gate.add_argument("--markdown", type=Path, metavar="FILE", help="also write a table, for the summary of a pipeline")
     gate.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
+
+    few = gate.add_argument_group("few items first (docs/sequential.md)")
+    few.add_argument("--sequential", action="store_true", help="ask items in a random order until it is decided")
+    few.add_argument("--model", metavar="M", help="the compressed model, or with --variant what that is made of")
+    few.add_argument("--dense", metavar="D", help="the dense model, or a file or folder with its cells")
+    few.add_argument("--task", action="append", default=[], metavar="T", help="may be repeated; default: the policy's")
+    few.add_argument("--limit", type=int, metavar="N", help="a fixed subset of so many items a task")
+    few.add_argument(
+        "--first", type=int, metavar="N", help="items that only fix temperature and thresholds, default 30"
+    )
+    few.add_argument("--batch", type=int, metavar="N", help="items a task between two looks, default 20")
+    few.add_argument("--seed", type=int, default=0, metavar="N", help="of the order of the items")
+    few.add_argument("--dtype", default="auto", choices=("auto", "bfloat16", "float16", "float32"))
+    few.add_argument("--device", default="auto", metavar="D")
+    few.add_argument("--trust-remote-code", action="store_true")
+    few.add_argument("--out", type=Path, metavar="RUN_DIR", help="for the cells; default: runs/sequential")
 
     board = add("leaderboard", _leaderboard, "write the snapshot of a run directory again from its cells")
     board.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -648,6 +665,10 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.publish.manifest import code_hash
 
     policy = check_policy(get_policy(args.policy))
+    if args.sequential:
+        return _gate_item_by_item(args, policy)
+    if args.run_dir is None or args.model or args.dense:
+        raise SuiteError("gate needs a run directory or a snapshot, or --model and --dense with --sequential")
     file = args.run_dir / "config.yaml"
     records = gate_cells(
         load_cells([args.run_dir]),
@@ -665,6 +686,38 @@ def _gate(args: argparse.Namespace) -> int:
     else:
         print_records(SHOWN, gate_table(records))
     return exit_status(records)
+
+
+def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
+    from suite.decisions.gate import exit_status
+    from suite.decisions.item_by_item import FIRST
+    from suite.decisions.report import gate_lines
+    from suite.run.item_by_item import BATCH, Sides, gate_item_by_item
+    from suite.run.prepare import decide
+
+    if not args.model or not args.dense or args.run_dir is not None:
+        raise SuiteError("gate --sequential needs --model and --dense, and no run directory")
+    _check_limit(args.limit)
+    try:
+        record = gate_item_by_item(
+            Sides(args.model, args.dense, args.variant, tuple(args.task), args.limit),
+            policy,
+            decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code),
+            args.out or Path("runs") / "sequential",
+            first=FIRST if args.first is None else args.first,
+            batch=BATCH if args.batch is None else args.batch,
+            seed=args.seed,
+            log=lambda line: print(line, file=sys.stderr),
+        )
+    except CellFailure as failure:
+        print(f"suite: {_one_line(failure)}", file=sys.stderr)
+        return REVIEW
+    if args.json:
+        print(json.dumps([record], indent=1, allow_nan=False))
+    else:
+        asked = ", ".join(f"{count} of {name}" for name, count in record["items"].items())
+        print("\n".join([*gate_lines([record]), f"items: {asked}"]))
+    return exit_status([record])
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

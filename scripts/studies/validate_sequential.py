@@ -1,4 +1,5 @@
-"""How often decisions on few items are wrong, how many items they take, and what they say of real models at falling bits.
+"""How often decisions on few items are wrong, how many items they take, and what they say of real models.
+
 Writes the tables of docs/sequential.md.
 
     make validate-sequential
@@ -66,7 +67,8 @@ def edge_errors(draws: int) -> str:
                     continue
                 generator = np.random.default_rng([1, int(1000 * limit), int(1000 * flips), wrong == ACCEPT])
                 found = [
-                    stop([planted(items, flips, loss, generator)], accuracy_policy(limit))[0] for _ in range(draws)
+                    stop([planted(items, flips, loss, generator)], accuracy_policy(limit)).decision
+                    for _ in range(draws)
                 ]
                 rates.append(f"{found.count(wrong) / draws:.3f}")
             lines.append((f"{limit:g}", f"wrong {title}", *rates))
@@ -86,10 +88,8 @@ def items_to_accept(draws: int) -> str:
             count = draws if fixed < 1000 else max(draws // 4, 1)
             ends = []
             for _ in range(count):
-                decision, rounds = stop(
-                    [planted(3 * fixed, flips, 0.0, generator)], accuracy_policy(limit)
-                )
-                ends.append(rounds if decision == ACCEPT else np.inf)
+                end = stop([planted(3 * fixed, flips, 0.0, generator)], accuracy_policy(limit))
+                ends.append(end.rounds if end.decision == ACCEPT else np.inf)
             found = np.array(ends)
             lines.append(
                 (
@@ -139,8 +139,8 @@ def ladder_rejections(ladders: Ladders, orders: int) -> str:
                 ends = []
                 for seed in range(orders):
                     found = ladders.answered(model, tasks, "affine-w3-g64", seed, first)
-                    decision, rounds = stop(found, get_policy("certainty"))
-                    ends.append(rounds if decision == REJECT else np.inf)
+                    end = stop(found, get_policy("certainty"))
+                    ends.append(end.rounds if end.decision == REJECT else np.inf)
                 low, middle, high = np.quantile(ends, [0.1, 0.5, 0.9], method="higher")
                 title = " and ".join(tasks)
                 lines.append((model, title, f"{first}", f"{middle:.0f}", f"{low:.0f} to {high:.0f}"))
@@ -156,8 +156,8 @@ def ladder_decisions(ladders: Ladders, orders: int) -> str:
         for record in gate_cells(cells, policy):
             variant, said = record["variant"], record["decision"]
             ends = [stop(ladders.answered(model, TASKS, variant, seed), policy) for seed in range(orders)]
-            shares = [sum(end == wanted for end, _ in ends) for wanted in (ACCEPT, REJECT, None)]
-            taken = [rounds for end, rounds in ends if end is not None]
+            shares = [sum(end.decision == wanted for end in ends) for wanted in (ACCEPT, REJECT, None)]
+            taken = [end.rounds for end in ends if end.decision is not None]
             whole = said + (f" ({record['reason']})" if record["reason"] else "")
             counts = f"{shares[0]} / {shares[1]} / {shares[2]}"
             lines.append((model, variant, whole, counts, f"{np.median(taken):.0f}" if taken else "–"))
@@ -188,9 +188,18 @@ def resampled_edges(ladders: Ladders, draws: int) -> str:
                     dense, compressed = (
                         {key: values[rows] for key, values in side.items()} for side in (one.dense, one.compressed)
                     )
-                    found.append(stop([Answered(order, dense, compressed, np.full(1000, 4), FIRST)], policy)[0])
+                    one_draw = Answered(order, dense, compressed, np.full(1000, 4), FIRST)
+                    found.append(stop([one_draw], policy).decision)
                 lines.append(
-                    (model, task, variant, metric, f"{share:.3f}", f"wrong {title}", f"{found.count(wrong) / draws:.3f}")
+                    (
+                        model,
+                        task,
+                        variant,
+                        metric,
+                        f"{share:.3f}",
+                        f"wrong {title}",
+                        f"{found.count(wrong) / draws:.3f}",
+                    )
                 )
     return table(("model", "task", "variant", "metric", "share lost", "error", "rate"), lines, left=4)
 

@@ -414,8 +414,8 @@ class _Judged:
                 missing = "dense has" if dense is None else "there is"
                 obstacles.append(f"missing task {setting.task}: {missing} no cell")
                 continue
-            obstacles += [f"{setting.task}: {said}" for flag, said in _OBSTACLES.items() if flag in one.flags]
-            doubts += [f"{setting.task}: {said}" for flag, said in _DOUBTS.items() if flag in one.flags]
+            obstacles += [f"{setting.task}: {said}" for flag, said in OBSTACLES.items() if flag in one.flags]
+            doubts += [f"{setting.task}: {said}" for flag, said in DOUBTS.items() if flag in one.flags]
             if _other_prompt(dense.cell, one.cell):
                 mixed = True
                 obstacles.append(f"{setting.task}: mixed prompts, its prompts are not those of dense")
@@ -521,14 +521,14 @@ class _Judged:
         return found, list(dict.fromkeys(notes))
 
 
-_OBSTACLES = {
+OBSTACLES = {
     "partly-compressed": "partly compressed",
     "at-chance": "dense at chance",
     "not-finite": "outputs are not finite",
 }
 """Flags of a cell without whose cause nothing but a rejection can be said, in words."""
 
-_DOUBTS = {"drift": "drift, 16-bit arithmetic changed answers", "no-op": "nothing was compressed"}
+DOUBTS = {"drift": "drift, 16-bit arithmetic changed answers", "no-op": "nothing was compressed"}
 """Flags of a cell that stand in the way of an acceptance alone."""
 
 

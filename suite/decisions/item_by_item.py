@@ -22,7 +22,7 @@ from suite.metrics.folds import item_draws, uniforms, unit_keys
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
-FIRST = 40
+FIRST = 30
 """Items that fix temperature and thresholds."""
 
 FEWEST_FIRST = 10
@@ -131,6 +131,14 @@ class Answered:
         return int(np.searchsorted(self.order.ends, len(self.n_options), side="right"))
 
 
+def check_first(first: int) -> None:
+    """Raise one line where so few first items fix no threshold."""
+    if first < FEWEST_FIRST:
+        raise SuiteError(
+            f"first {first}: out of range, {FEWEST_FIRST} items at least fix a threshold; {FIRST} is usual"
+        )
+
+
 def pair(order: Order, dense: Cell, compressed: Cell, *, first: int = FIRST) -> Answered:
     """What both models did on the items that both have answered, as far as these follow each other in the order.
 
@@ -139,10 +147,7 @@ def pair(order: Order, dense: Cell, compressed: Cell, *, first: int = FIRST) -> 
     Raises:
         SuiteError: too few first items, or an item with two right answers or numbers of options.
     """
-    if first < FEWEST_FIRST:
-        raise SuiteError(
-            f"first {first}: out of range, {FEWEST_FIRST} items at least fix a threshold; {FIRST} is usual"
-        )
+    check_first(first)
     places = [{name: row for row, name in enumerate(cell.ids)} for cell in (dense, compressed)]
     shared = [name in places[0] and name in places[1] for name in order.ids]
     count = shared.index(False) if False in shared else len(shared)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.decisions.gate import ACCEPT, REJECT, Line, Tested, decide, lines_of
+from suite.decisions.gate import ACCEPT, GATE_KEYS, REJECT, Line, Tested, decide, lines_of
 from suite.decisions.item_by_item import MEASURES, Answered, Order
-from suite.decisions.policy import Policy, RedLine
+from suite.decisions.policy import Policy, RedLine, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.betting import log_capital
 from suite.verdicts.dose import CONFIDENCE, end_of
@@ -213,8 +213,24 @@ def check_bounded(policy: Policy) -> None:
             )
 
 
-def stop(tasks: Sequence[Answered], policy: Policy) -> tuple[str | None, int]:
-    """Where a decision is reached first: ACCEPT, REJECT or None, and after how many rounds (units of each task).
+@dataclass(frozen=True)
+class Stop:
+    """Where a decision is reached first.
+
+    Attributes:
+        decision: ACCEPT, REJECT, or None where there is none yet.
+        rounds: units of each task that it rests on; all of them where there is none.
+        held, lines: of so many limits so many are shown to hold.
+    """
+
+    decision: str | None
+    rounds: int
+    held: int
+    lines: int
+
+
+def stop(tasks: Sequence[Answered], policy: Policy) -> Stop:
+    """The first item after which there is a decision.
 
     Whether one looks after every item, at the end of batches or once changes nothing: what was reached is kept. Of
     policies that should be refused one in twenty at most is ever accepted, of those that should not be rejected one in
@@ -230,7 +246,7 @@ def stop(tasks: Sequence[Answered], policy: Policy) -> tuple[str | None, int]:
     known = {one.order.task: one for one in tasks}
     bets = _bets(tasks, policy)
     most = max(one.rounds for one in tasks)
-    shown, over = np.ones(most, dtype=bool), np.zeros(most, dtype=bool)
+    shown, over, held = np.ones(most, dtype=bool), np.zeros(most, dtype=bool), 0
     for one in known.values():
         shown &= _padded(above_chance(one), most) <= LEVEL
     for line, bet in bets:
@@ -239,14 +255,16 @@ def stop(tasks: Sequence[Answered], policy: Policy) -> tuple[str | None, int]:
             shown &= isinstance(line.line, RedLine) and not line.line.required
             continue
         beyond = float(line.line.limit * (1.0 if line.is_red else policy.review))
-        shown &= _padded(bet.below_path(line.line.tested), most) <= level if line.line.tested > 0 else False
+        within = _padded(bet.below_path(line.line.tested), most) <= level if line.line.tested > 0 else shown & False
+        shown &= within
+        held += bool(within[-1:].any())
         # the first step of Holm's correction over all lines
         over |= _padded(bet.above_path(beyond), most) * len(bets) <= level
     either = shown | over
     if not either.any():
-        return None, most
+        return Stop(None, most, held, len(bets))
     rounds = int(either.argmax()) + 1
-    return REJECT if over[rounds - 1] else ACCEPT, rounds
+    return Stop(REJECT if over[rounds - 1] else ACCEPT, rounds, held, len(bets))
 
 
 def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) -> Look:
@@ -255,7 +273,7 @@ def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) ->
     Args:
         doubted: something stands in the way of an acceptance (see `suite.decisions.gate.decide`).
     """
-    _, rounds = stop(tasks, policy)
+    rounds = stop(tasks, policy).rounds
     bets = _bets(tasks, policy)
     tested = [
         Tested(line, None, _unmeasured(line))
@@ -274,6 +292,19 @@ def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) ->
         BetLoss(tasks, "accuracy", "points", rounds).bounds(CONFIDENCE),
         tuple(f"{name}: dense is not shown to answer better than a blind guess" for name in guessing),
     )
+
+
+def record_of(found: Look, policy: Policy, model: str, variant: str, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The record of `suite.decisions.gate`, with the items of each task that the decision rests on."""
+    least, most = found.lost
+    values = (
+        *(model, variant, policy.name, policy_hash(policy), found.decision, found.reason, len(found.items), 1),
+        *(most, least),
+        [one for one, red in zip(found.lines, found.red, strict=True) if not red],
+        [one for one, red in zip(found.lines, found.red, strict=True) if red],
+        [*notes, *found.notes],
+    )
+    return {**dict(zip(GATE_KEYS, values, strict=True)), "items": dict(found.items)}
 
 
 def _bets(tasks: Sequence[Answered], policy: Policy) -> list[tuple[Line, BetLoss | None]]:

@@ -40,9 +40,11 @@ class GrowingCell:
         sheet, wanted = self.planned.sheet, set(ids)
         rows = [row for row, item in enumerate(sheet.questions) if item.id in wanted]
         cell = score(self._open(), part(sheet, rows), shards=self._shards, asked_before=self._asked)
+        names = self.planned.names
         cell = self.planned.signed(cell)
-        if len(rows) < len(sheet.questions):
-            # a run that finds it must not take it for the whole
+        cell = replace(cell, model={**cell.model, "name": names.model}, variant={**cell.variant, "name": names.variant})
+        if len(rows) < len(sheet.questions) or names.variant != self.planned.variant.name:
+            # a run that finds it must not take it for the whole, nor for another variant
             run = {name: value for name, value in cell.run.items() if name != "key"}
             cell = replace(cell, run={**run, "part_of": self.planned.key})
         write_cell(self._path, cell)

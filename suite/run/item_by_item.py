@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from suite.cell import Cell, load_cells
-from suite.decisions import item_by_item
-from suite.decisions.gate import ACCEPT, REJECT, doubts_of
-from suite.decisions.item_by_item import FIRST, Order, item_order
+from suite.compress.ready_made import variant_of
+from suite.config import Protocol
+from suite.decisions.gate import DOUBTS, OBSTACLES
+from suite.decisions.item_by_item import FIRST, MEASURES, Order, check_first, item_order, pair
 from suite.decisions.policy import KINDS, Policy
-from suite.decisions.sequential import Look, check_bounded, look, record_of
+from suite.decisions.sequential import check_bounded, look, record_of, stop
 from suite.errors import SuiteError
+from suite.metrics.rows import rows_against
 from suite.models.model import resolve_model
 from suite.run.in_batches import GrowingCell
 from suite.run.plan import PlannedCell, plan_variant
 from suite.run.prepare import Conditions, open_scorer
-from suite.score.scorer import Scorer
 from suite.score.sheet import Sheet, make_sheet, part
+from suite.task import Task
 from suite.tasks import TASKS, get_task
 
 BATCH = 20
@@ -87,21 +89,131 @@ def gate_item_by_item(
         CellFailure: a model that cannot be made or scored.
     """
     check_bounded(policy)
+    check_first(first)
     if batch < 1:
         raise SuiteError(f"batch {batch}: out of range, use 1 item or more; {BATCH} is usual")
     asked = _asking(sides, policy, conditions, out, seed)
-    most, items = max(len(one.order.ids) for one in asked), first
+    most = max(len(one.order.ids) for one in asked)
+    fitted = any(MEASURES[line.metric].fitted for line in policy.lines if line.metric in MEASURES)
+    items = first if fitted else 0
     while True:
         items = min(items + batch, most)
         cells = [_ask(one, items) for one in asked]
-        answered = [
-            item_by_item.pair(one.order, *pair, first=first) for one, pair in zip(asked, cells, strict=True)
-        ]
-        doubts = [said for pair in cells for said in doubts_of(*pair)]
-        found = look(answered, policy, doubted=bool(doubts))
-        log(_said(found, items))
-        if found.decision in (ACCEPT, REJECT) or items >= most:
-            compressed = cells[0][1]
-            record = record_of(found, policy, compressed.key.model, compressed.key.variant, len(cells), doubts)
-            counts = {one.order.task: len(pair[1]) for one, pair in zip(asked, cells, strict=True)}
+        answered = [pair(one.order, *both, first=first) for one, both in zip(asked, cells, strict=True)]
+        doubts = [said for both in cells for said in _doubts(*both)]
+        found = stop(answered, policy)
+        log(f"{items} items a task: {found.decision or 'undecided'}, {found.held} of {found.lines} limits hold")
+        if found.decision or doubts or items >= most:
+            compressed = cells[0][1].key
+            decided = look(answered, policy, doubted=bool(doubts))
+            record = record_of(decided, policy, compressed.model, compressed.variant, doubts)
+            counts = {one.order.task: len(both[1]) for one, both in zip(asked, cells, strict=True)}
             return {**record, "asked": counts, "first": first, "seed": seed}
+
+
+def _ask(asking: Asking, items: int) -> tuple[Cell, Cell]:
+    order = asking.order
+    ids = order.ids[: int(order.ends[order.units_of(min(items, len(order.ids))) - 1])]
+    return asking.dense(ids), asking.compressed(ids)
+
+
+def _doubts(dense: Cell, compressed: Cell) -> list[str]:
+    """What stands in the way of an acceptance, known from the first items."""
+    row = rows_against(dense, [compressed], Protocol(splits=1, replicates=0))[1]
+    known = {**OBSTACLES, **DOUBTS}
+    return [f"{compressed.key.task}: {known[flag]}" for flag in row["flags"] if flag in known and flag != "at-chance"]
+
+
+def _asking(sides: Sides, policy: Policy, conditions: Conditions, out: Path, seed: int) -> list[Asking]:
+    given = _given(sides)
+    names = sides.tasks or tuple(given) or _tasks_of(policy)
+    if not names:
+        raise SuiteError(f"policy {policy.name} names no task; say which with --task")
+    sheets = [_sheet(get_task(name), given, sides) for name in names]
+    compressed = _planned(sides, given, sheets, conditions)
+    if given:
+        dense = [_already(given[sheet.task.name]) for sheet in sheets]
+    else:
+        dense = _growing(plan_variant(sides.dense, None, sheets, conditions), conditions, out)
+    other = _growing(compressed, conditions, out)
+    return [Asking(_order(sheet, given, seed), one, two) for sheet, one, two in zip(sheets, dense, other, strict=True)]
+
+
+def _given(sides: Sides) -> dict[str, Cell]:
+    """Dense cells by task, where a file or folder of cells was named in the place of a model."""
+    path = Path(sides.dense)
+    if path.suffix != ".parquet" and not (path / "cells").is_dir():
+        return {}
+    found: dict[str, Cell] = {}
+    for cell in load_cells(path):
+        if cell.is_dense:
+            if cell.key.task in found:
+                raise SuiteError(f"{path}: two dense cells of task {cell.key.task}; name one cell file")
+            found[cell.key.task] = cell
+    if not found:
+        raise SuiteError(f"{path}: no dense cell in it; name dense cells, or the dense model")
+    return found
+
+
+def _tasks_of(policy: Policy) -> tuple[str, ...]:
+    """The tasks that a policy names, itself or by their kind."""
+    named = [line.task for line in policy.lines if line.task]
+    kinds = [task for line in policy.lines if line.kind for task in KINDS[line.kind] if task in TASKS]
+    return tuple(dict.fromkeys([*named, *kinds]))
+
+
+def _sheet(task: Task, given: Mapping[str, Cell], sides: Sides) -> Sheet:
+    """The task as it is asked: as the dense cell was, where there is one, and no items that it lacks."""
+    if not given:
+        return make_sheet(task, limit=sides.limit)
+    if task.name not in given:
+        raise SuiteError(f"{sides.dense}: no dense cell of task {task.name}; there are: {', '.join(given)}")
+    cell = given[task.name]
+    key = cell.key
+    sheet = make_sheet(task, scoring=key.scoring, prompt=key.prompt, shots=key.shots, limit=sides.limit)
+    places = set(cell.ids)
+    rows = [row for row, item in enumerate(sheet.questions) if item.id in places]
+    if not rows:
+        raise SuiteError(f"{cell.where}: no item of task {task.name} is in it")
+    some = part(sheet, rows)
+    hashed = cell.task.get("prompt_hash")
+    if len(rows) == len(cell) and not sheet.name.chat and hashed not in (None, some.prompt_hash):
+        raise SuiteError(f"{cell.where}: its prompts are not those of this version's {task.name}; score dense again")
+    return some
+
+
+def _order(sheet: Sheet, given: Mapping[str, Cell], seed: int) -> Order:
+    items = sheet.questions
+    units = [item.id if item.group is None else item.group for item in items]
+    return item_order(
+        sheet.task.name, [item.id for item in items], units, [len(one.choices) for one in items], seed=seed
+    )
+
+
+def _planned(
+    sides: Sides, given: Mapping[str, Cell], sheets: Sequence[Sheet], conditions: Conditions
+) -> list[PlannedCell]:
+    """The compressed model's cells, under the name of the dense model."""
+    if not given:
+        if sides.dense != sides.model:
+            return plan_variant(sides.model, sides.variant, sheets, conditions, dense=sides.dense)
+        if sides.variant in (None, "dense"):
+            raise SuiteError(f"model {sides.model}: is the dense model too; name a --variant to make of it")
+        return plan_variant(sides.model, sides.variant, sheets, conditions)
+    variant = sides.variant or variant_of(resolve_model(sides.model)).name
+    planned = plan_variant(sides.model, sides.variant, sheets, conditions)
+    return [
+        replace(one, names=one.names._replace(model=given[one.sheet.task.name].key.model, variant=variant))
+        for one in planned
+    ]
+
+
+def _already(cell: Cell) -> Ask:
+    return lambda _: cell
+
+
+def _growing(planned: Sequence[PlannedCell], conditions: Conditions, out: Path) -> list[Ask]:
+    """One model on several tasks; it is loaded once, when it is asked first."""
+    one = planned[0]
+    opened = cache(partial(open_scorer, one.model, one.variant, conditions, ready=one.ready))
+    return [GrowingCell(cell, opened, out).ask for cell in planned]

@@ -1,0 +1,203 @@
+"""Two models are asked item by item until a policy is decided: nothing is asked twice, cells on disk serve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.task_files import write_task
+
+import suite.run.item_by_item
+from suite.cell import Cell, load_cells, make_cell, read_cell, write_cell
+from suite.cli import main
+from suite.score.transformers import engine
+
+ITEMS = [
+    {"id": f"q{row}", "question": f"What is {row}?", "choices": ["iron", "light", "water"], "answer_index": row % 3}
+    for row in range(60)
+]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    return write_task(tmp_path / "quiz.jsonl", ITEMS)
+
+
+@pytest.fixture
+def forwarded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each forward pass takes."""
+    read, seen = engine.log_likelihoods, []
+
+    def counted(network: object, items: list[object], **options: object) -> object:
+        seen.append(len(items))
+        return read(network, items, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "log_likelihoods", counted)
+    return seen
+
+
+def policy(tmp_path: Path, limit: float = 0.3) -> Path:
+    file = tmp_path / "ours.yaml"
+    file.write_text(
+        f"name: ours\nsource: us\ncriteria:\n- {{metric: accuracy, limit: {limit}, unit: points}}\n", encoding="utf-8"
+    )
+    return file
+
+
+def gate(*args: object) -> int:
+    shared = ("--sequential", "--dtype", "float32", "--device", "cpu")
+    return main([str(arg) for arg in ("gate", *shared, *args)])
+
+
+def test_models_at_chance_are_asked_every_item_once_and_go_to_review(
+    tiny_models: dict[str, Path], task: Path, tmp_path: Path, forwarded: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "run", tiny_models["llama"]
+    args = ("--model", model, "--dense", model, "--variant", "rtn-w3", "--task", task, "--out", out)
+    args = (*args, "--policy", policy(tmp_path), "--first", 10, "--batch", 20, "--json")
+    assert gate(*args) == 3
+    written = capsys.readouterr()
+    (record,) = json.loads(written.out)
+    assert (record["decision"], record["reason"]) == ("review", "blocked")
+    assert record["notes"] == ["quiz: dense is not shown to answer better than a blind guess"]
+    assert record["asked"] == {"quiz": 60}
+    assert sum(forwarded) == 2 * 60
+    assert [line.split()[0] for line in written.err.splitlines() if "items a task" in line] == ["20", "40", "60"]
+    dense, other = sorted(load_cells([out]), key=lambda cell: not cell.is_dense)
+    assert (dense.key.variant, other.key.variant) == ("dense", "rtn-w3")
+    assert dense.ids == other.ids == tuple(item["id"] for item in ITEMS)
+    whole = tmp_path / "whole.parquet"
+    assert main(["score", "--model", str(model), "--task", str(task), "--dtype", "float32", "--out", str(whole)]) == 0
+    np.testing.assert_allclose(dense.scores, read_cell(whole).scores, atol=1e-4)
+    assert dense.run["key"] == read_cell(whole).run["key"]
+    assert dense.task["prompt_hash"] == read_cell(whole).task["prompt_hash"]
+    forwarded.clear()
+    assert gate(*args) == 3
+    assert json.loads(capsys.readouterr().out) == [record]
+    assert forwarded == []
+
+
+def scripted(task: str, *, wrong: int, variant: str) -> Cell:
+    """A cell that is right but on every so many-th item."""
+    scores = np.zeros((len(ITEMS), 3))
+    for row, item in enumerate(ITEMS):
+        right = int(str(item["answer_index"]))
+        scores[row, right if not wrong or row % wrong else (right + 1) % 3] = 5.0 + row / 100
+    return make_cell(
+        ids=[str(item["id"]) for item in ITEMS],
+        answers=[int(str(item["answer_index"])) for item in ITEMS],
+        scores=scores.tolist(),
+        kind="loglik",
+        model={"name": "m"},
+        variant={"name": variant},
+        task={"name": task, "scoring": "cloze-sum", "prompt": "base", "shots": 0},
+    )
+
+
+@pytest.mark.parametrize(("wrong", "decision", "status"), [(2, "reject", 1), (0, "accept", 0)])
+def test_it_stops_as_soon_as_it_is_decided_and_dense_cells_on_disk_are_not_scored(
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrong: int,
+    decision: str,
+    status: int,
+) -> None:
+    dense = tmp_path / "dense.parquet"
+    write_cell(dense, scripted("quiz", wrong=0, variant="dense"))
+    compressed = scripted("quiz", wrong=wrong, variant="rtn-w3")
+    asked: list[int] = []
+
+    def ask(_: object, ids: tuple[str, ...]) -> Cell:
+        asked.append(len(ids))
+        rows = [row for row, name in enumerate(compressed.ids) if name in set(ids)]
+        return make_cell(
+            ids=[compressed.ids[row] for row in rows],
+            answers=compressed.answers[rows].tolist(),
+            scores=(compressed.scores[rows] * 1.01).tolist(),
+            kind="loglik",
+            model=compressed.model,
+            variant=compressed.variant,
+            task=compressed.task,
+        )
+
+    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    args = ("--model", tiny_models["llama"], "--variant", "rtn-w3", "--dense", dense, "--task", task)
+    args = (*args, "--out", tmp_path / "run", "--policy", policy(tmp_path, 0.1), "--first", 10, "--batch", 5)
+    assert gate(*args, "--json") == status
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["decision"] == decision
+    assert record["model"] == "m"
+    used, scored = record["items"]["quiz"], record["asked"]["quiz"]
+    assert used <= scored < 60
+    assert scored - used < 5
+    assert asked == list(range(5, scored + 1, 5))
+    assert gate(*args) == status
+    said = capsys.readouterr().out
+    assert said.startswith("accuracy: lost at most")
+    assert f"items: {used} of quiz" in said
+
+
+def test_a_batch_changes_what_is_asked_and_not_what_is_decided(
+    tiny_models: dict[str, Path], task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The embedded scorer, asked in two ways: the same record but for what was asked."""
+    model = tiny_models["llama"]
+    args = ("--model", model, "--dense", model, "--variant", "rtn-w2", "--task", task, "--policy", policy(tmp_path))
+    found: list[dict[str, Any]] = []
+    for batch in (7, 60):
+        gate(*args, "--first", 10, "--batch", batch, "--out", tmp_path / f"run-{batch}", "--json")
+        found += json.loads(capsys.readouterr().out)
+    assert found[0]["items"] == found[1]["items"]
+    assert found[0]["decision"] == found[1]["decision"]
+    for one, other in zip(found[0]["criteria"], found[1]["criteria"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
+        assert one["outcome"] == other["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--model", "{model}"), "needs --model and --dense"),
+        (("--model", "{model}", "--dense", "{model}", "--task", "{task}"), "is the dense model too; name a --variant"),
+        (("--model", "{model}", "--dense", "{model}", "--variant", "rtn-w3"), "names no task; say which with --task"),
+        (
+            ("--model", "{model}", "--dense", "{model}", "--variant", "rtn-w3", "--task", "{task}", "--first", "3"),
+            "first 3: out of range",
+        ),
+        (
+            ("--model", "{model}", "--dense", "{model}", "--variant", "rtn-w3", "--task", "{task}", "--batch", "0"),
+            "batch 0: out of range",
+        ),
+    ],
+)
+def test_bad_input_is_said_in_one_line(
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    args: tuple[str, ...],
+    said: str,
+) -> None:
+    words = [arg.format(model=tiny_models["llama"], task=task) for arg in args]
+    assert gate(*words, "--policy", policy(tmp_path), "--out", tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_metric_without_a_bound_cannot_be_tested_item_by_item(
+    tiny_models: dict[str, Path], task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, model = tmp_path / "nll.yaml", tiny_models["llama"]
+    file.write_text("name: n\nsource: us\ncriteria:\n- {metric: nll_ts, limit: 0.1, unit: points}\n", encoding="utf-8")
+    args = ("--model", model, "--dense", model, "--variant", "rtn-w3", "--task", task)
+    assert gate(*args, "--policy", file) == 2
+    assert "nll_ts of one item has no bound" in capsys.readouterr().err
+    assert main(["gate", "--policy", "certainty"]) == 2
+    assert "needs a run directory or a snapshot" in capsys.readouterr().err
