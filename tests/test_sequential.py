@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from suite.cell import Cell, make_cell
-from suite.decisions.item_by_item import MEASURES, Answered, item_order, pair
-from suite.decisions.sequential import BetLoss, above_chance
+from suite.decisions.built_in import get_policy
+from suite.decisions.gate import GATE_KEYS, exit_status
+from suite.decisions.item_by_item import MEASURES, Answered, Order, item_order, pair
+from suite.decisions.policy import Criterion, Policy
+from suite.decisions.sequential import BetLoss, above_chance, look, record_of, stop
 from suite.errors import SuiteError
 from suite.metrics.calibration import fit_temperature, rescale
+from suite.metrics.score_test import tango
 
 
 def planted(
@@ -66,8 +71,8 @@ def part(cell: Cell, names: Sequence[str]) -> Cell:
     )
 
 
-def paired(dense: Cell, compressed: Cell, *, seed: int = 0, first: int = 30) -> Answered:
-    order = item_order("sciq", dense.ids, dense.units, dense.n_options, seed=seed)
+def paired(dense: Cell, compressed: Cell, *, seed: int = 0, first: int = 30, task: str = "sciq") -> Answered:
+    order = item_order(task, dense.ids, dense.units, dense.n_options, seed=seed)
     return pair(order, dense, compressed, first=first)
 
 
@@ -205,3 +210,64 @@ def test_no_value_lies_beyond_the_bound_that_was_said_beforehand(metric: str, un
             # log_capital refuses values below the bound
             assert 0 < loss.below(0.03) <= 1
             assert 0 < loss.above(0.03) <= 1
+
+
+def both_tasks(dense: Cell, compressed: Cell) -> list[Answered]:
+    return [paired(dense, compressed, task=task, seed=seed) for seed, task in enumerate(("sciq", "piqa"))]
+
+
+def test_a_broken_model_is_rejected_early_a_near_one_accepted_and_swapped_models_are_not_rejected() -> None:
+    policy = get_policy("certainty")
+    dense, broken = planted(500, lost=0.4)
+    found = look(both_tasks(dense, broken), policy)
+    assert (found.decision, found.reason) == ("reject", None)
+    assert 30 < max(found.items.values()) < 150
+    assert stop(both_tasks(broken, dense), policy).decision != "reject"
+    same = look(both_tasks(*planted(700)), policy)
+    assert same.decision == "accept"
+    assert {one["outcome"] for one in same.lines} == {"within"}
+    assert all(one["upper"] <= one["limit"] for one in same.lines)
+    record = record_of(found, policy, "m", "rtn-w3")
+    assert tuple(record) == (*GATE_KEYS, "items")
+    assert exit_status([record]) == 1
+    json.dumps(record, allow_nan=False)
+
+
+def test_no_decision_by_the_last_item_is_review_with_its_reason() -> None:
+    policy = get_policy("industry-1-2")
+    found = look([paired(*planted(100))], policy)
+    assert (found.decision, found.reason) == ("review", "undecided")
+    assert found.items == {"sciq": 100}
+    assert [one["outcome"] for one in found.lines if one["metric"] == "safety_violations"] == ["not_measured"]
+    lost = Policy("ours", "us", (Criterion("accuracy", 0.2, "points"),), review=3.0)
+    assert look([paired(*planted(300, lost=0.35))], lost).reason == "in_band"
+    guessing = look([paired(*planted(300, able=0.0))], lost)
+    assert (guessing.decision, guessing.reason) == ("review", "blocked")
+
+
+def test_a_fixed_test_that_is_looked_at_often_is_no_sequential_one() -> None:
+    """Planted exactly at the limit: Tango's test at ten looks accepts too often, bets at every look do not."""
+    generator, limit, items, flips = np.random.default_rng(11), 0.05, 400, 0.1
+    policy = Policy("ours", "us", (Criterion("accuracy", limit, "points"),))
+    draws = generator.random((600, items))
+    to_wrong, to_right = draws < (flips + limit) / 2, draws > 1 - (flips - limit) / 2
+    looks = np.arange(40, items + 1, 40) - 1
+    lost, gained = (np.cumsum(moved, axis=1)[:, looks].astype(float) for moved in (to_wrong, to_right))
+    often = np.stack([tango(lost[:, at], gained[:, at], int(n) + 1, limit) for at, n in enumerate(looks)])
+    assert (often <= -1.645).any(axis=0).mean() > 0.1
+    assert (often[-1] <= -1.645).mean() < 0.075
+    order = Order("sciq", tuple(map(str, range(items))), (1,) * items, (4,))
+    wrong = 0
+    for row in range(100):
+        # dense is right where something is lost, wrong where something is gained, and on seven in ten of the others
+        dense = np.where(to_wrong[row], 0.0, np.where(to_right[row], 1.0, generator.random(items) < 0.3))
+        compressed = np.where(to_wrong[row], 1.0, np.where(to_right[row], 0.0, dense))
+        answered = Answered(order, {"accuracy": dense}, {"accuracy": compressed}, np.full(items, 4), 0)
+        wrong += stop([answered], policy).decision == "accept"
+    assert wrong <= 11  # of 100 at 5 %: more in 4 of 1,000
+
+
+def test_what_cannot_be_tested_item_by_item_is_refused_by_name() -> None:
+    slices = Policy("ours", "us", (Criterion("accuracy", 0.2, "points", slice="edge"),))
+    with pytest.raises(SuiteError, match="slice edge needs all items"):
+        stop([paired(*planted(50))], slices)
