@@ -712,6 +712,7 @@ def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
     except CellFailure as failure:
         print(f"suite: {_one_line(failure)}", file=sys.stderr)
         return REVIEW
+    _write_reports(args, [record])
     if args.json:
         print(json.dumps([record], indent=1, allow_nan=False))
     else:
