@@ -1,11 +1,11 @@
-"""The published uncertainty figures of arXiv 2401.12794, recomputed from its logits. Writes docs/published.md.
+"""The published uncertainty figures of arXiv 2401.12794, recomputed from its logits: tables of docs/published.md.
 
     make reproduce-published
     .venv/bin/python -m scripts.studies.reproduce_published FOLDER --jobs 2
 
 FOLDER (else the variable SUITE_PUBLISHED_DATA, else ../shared/data/published beside the repository) holds qa.npz,
-drs.npz, ds.npz and published_table.json. The page compares every published figure with the suite's, measures what the
-paper's choices are worth, compares model sizes, and says how long all of it took.
+drs.npz, ds.npz and published_table.json. The tables compare every published figure with the suite's, measure what the
+paper's choices are worth, compare model sizes, and say how long all of it took; what they mean is written by hand.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.markers import write_between
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.importers import import_cells
@@ -54,9 +55,6 @@ FAMILIES = {
 REPLICATES, SPLITS, TIE_ORDERS = 1000, 100, 10
 PRINTED = 0.005 + 1e-9
 """Figures are published with two decimals: a difference up to this is rounding."""
-
-SECONDS, GIGABYTES = 60.0, 4.0
-"""The goal for all rows of one protocol."""
 
 
 class MissingData(Exception):
@@ -472,7 +470,7 @@ def within(comparisons: Sequence[Comparison], figure: str, tolerance: float) -> 
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
-    """The table of section 1 and its counts."""
+    """Every figure beside the published one."""
     lines = [
         "| task | model | accuracy, % | ours | diff. | set size | ours | diff. | UAcc, % | ours | diff. |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -483,7 +481,12 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
             for figure, digits in FIGURES.items()
         ]
         lines.append(f"| {one.task} | {one.label} | {' | '.join(cells)} |")
-    lines += ["", "| figure | within 0.005 (equal as printed) | within 0.01 | within 0.02 | largest difference |"]
+    return lines
+
+
+def count_lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """How many figures are how near."""
+    lines = ["| figure | within 0.005 (equal as printed) | within 0.01 | within 0.02 | largest difference |"]
     lines.append("|---|--:|--:|--:|---|")
     for figure in FIGURES:
         counts = [f"{within(comparisons, figure, limit)} of {len(comparisons)}" for limit in (0.005, 0.01, 0.02)]
@@ -517,16 +520,14 @@ def reaches(published: float, cause: str, values: Sequence[float]) -> bool:
 
 
 def miss_lines(comparisons: Sequence[Comparison], means: Mapping[Key, Mapping[str, float]]) -> list[str]:
-    """Every figure that is not equal as printed, with what each cause can move it to, and what that says."""
+    """Every figure that is not equal as printed, with what each cause can move it to."""
     lines = [
         "| task | model | figure | published | ours | arithmetic | tie order | answer key | reached by |",
         "|---|---|---|--:|--:|---|---|---|---|",
     ]
-    missed: set[str] = set()
     for one, figure in itertools.product(comparisons, FIGURES):
         if one.as_printed(figure):
             continue
-        missed.add(one.task)
         values, ending, digits = means[one.model, one.task], "_uacc" if figure == "UAcc" else "", FIGURES[figure]
         reached = {cause: [values[name + ending] for name in names] for cause, names in CAUSES.items()}
         if figure == "accuracy":
@@ -539,16 +540,6 @@ def miss_lines(comparisons: Sequence[Comparison], means: Mapping[Key, Mapping[st
         lines.append(
             f"| {one.task} | {one.label} | {figure} | {one.published[figure]:.2f} | {one.ours[figure]:.{digits}f} "
             f"| {' | '.join(spans)} | {', '.join(by) or 'none of them'} |"
-        )
-    if not missed:
-        return ["Every figure is equal as printed."]
-    flagged = {task for (_, task), values in means.items() if values["key_items"]}
-    lines += ["", f"Tasks with such figures: {', '.join(sorted(missed))}. Tasks with flagged answers: "]
-    lines[-1] += f"{', '.join(sorted(flagged)) or 'none'}."
-    if missed <= flagged:
-        lines[-1] += (
-            " Every other task has ties and rounding as well and agrees in all figures, so the flagged answers are the "
-            "likeliest reason: some answers to them give the published figure wherever *answer key* is named."
         )
     return lines
 
@@ -632,7 +623,7 @@ def step_text(step: float) -> str:
     return f"1/{2 ** math.ceil(-math.log2(step))}" if step else "none"
 
 
-def swapped_pairs(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, float]]) -> list[str]:
+def swapped_lines(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, float]]) -> list[str]:
     """Pairs of models that the published rules and ``exact`` order differently by set size, clearest first.
 
     Clear is a pair whose smaller difference under the two protocols is large.
@@ -641,58 +632,53 @@ def swapped_pairs(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, fl
     for task, (one, other) in itertools.product(TASKS.values(), itertools.combinations(labels, 2)):
         before, after = (means[one, task][key] - means[other, task][key] for key in ("published", "exact"))
         if before * after < 0:
-            text = f"{labels[one]} less {labels[other]} on {task} {signed(before, 2)} as published, {signed(after, 2)}"
-            found.append((min(abs(before), abs(after)), f"{text} under `exact`"))
-    return [text for _, text in sorted(found, reverse=True)]
+            line = f"| {task} | {labels[one]} | {labels[other]} | {signed(before, 2)} | {signed(after, 2)} |"
+            found.append((min(abs(before), abs(after)), line))
+    header = ["| task | model | less | published rules | exact |", "|---|---|---|--:|--:|"]
+    return header + [line for _, line in sorted(found, reverse=True)]
 
 
-def choice_findings(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, float]]) -> list[str]:
-    """The reading of section 2, its numbers taken from the figures."""
-    keys = list(itertools.product(labels, TASKS.values()))
+EXTREMES: dict[str, tuple[str, str, int]] = {
+    "set size: right option first of tied ones, less last": ("ties_high", "ties_low", 2),
+    "set size: ties at random less published": ("ties_mean", "published", 2),
+    "set size: exact rank less published": ("rank", "published", 4),
+    "set size: empty LAC sets left empty, less published": ("empty", "published", 4),
+    "size of APS sets: randomized less published": ("aps_randomized", "aps_published", 2),
+    "coverage of APS: published rule": ("aps_published_coverage", "", 3),
+    "coverage of APS: published rule, sets may be empty": ("aps_bare_coverage", "", 3),
+    "coverage of APS: last label included": ("aps_included_coverage", "", 3),
+    "coverage of APS: last label excluded": ("aps_excluded_coverage", "", 3),
+    "set size: published less exact": ("published", "exact", 2),
+    "standard deviation of set size between splits": ("split_deviation", "", 3),
+}
+"""What is looked at over all models and tasks: a value, what is taken off it, decimals."""
 
-    def change(to: str, since: str) -> dict[Key, float]:
-        return {key: means[key][to] - means[key][since] for key in keys}
 
-    def named(values: Mapping[Key, float], pick: Callable[..., Key], digits: int = 2, plain: bool = False) -> str:
-        key = pick(values, key=values.__getitem__)
-        number = f"{values[key]:.{digits}f}" if plain else signed(values[key], digits)
-        return f"{number} ({labels[key[0]]} on {key[1]})"
+def extreme_lines(labels: Mapping[str, str], means: Mapping[Key, Mapping[str, float]]) -> list[str]:
+    """The smallest and the largest of each of `EXTREMES`, and where they are."""
+    lines = ["| over all models and tasks | smallest | where | largest | where |", "|---|--:|---|--:|---|"]
+    for title, (value, less, digits) in EXTREMES.items():
+        found = [(v[value] - v.get(less, 0.0), *key) for key, v in means.items()]
+        ends = [
+            f"{signed(v, digits) if less else f'{v:.{digits}f}'} | {labels[model]} on {task}"
+            for v, model, task in (min(found), max(found))
+        ]
+        lines.append(f"| {title} | {' | '.join(ends)} |")
+    return lines
 
-    def range_of(name: str) -> str:
-        values = [means[key][name] for key in keys]
-        return f"{min(values):.3f} to {max(values):.3f}"
 
-    span, at_random = change("ties_high", "ties_low"), change("ties_mean", "published")
-    off = {key: abs(value) for key, value in at_random.items()}
-    rank = {key: abs(value) for key, value in change("rank", "published").items()}
-    empty = max(abs(value) for value in change("empty", "published").values())
-    aps, total = change("aps_randomized", "aps_published"), change("published", "exact")
-    coverage = {key: means[key]["aps_published_coverage"] for key in keys}
-    accuracy = [(means[key]["accuracy_ties_low"] + means[key]["accuracy_ties_high"]) / 2 for key in keys]
-    correlation = rank_correlation(accuracy, list(aps.values()))
-    coarse = [label for model, label in labels.items() if over_tasks(means, model)["step"] >= 1 / 8]
-    swapped = swapped_pairs(labels, means)
-    pairs = len(TASKS) * len(labels) * (len(labels) - 1) // 2
+def correlation_lines(
+    means: Mapping[Key, Mapping[str, float]], exact_means: Mapping[Key, Mapping[str, float]]
+) -> list[str]:
+    """Accuracy over all models and tasks beside what follows it."""
+    right = [(v["accuracy_ties_low"] + v["accuracy_ties_high"]) / 2 for v in means.values()]
+    aps = [v["aps_randomized"] - v["aps_published"] for v in means.values()]
+    columns = [[v[key] for v in exact_means.values()] for key in ("accuracy", "set_size")]
     return [
-        "- **Tie rule.** The paper leaves the order of tied options to a sort. That order moves the set size by more "
-        f"than 0.02 in {sum(value > 0.02 for value in span.values())} of {len(keys)} figures, by up to "
-        f"{named(span, max, plain=True)}; a random order differs from the published one by up to "
-        f"{named(off, max, plain=True)}. It is a matter of number format, not of the model's doubt: 16-bit floats are "
-        "coarse where logits are large" + (f" (in steps of 1/8 or more: {', '.join(coarse)})." if coarse else "."),
-        f"- **Quantile rank.** One rank higher than exact is worth at most {named(rank, max, 4, plain=True)}: nothing "
-        f"at 5,000 conformal items. The rule for empty LAC sets is worth "
-        + (f"at most {empty:.4f}." if empty else "nothing: none is empty."),
-        "- **APS variant.** This is the choice that matters. Aimed at 0.90, the published rule covers up to "
-        f"{named(coverage, max, 3, plain=True)}, since it always keeps the first option, whatever it weighs (without "
-        f"that: {range_of('aps_bare_coverage')}); so the more accurate a model, the more its published sets exceed "
-        f"what 0.90 needs. Randomized APS changes the size of the APS set by {named(aps, min)} to "
-        f"{named(aps, max)}; the rank correlation of the change with accuracy is "
-        f"{signed(correlation, 2)} over {len(keys)} figures. With one randomized quantile, including the last label "
-        f"covers {range_of('aps_included_coverage')} and excluding it {range_of('aps_excluded_coverage')}.",
-        f"- **Together.** Published less exact set size (mean of LAC and APS) runs from {named(total, min)} to "
-        f"{named(total, max)}; one split has a standard deviation of {range_of('split_deviation')}. The published "
-        f"rules narrow the distance between strong and weak models; {len(swapped)} of {pairs} pairs of models on a "
-        "task change order" + (f"; the clearest: {'; '.join(swapped[:3])}." if swapped else "."),
+        "| rank correlation of accuracy with | |",
+        "|---|--:|",
+        f"| size of APS sets, randomized less published | {signed(rank_correlation(right, aps), 2)} |",
+        f"| set size under `exact` | {signed(rank_correlation(*columns), 2)} |",
     ]
 
 
@@ -777,13 +763,18 @@ def _change(key: str) -> str:
     return f"{key.removesuffix('_debiased')}_change"
 
 
-def size_findings(
+def series_lines(
     table: Mapping[str, Mapping[str, Any]], means: Mapping[Key, Mapping[str, float]], rows: Sequence[Row]
 ) -> list[str]:
-    """The reading of section 3, its numbers taken from the figures."""
+    """On which tasks the largest member of a family beats its smallest, and how much prompts differ."""
     families = families_of(table)
     series = {f"{family} on {task}": (members, task) for task in TASKS.values() for family, members in families.items()}
-    lines = []
+    differ = differences_of_prompts(rows, [model for members in families.values() for model in members])
+    lines = [
+        f"| figure | largest member clearly better, of {len(series)} | clearly worse | not every step for the better "
+        "| largest difference between prompts |",
+        "|---|--:|---|---|---|",
+    ]
     for key, (title, direction) in SIZE_FIGURES.items():
         better, worse, unsteady = [], [], []
         for name, (members, task) in series.items():
@@ -794,41 +785,24 @@ def size_findings(
                 worse.append(name)
             if (direction * np.diff([means[model, task][key] for model in members]) <= 0).any():
                 unsteady.append(name)
-        text = f"- **{title[0].upper()}{title[1:]}** of the largest member is clearly better than of the smallest in "
-        text += f"{len(better)} of {len(series)} series"
-        text += f", clearly worse in {len(worse)} ({', '.join(worse)})" if worse else ", clearly worse in none"
-        text += f"; not every step is for the better in: {', '.join(unsteady)}." if unsteady else "; every step is."
-        lines.append(text)
-    every = [means[key] for key in means]
-    correlation = rank_correlation([v["accuracy"] for v in every], [v["set_size"] for v in every])
-    steps = [(model, task) for members, task in series.values() for model in members[1:]]
-    alone = [key for key in steps if abs(means[key].get("accuracy_change", 1.0)) < 0.05]
-    text = f"- **Set size follows accuracy**: their rank correlation over all {len(every)} models and tasks is "
-    text += f"{signed(correlation, 2)}, so the smaller sets of larger models are largely their accuracy again."
-    if alone:
-        model, task = max(alone, key=lambda key: abs(means[key]["set_size_change"]))
-        text += f" But not only: {table[model]['label']} on {task} has a set size of "
-        text += f"{signed(means[model, task]['set_size_change'], 2)} against the smallest of its family at "
-        text += f"{signed(means[model, task]['accuracy_change'], 3)} of accuracy."
-    spread = prompt_spread(rows, [model for members in families.values() for model in members])
-    widest = max(spread, key=lambda key: spread[key][0])
-    return [
-        *lines,
-        text,
-        "- **Prompts**: the intervals are about items. Between the three prompts a figure differs by up to "
-        f"{spread[widest][0]:.3f} in accuracy ({table[widest[0]]['label']} on {widest[1]}) and "
-        f"{max(size for _, size in spread.values()):.2f} in set size, more than most intervals are wide.",
-    ]
+        largest, (model, task) = max((values[key], where) for where, values in differ.items())
+        lines.append(
+            f"| {title} | {len(better)} | {', '.join(worse) or 'none'} | {', '.join(unsteady) or 'none'} "
+            f"| {largest:.3f} ({table[model]['label']} on {task}) |"
+        )
+    return lines
 
 
-def prompt_spread(rows: Sequence[Row], models: Sequence[str]) -> dict[Key, tuple[float, float]]:
-    """Largest minus smallest accuracy and set size over the prompts, by model and task."""
-    groups: dict[Key, list[tuple[float, float]]] = {}
+def differences_of_prompts(rows: Sequence[Row], models: Sequence[str]) -> dict[Key, dict[str, float]]:
+    """Largest minus smallest figure over the prompts, by model and task."""
+    groups: dict[Key, list[Row]] = {}
     for row in rows:
         if row["model"] in models:
-            groups.setdefault((str(row["model"]), task_of(row)), []).append((row["accuracy"], row["set_size"]))
-    spread = {key: np.ptp(np.array(found, dtype=np.float64), axis=0) for key, found in groups.items()}
-    return {key: (float(accuracy), float(size)) for key, (accuracy, size) in spread.items()}
+            groups.setdefault((str(row["model"]), task_of(row)), []).append(row)
+    return {
+        key: {figure: float(np.ptp([row[figure] for row in found])) for figure in SIZE_FIGURES}
+        for key, found in groups.items()
+    }
 
 
 def draw_sizes(
@@ -899,163 +873,42 @@ def _dress(panel: Any, key: str, task: str, values: Mapping[str, float]) -> None
 # Section 4: cost
 
 
-def pairing_words(table: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], source: Source) -> str:
-    """What was computed and what was paired with what."""
-    partner = references(table)
-    chosen = {model: str(table[model]["label"]) for model, other in partner.items() if model == other}
-    elsewhere = {partner[model] for model in table if not any(model in members for members in FAMILIES.values())}
-    single = f" (those without a family: with {chosen[elsewhere.pop()]})" if elsewhere else ""
-    return (
-        f"Goal: {len(table)} models × {len(TASKS)} tasks × {len({row['prompt'] for row in rows})} prompts, LAC and "
-        f"APS, all metrics, {source.replicates:,} paired bootstrap replicates in {SECONDS:.0f} s on two cores and "
-        f"{GIGABYTES:.0f} GiB. No model is compressed, so another one takes the place of the dense model: each is "
-        f"paired by item with the smallest of its family{single}. {' and '.join(sorted(chosen.values()))} are these "
-        "references; all others have all paired figures (flips, divergences, changes, transferred coverage)."
-    )
-
-
 def timing_lines(stages: Mapping[str, Stage], jobs: int) -> list[str]:
-    """What the rows of each protocol took, against the goal."""
-    load = os.getloadavg()[0]
-    lines = [
-        f"{jobs} process{'es' if jobs > 1 else ''} with one BLAS thread each on {os.cpu_count()} cores. The load "
-        f"average at the end was {load:.1f}; {jobs} of it is this run, the rest is other work. Wall time includes "
-        "reading the archives and, in the first stage, starting the processes. Memory is the sum of the peaks of all "
-        "processes. A goal is open where the wall time is too long beside other work and the processor time is not.",
-        "",
-        "| stage | wall, s | processor, s | a process, s | peak memory, GiB | goal |",
-        "|---|--:|--:|--:|--:|---|",
-    ]
+    """What the rows of each protocol took."""
+    lines = ["| stage | wall, s | processor, s | a process, s | peak memory, GiB |", "|---|--:|--:|--:|--:|"]
     for name, stage in stages.items():
-        share = stage.cpu / jobs
-        goal = "–"
-        if name.startswith("rows"):
-            disturbed = load > jobs + 1 and share <= SECONDS < stage.wall
-            met = stage.wall <= SECONDS and stage.memory <= GIGABYTES
-            goal = "met" if met else "open" if disturbed else "not met"
-        lines.append(f"| {name} | {stage.wall:.1f} | {stage.cpu:.1f} | {share:.1f} | {stage.memory:.2f} | {goal} |")
-    return lines
+        lines.append(f"| {name} | {stage.wall:.1f} | {stage.cpu:.1f} | {stage.cpu / jobs:.1f} | {stage.memory:.2f} |")
+    end = f"{jobs} process{'es' if jobs > 1 else ''}, {os.cpu_count()} cores; load average at the end"
+    return [*lines, f"| {end} | {os.getloadavg()[0]:.1f} | | | |"]
 
 
 # The page
 
-PAGE = """# Published figures, recomputed
-
-Written by `make reproduce-published` (scripts/studies/reproduce_published.py); do not edit. The paper is arXiv
-2401.12794, its logits and tables are those of smartyfh/LLM-Uncertainty-Bench (MIT): {models} base models,
-{tasks} of its tasks
-with {items} items each, {prompts} prompts, six options of which E ("I don't know") and F ("None of the above") are
-never right. Figures are means over the prompts, as in the paper. To run it, put `qa.npz`, `drs.npz`, `ds.npz` and
-`published_table.json` into a folder and name it in `SUITE_PUBLISHED_DATA`; `suite import ye2024` reads a clone of
-the paper's repository itself ([importing.md](importing.md)).
-
-## 1. Published and recomputed
-
-Protocol `ye2024` ([metrics.md](metrics.md)). Goals: every accuracy within 0.01 percentage points, set size within
-0.02 in at least 30 of 33. Differences are ours less published.
-
-{comparison}
-
-**Figures that are not equal as printed**, and where each possible cause moves them. *Arithmetic*: the softmax in
-float16, float32 and float64, and LAC scores rounded as 1 − p in float32. *Tie order*: the right option first or
-last among options of equal probability. *Answer key*: the {key_items} items of the conformal half whose answer the
-archive flags as ambiguous, given their likeliest or their unlikeliest answer, which bounds all answers together.
-
-{misses}
-
-## 2. What the paper's choices are worth
-
-Set size, the mean of LAC and APS, on the same items, averaged over the three tasks; models ordered by accuracy.
-Columns with a sign are changes against the published rules with one choice changed on the paper's own split.
-*Exact* is the protocol `exact` of this suite: *one split* is its first, the *mean* is over {splits} (two fifths of
-the items set the threshold, two fifths are tested), *SD* is the standard deviation of the figure between these
-splits.
-
-{choices}
-
-APS alone, size and coverage (aimed at 0.90), on the paper's split. *Published rule*: cumulated probability at most
-the quantile, at least one option, one rank higher. The others share the quantile of randomized scores at the exact
-rank: *randomized* draws for the last label too, *included* keeps the option that crosses the quantile, *excluded*
-drops it but keeps one option.
-
-{aps}
-
-{choice_findings}
-
-Ties task by task. *Logit step* is the power of two that divides at least nine tenths of the logits. The published
-figures come from a stable ascending sort, reversed, so that of tied options the last comes first, and from an
-argmax, which takes the first. NumPy's default sort is not stable on processors with AVX-512, where the paper's
-program gives other figures. Protocol `exact` averages over tied orders.
-
-{ties}
-
-## 3. Do larger models know better when they may be wrong?
-
-Protocol `exact`, mean over {splits} splits, {kept} items (the rows that the prompts show are dropped), 95 %
-intervals over items from {replicates} bootstrap replicates. Ends of intervals are means over the prompts: too wide
-if anything, as prompts share their items. A model that knows nothing has a set size of (1 − α) · 6 = 5.4; one that
-knows only that E and F are never right has 3.6 and an accuracy of 0.25. The two headroom columns say how much of
-the way from 1 to either the set size takes; above 1 is worse than that. ECE is debiased. *Clearly* means that the
-paired interval is clear of zero.
-
-![Accuracy, set size, ECE and error AUROC of Llama-2 and Qwen models by parameters](figures/{picture})
-
-{sizes}
-
-Change against the smallest member of the family, paired by item:
-
-{changes}
-
-{size_findings}
-
-These are dense models of two families, three sizes each, of one generation. Sizes of a family differ in more than
-parameters (training data among them), so each line compares within a family and is no law of scale. Nothing here
-says that size protects against compression: that takes compressed variants of each size.
-
-## 4. Cost
-
-{pairing}
-
-<!-- timing: what follows changes from run to run -->
-
-{timing}
-"""
-
 PICTURE = "published-sizes.png"
 
 
-def write_page(source: Source, stages: Mapping[str, Stage], jobs: int) -> tuple[str, bytes]:
-    """The page and its figure."""
+def tables_of(source: Source, stages: Mapping[str, Stage], jobs: int) -> tuple[dict[str, list[str]], bytes]:
+    """Tables by the marker they stand under, and the figure."""
     table = read_table(source.folder)
     ye2024, exact, found = (stage.results for stage in stages.values())
     means, exact_means = readings_over_prompts(found), over_prompts(exact)
     comparisons, labels = compare(table, ye2024), labels_of(table)
-    sections = {
+    tables = {
         "comparison": comparison_lines(comparisons),
+        "counts": count_lines(comparisons),
         "misses": miss_lines(comparisons, means),
         "choices": choice_lines(labels, means),
         "aps": aps_lines(labels, means),
-        "choice_findings": choice_findings(labels, means),
+        "extremes": extreme_lines(labels, means),
+        "swapped": swapped_lines(labels, means),
         "ties": tie_lines(labels, means),
         "sizes": size_lines(table, exact_means),
         "changes": change_lines(table, exact_means),
-        "size_findings": size_findings(table, exact_means, exact),
+        "series": series_lines(table, exact_means, exact),
+        "correlations": correlation_lines(means, exact_means),
         "timing": timing_lines(stages, jobs),
     }
-    page = PAGE.format(
-        models=len(table),
-        tasks=len(TASKS),
-        items=f"{ye2024[0]['n']:,}",
-        prompts=len({row["prompt"] for row in ye2024}),
-        key_items=f"{max(values['key_items'] for values in means.values()):.0f}",
-        splits=source.splits,
-        kept=f"{exact[0]['n']:,}",
-        replicates=f"{source.replicates:,}",
-        picture=PICTURE,
-        pairing=pairing_words(table, ye2024, source),
-        **{name: "\n".join(lines) for name, lines in sections.items()},
-    )
-    return page, draw_sizes(table, exact_means, exact)
+    return tables, draw_sizes(table, exact_means, exact)
 
 
 def run(source: Source, jobs: int) -> dict[str, Stage]:
@@ -1075,7 +928,7 @@ def run(source: Source, jobs: int) -> dict[str, Stage]:
 
 
 def main() -> None:
-    """Recompute, write the page and its figure, print the comparison and the cost."""
+    """Recompute, put the tables into the page, draw its figure, print what is compared and the cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
@@ -1089,14 +942,13 @@ def main() -> None:
         print(f"reproduce-published: {error}", file=sys.stderr)
         sys.exit(2)
     stages = run(source, options.jobs)
-    page, figure = write_page(source, stages, options.jobs)
+    tables, figure = tables_of(source, stages, options.jobs)
     picture = options.out.parent / "figures" / PICTURE
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(figure)
-    options.out.write_text(page, encoding="utf-8")
-    rows = next(iter(stages.values())).results
-    print("\n".join(comparison_lines(compare(read_table(source.folder), rows))))
-    print("\n".join(["", *timing_lines(stages, options.jobs), "", f"written: {options.out}"]))
+    for name, lines in tables.items():
+        write_between(options.out, f"<!-- {name} -->", f"<!-- /{name} -->", "\n".join(lines))
+    print("\n".join([*tables["counts"], "", *tables["timing"], "", f"written: {options.out}"]))
 
 
 if __name__ == "__main__":
