@@ -248,19 +248,13 @@ def test_split_results_average_only_splits_with_test_items():
     assert np.isnan(results.size[1])
 
 
-def test_summaries_and_strata_against_loops():
+def test_strata_against_loops():
     rng = np.random.default_rng(1)
     sets = rng.random((500, 4)) < 0.4
     answers = rng.integers(0, 4, 500)
     subjects = [["law", "biology", None][i % 3] for i in range(500)]
-    summary = conformal.summarize_sets(sets, answers)
     sizes = [sum(row) for row in sets.tolist()]
     covered = [row[a] for row, a in zip(sets.tolist(), answers.tolist(), strict=True)]
-    assert summary.size == pytest.approx(sum(sizes) / 500)
-    assert summary.coverage == pytest.approx(sum(covered) / 500)
-    assert summary.singleton_rate == pytest.approx(sizes.count(1) / 500)
-    assert summary.empty_rate == pytest.approx(sizes.count(0) / 500)
-    assert summary.size_distribution.tolist() == pytest.approx([sizes.count(k) / 500 for k in range(5)])
     strata = {s.label: s for s in conformal.coverage_by(subjects, sets, answers)}
     assert list(strata) == ["biology", "law"]
     law = [i for i in range(500) if subjects[i] == "law"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.parts_of_tasks import cut_to
 from support.read_pages import markdown
 from support.synthetic_snapshot import publish, sign, write_run
 
@@ -19,7 +20,7 @@ from suite.cli import main
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.decisions.analyses import ANALYSES, PARTS, VERDICTS, judge_measured
 from suite.metrics.rows import measure_cells
-from suite.metrics.slices import holm, slice_cells, subset
+from suite.metrics.slices import holm, subset
 from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
 from suite.verdicts.collapse import RULE
@@ -83,7 +84,7 @@ def test_parts_that_lose_nothing_are_never_called_broken() -> None:
 def test_the_rule_is_that_of_a_task_made_of_these_items_alone() -> None:
     cells = planted(STEP, n=300)
     for name in STEP:
-        alone = find_verdicts(measure_cells(slice_cells(cells, name), FAST, keep=JOINT_KEYS), FAST)
+        alone = find_verdicts(measure_cells(cut_to(cells, name), FAST, keep=JOINT_KEYS), FAST)
         wanted = next(one for one in alone if one.metric == "set_size").record()
         found = by_slice(cells)[name]
         for key in ("verdict", "level", "jump", "jump_low", "jump_high", "p_value_raw", "minimum_detectable"):

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.parts_of_tasks import cut_to
 
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
 from suite.errors import SuiteError
 from suite.metrics.folds import hashed_folds
 from suite.metrics.rows import compute_rows
-from suite.metrics.slices import EDGE_SHARE, SLICE_KEYS, STATEMENTS, compute_slices, holm, slice_cells
+from suite.metrics.slices import EDGE_SHARE, SLICE_KEYS, STATEMENTS, compute_slices, holm
 
 N, OPTIONS = 400, 4
 
@@ -145,7 +146,7 @@ class TestFigures:
 
     def test_order_of_the_items_changes_nothing(self) -> None:
         dense, variant = cell(), cell("rtn-w3", noise=1.0)
-        turned = slice_cells([variant], "even")[0]
+        turned = cut_to([variant], "even")[0]
         rows = table([dense, turned], replicates=50)
         assert rows["rtn-w3", "base", "all"]["n"] == N // 2
 
@@ -243,16 +244,12 @@ class TestPerturbed:
 
 class TestCutting:
     def test_cells_of_one_part(self) -> None:
-        (part,) = slice_cells([cell()], "rare")
+        (part,) = cut_to([cell()], "rare")
         assert part.ids == tuple(f"item-{row}" for row in range(0, N, 40))
         assert part.answers.tolist() == cell().answers[::40].tolist()
 
-    def test_an_unknown_part_lists_the_known_ones(self) -> None:
-        with pytest.raises(SuiteError, match="known: even, odd, rare, subject:birds, subject:trees"):
-            slice_cells([cell()], "birds")
-
     def test_cells_without_a_common_item(self) -> None:
-        (even,), (odd,) = (slice_cells([cell(name)], part) for name, part in (("dense", "even"), ("rtn-w3", "odd")))
+        (even,), (odd,) = (cut_to([cell(name)], part) for name, part in (("dense", "even"), ("rtn-w3", "odd")))
         with pytest.raises(SuiteError, match="share no item"):
             compute_slices([even, odd], splits=2, replicates=0)
 

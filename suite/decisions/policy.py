@@ -23,7 +23,7 @@ from suite.files import read_yaml
 
 Unit = Literal["points", "relative", "headroom"]
 
-METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
+LOSSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "accuracy": ("share of right answers lost", ("points", "relative", "headroom")),
     "error_rate": ("growth of the share of wrong answers", ("points", "relative")),
     "brier_ts": ("growth of the Brier score after temperature", ("points", "relative", "headroom")),
@@ -100,7 +100,7 @@ def _known(kind: str, valid: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Metric = Annotated[StrictStr, _known("metric", tuple(METRICS)), Field(json_schema_extra={"enum": list(METRICS)})]
+_Metric = Annotated[StrictStr, _known("metric", tuple(LOSSES)), Field(json_schema_extra={"enum": list(LOSSES)})]
 _Kind = Annotated[
     StrictStr | None, _known("task kind", tuple(KINDS)), Field(json_schema_extra={"enum": [*KINDS, None]})
 ]
@@ -112,7 +112,7 @@ class Criterion:
     """A limit: the loss of one metric on some tasks must be shown to lie below it."""
 
     metric: _Metric
-    """What may be lost: one of `METRICS`."""
+    """What may be lost: one of `LOSSES`."""
     limit: Annotated[StrictFloat | StrictInt, Field(ge=0)]
     """The largest loss, as a fraction: 0.01 is one point or one hundredth."""
     unit: Unit
@@ -195,7 +195,7 @@ def parse_policy(raw: object, where: str) -> Policy:
 
 
 def _check_line(line: Criterion) -> None:
-    units = METRICS[line.metric][1]
+    units = LOSSES[line.metric][1]
     if line.unit not in units:
         raise SuiteError(f"the limit of {line.metric} has no unit {line.unit!r}. Valid: {', '.join(units)}")
     if sum((line.task is not None, line.kind is not None, line.slice is not None, line.each_task)) > 1:

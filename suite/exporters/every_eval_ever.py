@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from suite.cell import slug
 from suite.exporters.source import EXPORTED, Source, strings
 from suite.files import json_bytes
 from suite.metrics.figures import LOWER
@@ -24,13 +23,7 @@ UNBOUNDED = "Infinity"
 
 def export(source: Source) -> dict[str, bytes]:
     """Records by path: ``<model>/<variant>.json``."""
-    files: dict[str, bytes] = {}
-    for (model, variant), rows in source.by_model().items():
-        name = f"{slug(model)}/{slug(variant.replace(':', 'of'))}.json"
-        while name.lower() in {taken.lower() for taken in files}:
-            name = name.removesuffix(".json") + "_.json"
-        files[name] = json_bytes(record(source, model, variant, rows))
-    return files
+    return {f"{path}.json": json_bytes(record(source, *one)) for path, one in source.by_path("/").items()}
 
 
 def record(source: Source, model: str, variant: str, rows: list[Fields]) -> dict[str, Any]:

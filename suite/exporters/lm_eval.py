@@ -21,13 +21,7 @@ TWO_SIDED = 2 * 1.959964
 
 def export(source: Source) -> dict[str, bytes]:
     """Results by path: ``<model>__<variant>/results.json``."""
-    files: dict[str, bytes] = {}
-    for (model, variant), rows in source.by_model().items():
-        folder = f"{slug(model)}__{slug(variant.replace(':', 'of'))}"
-        while any(taken.lower().startswith(f"{folder}/".lower()) for taken in files):
-            folder += "_"
-        files[f"{folder}/results.json"] = json_bytes(results(source, model, variant, rows))
-    return files
+    return {f"{path}/results.json": json_bytes(results(source, *one)) for path, one in source.by_path("__").items()}
 
 
 def results(source: Source, model: str, variant: str, rows: list[Fields]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from suite.cell import slug
 from suite.exporters.source import Source
 from suite.metrics.figures import DENSE, FIGURES, PAGE_COLUMNS, leading
 from suite.publish.doses import headlines, share
@@ -24,13 +23,10 @@ from suite.verdicts.dose_records import MEASURES, levels
 def export(source: Source) -> dict[str, bytes]:
     """Fragments by path: ``<model>/<variant>.md``."""
     files: dict[str, bytes] = {}
-    for (model, variant), rows in source.by_model().items():
-        name = f"{slug(model)}/{slug(variant.replace(':', 'of'))}.md"
-        while name.lower() in {taken.lower() for taken in files}:
-            name = name.removesuffix(".md") + "_.md"
+    for path, (model, variant, rows) in source.by_path("/").items():
         index = [{"name": f"{model} {variant}" if variant != "dense" else model, "results": results(source, rows)}]
         text_ = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
-        files[name] = f"---\n{text_}---\n{said(source, model, variant)}".encode("utf-8", errors="replace")
+        files[f"{path}.md"] = f"---\n{text_}---\n{said(source, model, variant)}".encode("utf-8", errors="replace")
     return files
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.cell import file_key, slug
 from suite.metrics.figures import FIGURES, SCORES
 from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields, number, text
@@ -25,9 +26,18 @@ class Source:
     doses: Sequence[Fields] = ()
     lead: Lead = EXPLORATORY
 
-    def by_model(self) -> dict[tuple[str, str], list[Fields]]:
-        """Rows of each model and variant."""
-        return grouped(self.rows, lambda row: (text(row, "model"), text(row, "variant")))
+    def by_path(self, between: str) -> dict[str, tuple[str, str, list[Fields]]]:
+        """Each model, variant and their rows under a path: both names, `between` them, and an underscore behind where
+        some system would take the path for one that is there."""
+        found: dict[str, tuple[str, str, list[Fields]]] = {}
+        for (model, variant), rows in grouped(
+            self.rows, lambda row: (text(row, "model"), text(row, "variant"))
+        ).items():
+            path = slug(model) + between + slug(variant.replace(":", "of"))
+            while file_key(path) in map(file_key, found):
+                path += "_"
+            found[path] = model, variant, rows
+        return found
 
     def model(self, name: str) -> Mapping[str, Any]:
         """The manifest's entry of a model; empty where it has none."""

@@ -215,39 +215,6 @@ def prediction_sets(options: Floats, threshold: float | Floats) -> Bools:
 
 
 @dataclass(frozen=True)
-class SetSummary:
-    """What a batch of prediction sets looks like.
-
-    Attributes:
-        size: mean number of options in a set.
-        coverage: fraction of sets that hold the right option.
-        singleton_rate, empty_rate: fraction of sets with one option, with none.
-        size_distribution: fraction of sets of each size 0, 1, ... options.
-    """
-
-    size: float
-    coverage: float
-    singleton_rate: float
-    empty_rate: float
-    size_distribution: Floats
-
-
-def summarize_sets(sets: Bools, answers: NDArray[np.int64]) -> SetSummary:
-    """Size, coverage, singleton and empty rates of a batch of sets.
-
-    Args:
-        sets: membership, shape [n, options], n at least 1.
-
-    >>> summarize_sets(np.array([[True, True], [False, False]]), np.array([0, 1])).coverage
-    0.5
-    """
-    sizes = sets.sum(axis=1)
-    shares = np.bincount(sizes, minlength=sets.shape[1] + 1) / len(sizes)
-    covered = sets[np.arange(len(sets)), answers]
-    return SetSummary(float(sizes.mean()), float(covered.mean()), float(shares[1]), float(shares[0]), shares)
-
-
-@dataclass(frozen=True)
 class SplitResults:
     """Conformal results split by split; NaN where a split has no test item.
 

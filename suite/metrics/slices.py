@@ -132,26 +132,6 @@ def compute_slices(
     return [{key: row.get(key) for key in SLICE_KEYS} for row in table]
 
 
-def slice_cells(cells: Sequence[Cell], name: str) -> list[Cell]:
-    """The cells, cut down to the items of one part, for whatever is computed from whole cells (a collapse, a curve).
-
-    Args:
-        name: ``subject:<name>`` or a slice that items carry; cells without such an item are left out.
-
-    Raises:
-        SuiteError: no cell has such items.
-    """
-    kept = []
-    for cell in cells:
-        rows = [row for row in range(len(cell)) if name in item_parts(cell, row)]
-        if rows:
-            kept.append(subset(cell, np.array(rows, dtype=np.intp)))
-    if not kept:
-        known = sorted({part for cell in cells for row in range(len(cell)) for part in item_parts(cell, row)})
-        raise SuiteError(f"no items in slice {name!r}; known: {', '.join(known) or 'none, the cells carry no slices'}")
-    return kept
-
-
 def subset(cell: Cell, rows: Rows) -> Cell:
     """The cell with some of its items, in the order given."""
 
