@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,45 @@ def test_a_wrong_import_is_found(tmp_path: Path, file: str, text: str, complaint
     assert violations(tmp_path) == []
     (tmp_path / file).write_text(text)
     assert violations(tmp_path) == [f"{file}: {complaint}" + ("; give it a place in this test's table" * (not text))]
+
+
+def loaded_at_once(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements that run when a module is imported: none in functions, none for type checkers alone."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            yield part
+        elif not isinstance(part, ast.FunctionDef) and not (
+            isinstance(part, ast.If) and "TYPE_CHECKING" in ast.unparse(part.test)
+        ):
+            yield from loaded_at_once(part)
+
+
+def check_no_circle(root: Path) -> None:
+    """Raise CycleError, which names the modules, where some import one another in a circle."""
+    files = {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (root / "suite").rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for module, file in files.items():
+        statements = list(loaded_at_once(ast.parse(file.read_text(encoding="utf-8"))))
+        found = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
+        for one in statements:
+            if isinstance(one, ast.ImportFrom):
+                found |= {str(one.module), *(f"{one.module}.{alias.name}" for alias in one.names)}
+        graph[module] = found & files.keys() - {module}
+    TopologicalSorter(graph).prepare()
+
+
+def test_imports_make_no_circle(tmp_path: Path) -> None:
+    check_no_circle(ROOT)
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "cell.py").write_text("def late():\n    import suite.task\n")
+    (tmp_path / "suite" / "task.py").write_text("from suite import cell\n")
+    check_no_circle(tmp_path)
+    (tmp_path / "suite" / "cell.py").write_text("from suite.task import Task\n")
+    with pytest.raises(CycleError):
+        check_no_circle(tmp_path)
 
 
 def test_netcal_stays_in_one_adapter_and_is_imported_when_used() -> None:

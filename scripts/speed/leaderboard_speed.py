@@ -27,6 +27,7 @@ import numpy as np
 
 from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice
+from suite.decisions.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge_measured
 from suite.files import file_digest
 from suite.metrics.rows import Measured, measure_cells
 from suite.publish.manifest import describe
@@ -36,7 +37,6 @@ from suite.publish.records import parquet_bytes
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
-from suite.decisions.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge_measured
 from suite.verdicts.scale import find_scale
 from tests.support import headless
 
