@@ -37,7 +37,10 @@ from suite.cell import load_cells
 from suite.config import read_config
 from suite.metrics.replicates import Store
 from suite.metrics.rows import measure_cells
-from suite.verdicts.analyses import ANALYSES, joint_keys
+try:
+    from suite.decisions.analyses import ANALYSES, joint_keys
+except ImportError:  # an earlier commit
+    from suite.verdicts.analyses import ANALYSES, joint_keys
 from suite.verdicts.given import Given
 
 def spent():

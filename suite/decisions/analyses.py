@@ -71,7 +71,7 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=(PRIMARY,),
     ),
     DOSES: Analysis(
-        lambda given: doses_of(given.every, given.config),
+        lambda given: doses_of(given.every, given.config, workers=given.workers),
         formula=2,
         rests_on=dose_records.JOINT_KEYS,
     ),

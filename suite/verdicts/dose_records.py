@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +22,7 @@ from suite.metrics.figures import FIGURES
 from suite.metrics.folds import CONFORMAL_SHARE
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.workers import workers_for
+from suite.metrics.workers import in_processes, workers_for
 from suite.variant import curve_title, parse_variant
 from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.by_size import size_places
@@ -169,8 +169,9 @@ def find_dose_records(
     protocol = protocol_of(config)
     if protocol.replicates == 0:
         raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
-    measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers_for(sum(map(len, cells))))
-    return doses_of(measured, config, metrics=metrics, tolerances=tolerances, confidence=confidence)
+    workers = workers_for(sum(map(len, cells)))
+    measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers)
+    return doses_of(measured, config, metrics=metrics, tolerances=tolerances, confidence=confidence, workers=workers)
 
 
 def doses_of(
@@ -180,6 +181,7 @@ def doses_of(
     metrics: Sequence[str] = (),
     tolerances: Sequence[float] = (),
     confidence: float = CONFIDENCE,
+    workers: int = 1,
 ) -> list[dict[str, object]]:
     """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last),
     metric, scope (the recipe's second, where levels have several seeds) and tolerance.
@@ -187,6 +189,7 @@ def doses_of(
     Args:
         measured: cells of one run, with the replicates of `JOINT_KEYS`.
         config, metrics, tolerances, confidence: see `find_dose_records`.
+        workers: processes that share the curves; see `suite.metrics.workers`.
     """
     primary = config.primary if config else None
     shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
@@ -194,10 +197,9 @@ def doses_of(
     repeats = [one for one in measured if one.cell.parsed is not None and one.cell.parsed.repeats]
     measured = [one for one in measured if one.cell.parsed is None or not one.cell.parsed.repeats]
     places = size_places(measured)
-    found = []
-    for curve in (scoped for one in _curves(measured, protocol) for scoped in _with_repeats(one, repeats)):
-        for metric in metrics or MEASURES:
-            found += curve.records(metric, shares, confidence)
+    curves = [scoped for one in _curves(measured, protocol) for scoped in _with_repeats(one, repeats)]
+    records = partial(_records, metrics=tuple(metrics or MEASURES), shares=shares, confidence=confidence)
+    found = [one for curve in in_processes(records, curves, workers=workers) for one in curve]
     order = {metric: index for index, metric in enumerate(MEASURES)}
     return sorted(
         found,
@@ -253,6 +255,12 @@ def check_metrics(metrics: Sequence[str]) -> Sequence[str]:
         if metric not in MEASURES:
             raise unknown_name("metric", metric, MEASURES)
     return metrics
+
+
+def _records(
+    curve: _Curve, *, metrics: Sequence[str], shares: Sequence[float], confidence: float
+) -> list[dict[str, object]]:
+    return [one for metric in metrics for one in curve.records(metric, shares, confidence)]
 
 
 @dataclass(frozen=True)
