@@ -72,6 +72,8 @@ lint-dockerfile: .venv-hadolint/.ready ## check the Dockerfile with hadolint (an
 
 benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md
 	$(PY) -m scripts.speed.benchmark
+	$(PY) -m scripts.speed.analysis_speed
+	$(PY) -m scripts.speed.analysis_speed --growth
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)
 	$(PY) -m scripts.studies.reproduce_published

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from scripts.markers import kept_block
+from scripts.speed import analysis_speed
 from scripts.speed.compression_speed import END, START
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
@@ -293,6 +294,9 @@ def main() -> None:
             cores=os.cpu_count(),
             memory=memory(),
             compression=kept_block(args.out, START, END),
+            analysis=kept_block(args.out, analysis_speed.START, analysis_speed.END),
+            earlier=kept_block(args.out, analysis_speed.EARLIER, analysis_speed.NO_EARLIER),
+            growth=kept_block(args.out, analysis_speed.GROWTH, analysis_speed.NO_GROWTH),
         ),
         encoding="utf-8",
     )
@@ -342,6 +346,57 @@ their grid.
 The library's round-to-nearest sets the grids and leaves the rounding to every forward pass, hence its ratio.
 
 {compression}
+
+## Analysis
+
+What comes after scoring: rows with their intervals, verdicts, doses. Seconds of the processor (user and system, one
+thread each), because they depend less on what else a machine does than the clock; two processes that share the work
+take about half of it by the clock (`suite.metrics.workers`). `python -m scripts.speed.analysis_speed` measures each
+phase in a process of its own and, with `--against`, beside another commit in turns. *Cold* measures every cell; *from
+kept replicates* is what `suite collapse` and `suite dose` pay after that. The first rows of a process also pay for
+importing netcal, which imports torch: two to three seconds that no kernel shortens.
+
+{analysis}
+
+Earlier and later results side by side; a call adds its line:
+
+{earlier}
+
+How the replicates are made. Every replicate gives each item a weight, how often it was drawn; weights are bytes. The
+conformal threshold of a replicate is found among the items near the quantile, in descending order of conformity, by
+adding up their weights until the rank is reached; set sizes by adding up those of the entries between the lowest and
+the highest threshold of a split. Both go through all splits at once, an addition of one item a split for all
+replicates at a time, in bytes that are emptied before they overflow. What lies above all thresholds is one matrix
+product. Sums of counts are exact, so the digits do not depend on the order, and the draws are those of the first
+results (their hash is tested). Brute force over repeated items is the tests' reference.
+
+| the same thresholds and set sizes of LAC, one cell of 400 items, 50 splits, 1,000 replicates | ms |
+|---|--:|
+| a NumPy call an item and split (before) | 38 |
+| all splits at once, in bytes (now) | 10.8 |
+
+| its inner loop alone, 150 items of each of 50 splits | ms |
+|---|--:|
+| NumPy, 16-bit integers | 2.4 |
+| NumPy, bytes | 1.25 |
+| numba 0.68, compiled | .55 |
+
+Loops are a fifth of what is left: compiled by numba they would gain a tenth of that, and each process would pay half a
+second of imports, every installation 208 MB of libraries. So there is no compiled
+library. After temperature nothing is fitted in a replicate: NLL, Brier score and bins are tabulated on nine
+temperatures and interpolated (docs/metrics.md), so there is no fit to replace by one step.
+
+What a cell of 10,000 items costs is matrix products: of 1.2 s (1.7 before) a quarter is the product in double precision
+behind after-temperature figures, a fifth the one of counts, an eighth AURC; loops over splits are a tenth.
+
+### Growth
+
+One invented cell of 1,000 items, 100 splits and 1,000 replicates, one of them changed at a time; slopes of the
+logarithms over the upper half of the sizes (1 is linear). `--growth` repeats it.
+
+{growth}
+
+![seconds and memory against items, splits, replicates and cells, both axes logarithmic](figures/analysis-growth.png)
 """
 
 

@@ -259,7 +259,7 @@ def threshold_replicates(
     the rank k of their total. Only ranks within six standard deviations of the unweighted one are looked at first; all
     of them in a replicate that falls outside.
     """
-    ranked = np.argsort(-calibration, kind="stable")
+    ranked = np.argsort(-calibration)  # equal ones in any order: they are one threshold
     members = membership(folds.conformal, len(ranked))
     inside = members[:, ranked]
     place = inside.cumsum(axis=1, dtype=np.int32)  # counted from 1
@@ -330,7 +330,7 @@ def _between(
     """
     flat = conformity.ravel()
     entries = np.flatnonzero(flat > -np.inf)
-    entries = entries[np.argsort(-flat[entries], kind="stable")]
+    entries = entries[np.argsort(-flat[entries])]
     items = entries // conformity.shape[1]
     at_or_above = np.searchsorted(-flat[entries], -thresholds.levels, side="right")
     first, last = (at_or_above[end(axis=1)][:, None] for end in (thresholds.taken.min, thresholds.taken.max))
@@ -353,7 +353,7 @@ class _Windows:
         splits: by falling number of items, shape [splits].
         items: shape [places, splits], in that order of splits; beyond a split's own items anything.
         live: how many splits have an item at each place; they are the first ones.
-        weights: of the items named, shape [items, replicates].
+        weights: shape [n, replicates].
         chunk: over so many places sums of weights stay below 255.
     """
 
@@ -377,11 +377,9 @@ def _windows(split: NDArray[np.intp], items: NDArray[np.intp], weights: Weights,
     column[order] = np.arange(splits)
     table = np.zeros((int(lengths.max(initial=0)), splits), dtype=np.intp)
     table[np.arange(len(split)) - np.repeat(np.cumsum(lengths) - lengths, lengths), column[split]] = items
-    used, where = np.unique(table, return_inverse=True)
-    drawn = weights[used]
     live = (lengths > np.arange(len(table))[:, None]).sum(axis=1).tolist()
-    chunk = 254 // max(int(drawn.max(initial=0)), 1)
-    return _Windows(order, where.reshape(table.shape), live, drawn.astype(np.uint8, copy=False), chunk)
+    chunk = 254 // max(int(weights.max(initial=0)), 1)
+    return _Windows(order, table, live, weights.astype(np.uint8, copy=False), chunk)
 
 
 def _crossing(windows: _Windows, wanted: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
