@@ -108,8 +108,9 @@ def test_it_stops_as_soon_as_it_is_decided_and_dense_cells_on_disk_are_not_score
     decision: str,
     status: int,
 ) -> None:
-    dense = tmp_path / "dense.parquet"
+    dense = tmp_path / "kept" / "dense.parquet"
     write_cell(dense, scripted("quiz", wrong=0, variant="dense"))
+    dense = dense.parent if wrong else dense
     compressed = scripted("quiz", wrong=wrong, variant="rtn-w3")
     asked: list[int] = []
 

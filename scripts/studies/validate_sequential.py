@@ -207,18 +207,25 @@ def resampled_edges(ladders: Ladders, draws: int) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=2000, help="planted streams a cell of a table")
-    parser.add_argument("--orders", type=int, default=40, help="random orders of the items of a ladder")
+    parser.add_argument(
+        "--draws", type=int, default=600, help="planted streams a cell of the table of errors, 3 times those of others"
+    )
+    parser.add_argument(
+        "--orders",
+        type=int,
+        default=40,
+        help="random orders of the items of a ladder, 4 times those of the table of decisions",
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="tables by name")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     options = parser.parse_args(argv)
     folder = Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT)
     tables: dict[str, Callable[[], str]] = {
         "edge errors": lambda: edge_errors(options.draws),
-        "items to accept": lambda: items_to_accept(options.draws // 4),
-        "resampled edges": lambda: resampled_edges(Ladders(folder), options.draws // 4),
+        "items to accept": lambda: items_to_accept(options.draws // 3),
+        "resampled edges": lambda: resampled_edges(Ladders(folder), options.draws // 3),
         "ladder rejections": lambda: ladder_rejections(Ladders(folder), options.orders),
-        "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 2),
+        "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 4),
     }
     for name in options.only or tables:
         marks = f"<!-- {name} -->", f"<!-- /{name} -->"

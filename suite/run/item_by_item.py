@@ -76,7 +76,8 @@ def gate_item_by_item(
     Args:
         out: run directory for the cells that are scored on the way.
         first: items of each task that fix temperature and thresholds.
-        batch: items a task between two looks; it changes what is asked, never what is decided.
+        batch: items a task between two looks, a twentieth of those asked where that is more; it changes what is asked,
+            never what is decided.
         seed: of the order of the items.
         log: called with one line a look.
 
@@ -97,7 +98,8 @@ def gate_item_by_item(
     fitted = any(MEASURES[line.metric].fitted for line in policy.lines if line.metric in MEASURES)
     items = first if fitted else 0
     while True:
-        items = min(items + batch, most)
+        # with many items a look costs more: they come further apart
+        items = min(items + max(batch, items // 20), most)
         cells = [_ask(one, items) for one in asked]
         answered = [pair(one.order, *both, first=first) for one, both in zip(asked, cells, strict=True)]
         doubts = [said for both in cells for said in _doubts(*both)]
@@ -142,7 +144,8 @@ def _asking(sides: Sides, policy: Policy, conditions: Conditions, out: Path, see
 def _given(sides: Sides) -> dict[str, Cell]:
     """Dense cells by task, where a file or folder of cells was named in the place of a model."""
     path = Path(sides.dense)
-    if path.suffix != ".parquet" and not (path / "cells").is_dir():
+    holds_cells = not (path / "config.json").is_file() and next(path.rglob("*.parquet"), None) is not None
+    if path.suffix != ".parquet" and not holds_cells:
         return {}
     found: dict[str, Cell] = {}
     for cell in load_cells(path):
