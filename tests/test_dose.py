@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
 from suite.config import Primary, Protocol, RunConfig, TaskChoice
 from suite.errors import SuiteError
-from suite.metrics.rows import measure_cells
+from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.verdicts.dose import Answers, Band, Ladder, find_doses, kept_everywhere
 from suite.verdicts.dose_records import DOSE_KEYS, dose_lines, find_dose_records
+from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 Floats = NDArray[np.float64]
 CHANCE = 0.75
@@ -233,6 +235,25 @@ def test_either_of_two_measures_is_tested_at_half_the_level(errors: float, state
     beyond = Band(np.array([0.9, 0.92 + errors * 0.004]), np.stack([np.zeros(1000), noise]))
     curve = replace(ladder([0.3, 0.3], 0.002), band=beyond)
     assert find_doses(curve)[0.25].levels[0].state == state
+
+
+@pytest.mark.parametrize(("metric", "freedom"), [("set_size", 8), ("brier_ts", 199)])
+def test_set_sizes_are_known_no_better_than_the_items_beyond_their_threshold(metric: str, freedom: int) -> None:
+    """Of 200 items 80 calibrate, and a tenth of these lie beyond: the lower end is Fieller's with so few degrees."""
+    cells = draw_cells(Population(), Plan(np.array([0.5, 1.2]), np.empty(0)), n=200, seed=4)
+    config = RunConfig(("m",), (TaskChoice("t"),), ("dense",), protocol=Protocol(splits=8, replicates=200))
+    (record,) = find_dose_records(cells, config, metrics=[metric], tolerances=[0.1])
+    dense, level = measure_cells(cells, config.protocol, keep=[metric])
+    chance = {"set_size": 3.6, "brier_ts": 0.75}[metric]
+    low = record["levels"][0]["low"]  # type: ignore[index]
+    contrast = [one - (1 - low) * zero for one, zero in zip(*map(both(metric), (level, dense)), strict=True)]
+    beyond = (contrast[0] - low * chance) / contrast[1].std(ddof=1)
+    assert beyond == pytest.approx(stats.t.ppf(0.95, freedom), rel=1e-4)
+
+
+def both(metric: str) -> Callable[[Measured], tuple[float, Floats]]:
+    """Value and replicates."""
+    return lambda one: (one.values[metric], one.replicates[metric])
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25])
