@@ -724,9 +724,12 @@ def test_impossible_right_options_everywhere_are_told_as_such():
     assert "no items are left" not in json.dumps(row["notes"])
 
 
+AT_CHANCE = {"brier_ts": 0.75, "nll_ts": np.log(4), "set_size": 3.6, "lac_set_size": 3.6, "aps_set_size": 3.6}
+
+
 @pytest.mark.parametrize("lost", [0, 3, 40])
-def test_the_upper_end_of_a_brier_change_knows_what_few_items_can_hide(lost: int) -> None:
-    """A binomial bound on a quarter of the items; the lower end is that of resampling."""
+def test_the_upper_end_of_a_change_knows_what_few_items_can_hide(lost: int) -> None:
+    """A binomial bound on a quarter of the items; the lower end is that of resampling; a gain that is shown stays."""
     generator = np.random.default_rng(5)
     answers = generator.integers(0, 4, 400)
     logits = generator.normal(size=(400, 4))
@@ -734,10 +737,16 @@ def test_the_upper_end_of_a_brier_change_knows_what_few_items_can_hide(lost: int
     after = logits + 0.001 * generator.normal(size=logits.shape)
     after[:lost] = after[:lost, ::-1]
     before, row = compute_rows([cell(logits, answers), cell(after, answers, variant="rtn-w4")])
-    room, change = 0.75 - float(before["brier_ts"]), float(row["brier_ts_change"])
-    seen = 100 * max(change, 0.0) / room
-    most = room * stats.beta.ppf(0.975, seen + 1, 100 - seen)
-    low, high = float(row["brier_ts_change_low"]), float(row["brier_ts_change_high"])
-    assert high == pytest.approx(most, rel=1e-6)
-    assert low <= change < low + 0.5 * most
-    assert float(row["brier_ts_change_detectable"]) < 3 * (change - low) + 1e-9
+    for key, chance in AT_CHANCE.items():
+        room, change = chance - float(before[key]), float(row[f"{key}_change"])
+        seen = 100 * max(change, 0.0) / room
+        most = min(change, 0.0) + room * stats.beta.ppf(0.975, seen + 1, 100 - seen)
+        low, high = float(row[f"{key}_change_low"]), float(row[f"{key}_change_high"])
+        if key == "brier_ts" or lost == 0:
+            assert high == pytest.approx(most, rel=1e-6)
+        assert high >= most - 1e-9
+        assert low <= change < low + 0.5 * (high - low)
+        assert float(row[f"{key}_change_detectable"]) < 3 * (change - low) + 1e-9
+    if lost == 40:
+        better = compute_rows([cell(after, answers), cell(logits, answers, variant="rtn-w4")])[1]
+        assert all(float(better[f"{key}_change_high"]) < 0 for key in AT_CHANCE)

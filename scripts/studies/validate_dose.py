@@ -44,7 +44,7 @@ Floats = NDArray[np.float64]
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPLITS, REPLICATES = 20, 400
 TRUTH_ITEMS, BLOCKS = 400_000, 8
-VERSION = 3
+VERSION = 4
 """Raised when the rule or the drawing changes, so that kept draws of an older one are not mixed in."""
 
 SIDES = ("kept", "lost", "kept_holm", "lost_holm")

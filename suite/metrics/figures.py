@@ -198,7 +198,7 @@ _OWN: dict[str, Figure] = {
         title="Brier score after temperature",
         better=LOWER,
         limits=(0.0, 2.0),
-        change=Change(),
+        change=Change(interval=2),
         meaning="Brier score over all options after temperature scaling",
     ),
     "ece_ts": Figure(

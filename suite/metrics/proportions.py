@@ -89,18 +89,18 @@ def lost_at_most(value: float, *, room: float, units: Numbers, level: float = LE
     Resampling knows the spread of what was seen. Where one item in a hundred is answered blindly, none or one of them
     is seen among a hundred, and the spread is that of nothing. As in doses, what was lost is so many blind answers of
     `WORTH_OF_ITEM` times the items; the binomial bound of their share, times the room, is the end of an interval at
-    this level. A gain counts as no loss.
+    this level. A gain that was seen stays one: what is hidden comes on top of it.
 
     Args:
         value: the change; higher is worse.
         room: from dense to chance, above 0.
         units: number of the unit of each item, shape [n].
 
-    >>> round(lost_at_most(0.0, room=0.4, units=np.arange(400)), 3)
-    0.014
+    >>> [round(lost_at_most(change, room=0.4, units=np.arange(400)), 3) for change in (0.0, -0.1)]
+    [0.014, -0.086]
     """
     worth = WORTH_OF_ITEM * independent(units)
-    return room * exact_interval(worth * min(max(value / room, 0.0), 1.0), worth, level=level)[1]
+    return min(value, 0.0) + room * exact_interval(worth * min(max(value / room, 0.0), 1.0), worth, level=level)[1]
 
 
 def independent(units: Numbers) -> float:
