@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--cells-from", type=Path, metavar="DIR", help="take cells of equal content from a snapshot or run directory"
     )
+    run.add_argument(
+        "--lock", type=Path, metavar="L", help="of 'suite policy lock': compressed cells will carry its hash"
+    )
     run.add_argument("--dense-from", type=Path, metavar="SNAPSHOT", help="take dense cells from a published snapshot")
 
     score = add("score", _score, "score one model, variant and task into a cell file")
@@ -193,7 +196,13 @@ def _parser() -> argparse.ArgumentParser:
     defer.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     policy = add("policy", _policy, "what a compressed model may lose at most: the built-in policies, or your own")
-    actions = policy.add_subparsers(dest="what", metavar="list|show|check", required=True)
+    actions = policy.add_subparsers(dest="what", metavar="list|show|check|lock", required=True)
+    locked = actions.add_parser(
+        "lock", parents=[common], help="write down policy, candidates and items before anything is compressed"
+    )
+    locked.add_argument("names", nargs=1, metavar="POLICY", help="a built-in policy or a .yaml file")
+    locked.add_argument("--config", required=True, type=Path, metavar="C", help="of the run, candidates from safest on")
+    locked.add_argument("--out", required=True, type=Path, metavar="F", help="such as policy.lock")
     for what in ("list", "show", "check"):
         part = actions.add_parser(what, parents=[common])
         if what != "list":
@@ -205,9 +214,14 @@ def _parser() -> argparse.ArgumentParser:
     gate = add(
         "gate", _gate, "may each compressed model replace the dense one? exit 0 all accepted, 3 review, 1 rejected"
     )
-    gate.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR|SNAPSHOT")
+    gate.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR|SNAPSHOT|CONFIG")
     gate.add_argument("--policy", required=True, metavar="P", help="a built-in policy or a .yaml file")
     gate.add_argument("--variant", metavar="GLOB", help="only variants whose name matches; with --sequential one name")
+    gate.add_argument(
+        "--plan", action="store_true", help="CONFIG.yaml: the items that each limit needs, before anything is run"
+    )
+    gate.add_argument("--flips", type=float, metavar="F", help="with --plan: expected share, default 0.05")
+    gate.add_argument("--lock", type=Path, metavar="L", help="what was fixed beforehand, of 'suite policy lock'")
     gate.add_argument("--junit", type=Path, metavar="FILE", help="also write a JUnit file, a test a variant")
     gate.add_argument("--markdown", type=Path, metavar="FILE", help="also write a table, for the summary of a pipeline")
     gate.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
@@ -310,7 +324,13 @@ def _run(args: argparse.Namespace) -> int:
         print("\n".join(found.summary(speed)), file=sys.stderr)
         return DONE
     result = execute(
-        config, out, limit=args.limit, only=args.only, cells_from=args.cells_from, dense_from=args.dense_from
+        config,
+        out,
+        limit=args.limit,
+        only=args.only,
+        cells_from=args.cells_from,
+        dense_from=args.dense_from,
+        lock=args.lock,
     )
     print(f"\nleaderboard: {result.leaderboard}")
     print(f"figures:     {result.leaderboard.parent / 'figures'}")
@@ -631,6 +651,8 @@ def _policy(args: argparse.Namespace) -> int:
     from suite.decisions.policy import policy_hash
     from suite.decisions.show import FLIPS, record, shown
 
+    if args.what == "lock":
+        return _policy_lock(args)
     names = POLICIES if args.what == "list" else args.names
     found = [get_policy(name) for name in names]
     if args.what == "check":
@@ -653,30 +675,82 @@ def _policy(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _gate(args: argparse.Namespace) -> int:
-    from suite.cell import load_cells
+def _policy_lock(args: argparse.Namespace) -> int:
     from suite.config import read_config
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
-    from suite.decisions.gate import exit_status, gate_cells
+    from suite.decisions.lock import lock_text, read_lock
+    from suite.files import write_file
+    from suite.run.lock import make_lock
+
+    if args.out.exists():
+        raise SuiteError(f"{args.out}: is there already; a lock is written once, name another file")
+    write_file(args.out, lock_text(make_lock(check_policy(get_policy(args.names[0])), read_config(args.config))))
+    print(f"{args.out}  {read_lock(args.out)['lock_hash']}")
+    return DONE
+
+
+def _gate_plan(args: argparse.Namespace, policy: Policy) -> int:
+    from suite.config import read_config
+    from suite.decisions.gate_plan import plan_lines, plan_records
+    from suite.decisions.show import FLIPS
+    from suite.run.plan import sheet_of
+    from suite.tasks import TASKS
+
+    config, flips = read_config(args.run_dir), FLIPS if args.flips is None else args.flips
+    if not 0 < flips < 1:
+        raise SuiteError(f"flips {flips:g} is not between 0 and 1")
+    sheets = [sheet_of(choice) for choice in config.tasks]
+    records = plan_records(
+        policy,
+        {sheet.task.name: len(sheet.questions) for sheet in sheets},
+        flips=flips,
+        models=len(config.models),
+        larger={name: task.items for name, task in TASKS.items() if task.items},
+    )
+    print(json.dumps(records, indent=1) if args.json else "\n".join(plan_lines(records, flips=flips)))
+    return REVIEW if any(one["never"] for one in records) else DONE
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from suite.cell import load_cells
+    from suite.config import read_config
+    from suite.decisions.attempts import numbered
+    from suite.decisions.built_in import get_policy
+    from suite.decisions.contradictions import check_policy
+    from suite.decisions.gate import candidates, exit_status, gate_cells
+    from suite.decisions.lock import check_cells, read_lock, smallest_accepted
     from suite.decisions.report import SHOWN, gate_lines, gate_table
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
     from suite.publish.manifest import code_hash
 
     policy = check_policy(get_policy(args.policy))
+    if args.plan and (args.run_dir is None or args.sequential or args.lock):
+        raise SuiteError("gate --plan needs a configuration, and neither --sequential nor --lock")
+    if args.plan:
+        return _gate_plan(args, policy)
+    if args.flips is not None:
+        raise SuiteError("--flips belongs to --plan; give both")
     if args.sequential:
         return _gate_item_by_item(args, policy)
     if args.run_dir is None or args.model or args.dense:
         raise SuiteError("gate needs a run directory or a snapshot, or --model and --dense with --sequential")
     file = args.run_dir / "config.yaml"
+    cells = load_cells([args.run_dir])
+    lock = None if args.lock is None else read_lock(args.lock)
+    if lock is not None:
+        check_cells(lock, cells, policy, f"lock {args.lock}")
+    attempts = numbered(cells, args.run_dir, candidates(cells, args.variant)) if args.run_dir.is_dir() else {}
     records = gate_cells(
-        load_cells([args.run_dir]),
+        cells,
         policy,
         config=read_config(file) if file.is_file() else None,
         variant=args.variant,
         store=Store.of(args.run_dir, code_hash()),
         failures=read_failures(args.run_dir),
+        lock=lock,
+        attempts=attempts,
     )
     _write_reports(args, records)
     if args.json:
@@ -685,6 +759,9 @@ def _gate(args: argparse.Namespace) -> int:
         print("\n".join(gate_lines(records)))
     else:
         print_records(SHOWN, gate_table(records))
+    for model in dict.fromkeys(record["model"] for record in records) if lock is not None else ():
+        found = smallest_accepted(records, lock or {}, model)
+        print(f"{model}: the last accepted in the lock's order: {found or 'none'}", file=sys.stderr)
     return exit_status(records)
 
 

@@ -19,13 +19,16 @@ from scipy import stats
 from support.synthetic_cells import cell_of
 from support.synthetic_snapshot import PROTOCOL, publish, sign, write_run
 
-from suite.cell import Cell
+from suite.cell import Cell, cell_path, load_cells, write_cell
 from suite.cli import main
 from suite.config import RunConfig, TaskChoice, parse_config, read_config
 from suite.decisions import gate
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
+from suite.decisions.attempts import spent
 from suite.decisions.built_in import get_policy
 from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_cells, lines_of
+from suite.decisions.items import items_needed
+from suite.decisions.lock import smallest_accepted
 from suite.decisions.policy import Criterion, Policy, RedLine
 from suite.errors import SuiteError
 from suite.metrics.score_test import Stratum, score_statistic, tango
@@ -308,6 +311,149 @@ def test_the_command_and_its_exit_status(
     assert {one["variant"]: one["decision"] for one in json.loads(said.out)} == {
         **{"rtn-w8": "accept", "rtn-w6": "review", "rtn-w3": "reject"}
     }
+
+
+@pytest.mark.parametrize("flips", [0.05, 0.1])
+def test_the_planned_items_have_the_power(flips: float) -> None:
+    n = items_needed(0.05, flips)
+    assert n is not None
+    assert 0.78 <= error(n, flips, 0.0, points(0.05), "within") <= 0.85
+
+
+def plan(tmp_path: Path, policy: str, *more: str, items: int = 400, models: str = "[smollm2-135m]") -> int:
+    rows = [{"id": n, "question": f"{n}?", "choices": ["a", "b", "c"], "answer_index": n % 3} for n in range(items)]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = f"models: {models}\ntasks: [{tmp_path / 'quiz.jsonl'}]\nvariants: [dense, rtn-w4]\n"
+    (tmp_path / "config.yaml").write_text(config)
+    return main(["gate", str(tmp_path / "config.yaml"), "--policy", policy, "--plan", *more])
+
+
+def test_a_plan_says_what_can_never_be_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "p.yaml"
+    criteria = "[{metric: accuracy, limit: 0.05, unit: points}, {metric: brier_ts, limit: 0.05, unit: headroom}]"
+    file.write_text(f"name: ours\nsource: us\ncriteria: {criteria}\n")
+    assert plan(tmp_path, str(file), "--json") == 0
+    accuracy, brier = json.loads(capsys.readouterr().out)
+    assert (accuracy["items"], accuracy["items_needed"]) == (400, items_needed(0.05, 0.05, wanted=0.9))
+    assert (brier["items_needed"], brier["items_are"], brier["never"]) == (236, "floor", False)
+    assert plan(tmp_path, str(file), items=60) == 3
+    assert capsys.readouterr().out.count("cannot be accepted") == 1
+    assert plan(tmp_path, "mlperf-99.9", "--json") == 3
+    (line,) = json.loads(capsys.readouterr().out)
+    assert line["never"]
+    assert "a task with so many items" in line["would_do"]
+    assert plan(tmp_path, "industry-1-2", "--json") == 0
+    edge = json.loads(capsys.readouterr().out)[-1]
+    assert (edge["scope"], edge["never"]) == ("slice edge", False)
+    assert "one model" in edge["note"]
+    assert plan(tmp_path, str(file), "--flips", "2") == 2
+
+
+def swap(run: Path, cell: Cell) -> None:
+    write_cell(cell_path(run, cell), cell)
+
+
+def judged_by_command(run: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, Any]]:
+    assert run_gate(run, "industry-1-2", "--json", *more) in (0, 1, 3)
+    return {one["variant"]: one for one in json.loads(capsys.readouterr().out)}
+
+
+def test_each_new_candidate_on_the_same_items_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [planted(*one) for one in (("dense", 0), ("rtn-w8", 3), ("rtn-w6", 5))]
+    run = write_run(tmp_path / "run", cells)
+    for _ in range(2):  # the same candidates are the same attempt, however often they are judged
+        found = judged_by_command(run, capsys)
+        assert [one["attempt"] for one in found.values()] == [1, 1]
+    first = found["rtn-w6"]["criteria"][0]
+    swap(run, planted("rtn-w6", 6))
+    swap(run, planted("rtn-w6", 5, 1))
+    found = judged_by_command(run, capsys)
+    assert (found["rtn-w8"]["attempt"], found["rtn-w6"]["attempt"]) == (1, 2)
+    second = found["rtn-w6"]["criteria"][0]
+    assert second["loss"] < first["loss"]
+    assert second["upper"] > first["upper"]
+    swap(run, cells[2])
+    assert judged_by_command(run, capsys, "--variant", "rtn-w6")["rtn-w6"]["attempt"] == 1
+    swap(run, planted("rtn-w6", 4))
+    assert judged_by_command(run, capsys)["rtn-w6"]["attempt"] == 3
+    assert run_gate(run, "industry-1-2") == 3
+    assert "attempt 3 on these items, unlocked (1 cell)" in capsys.readouterr().out
+    assert len((run / "attempts.jsonl").read_text().splitlines()) == 4
+
+
+def test_tuning_until_green_errs_no_more_than_promised() -> None:
+    """Twenty tries at the limit, each tested as the attempt that it is: .66 of such teams would ship one."""
+    n, flips, limit = 1000, 0.06, 0.02
+    levels = [0.05 * spent(k, listed=False, locked=False) for k in range(1, 21)]
+    accepted = [error(n, flips, limit, points(limit, confidence=1 - level), "within") for level in levels]
+    assert 1 - np.prod([1 - one for one in accepted]) <= 0.075
+    strict = [6 / np.pi**2 / k**2 for k in range(1, 21)]
+    assert [spent(k, listed=False, locked=True) for k in range(1, 21)] == pytest.approx(strict)
+    assert sum(strict) < 1
+    assert spent(7, listed=True, locked=True) == 1
+
+
+@pytest.fixture(scope="module")
+def locked_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path], quiz: Path) -> Path:
+    """A run of a tiny model under a lock, which lies beside it."""
+    folder = tmp_path_factory.mktemp("locked")
+    config = folder / "config.yaml"
+    variants = "[dense, rtn-w8, rtn-w4]"
+    config.write_text(f"models: [{tiny_models['llama']}]\ntasks: [{quiz}]\nvariants: {variants}\ndtype: float32\n")
+    assert main(["policy", "lock", "industry-1-2", "--config", str(config), "--out", str(folder / "policy.lock")]) == 0
+    assert main(["run", str(config), "--out", str(folder / "run"), "--lock", str(folder / "policy.lock")]) == 0
+    return folder
+
+
+def test_a_lock_is_stamped_on_compressed_cells_alone(locked_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = json.loads((locked_run / "policy.lock").read_text())
+    stamped = {cell.key.variant: cell.run.get("lock") for cell in load_cells([locked_run / "run"])}
+    assert stamped == {"dense": None, "rtn-w8": lock["lock_hash"], "rtn-w4": lock["lock_hash"]}
+    assert [variant for _, variant in lock["candidates"]] == ["rtn-w8", "rtn-w4"]
+    (task,) = lock["tasks"]
+    assert task["ids"] == [f"q{n}" for n in range(6)]
+    assert set(task["search_half"]) < set(task["ids"])
+    found = judged_by_command(locked_run / "run", capsys, "--lock", str(locked_run / "policy.lock"))
+    assert {one["unlocked"] for one in found.values()} == {0}
+    plain = next(cell for cell in load_cells([locked_run / "run"]) if cell.key.variant == "rtn-w4")
+    swap(locked_run / "run", replace(plain, run={k: v for k, v in plain.run.items() if k != "lock"}))
+    found = judged_by_command(locked_run / "run", capsys, "--lock", str(locked_run / "policy.lock"))
+    assert {name: one["unlocked"] for name, one in found.items()} == {"rtn-w8": 0, "rtn-w4": 1}
+
+
+def test_a_foreign_or_changed_lock_is_refused(
+    locked_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = locked_run / "policy.lock"
+    run = write_run(tmp_path / "run", [planted(name, 1) for name in ("dense", "rtn-w8")])
+
+    def refused(*command: str) -> str:
+        assert main(list(command)) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    said = refused("gate", str(run), "--policy", "industry-1-2", "--lock", str(path))
+    assert "foreign lock: no such task on sciq" in said
+    judge = ("gate", str(locked_run / "run"), "--lock")
+    assert "it fixes the policy industry-1-2" in refused(*judge, str(path), "--policy", "mlperf-99")
+    again = ("run", str(locked_run / "config.yaml"), "--out", str(tmp_path / "other"))
+    assert "foreign lock: other items" in refused(*again, "--lock", str(path), "--limit", "4")
+    changed = tmp_path / "changed.lock"
+    changed.write_text(path.read_text().replace('"review": 1.5', '"review": 3.0'))
+    assert "changed since it was written" in refused(*judge, str(changed), "--policy", "industry-1-2")
+    other = ("--config", str(locked_run / "config.yaml"), "--out", str(path))
+    assert "a lock is written once" in refused("policy", "lock", "certainty", *other)
+
+
+def test_the_sequence_ends_at_the_first_that_is_not_accepted() -> None:
+    lock = {"candidates": [["m", "w8"], ["m", "w6"], ["m", "w4"], ["other", "w2"]]}
+    records = [
+        {"model": "m", "variant": name, "decision": said}
+        for name, said in (("w4", "accept"), ("w6", "review"), ("w8", "accept"))
+    ]
+    assert smallest_accepted(records, lock, "m") == "w8"
+    assert smallest_accepted([], lock, "m") is None
 
 
 def with_policy(run: Path, policy: str | dict[str, Any]) -> RunConfig:

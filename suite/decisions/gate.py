@@ -28,9 +28,11 @@ from suite.cell import Cell
 from suite.config import Protocol as Rules
 from suite.config import RunConfig, protocol_of
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
+from suite.decisions.attempts import Candidate, spent
 from suite.decisions.built_in import planned_policy
 from suite.decisions.edge import part_rows
 from suite.decisions.items import items_needed
+from suite.decisions.lock import unlocked
 from suite.decisions.policy import KINDS, Criterion, Policy, RedLine, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.average import Setting, unperturbed
@@ -124,6 +126,8 @@ def gate_cells(
     variant: str | None = None,
     store: Store | None = None,
     failures: Sequence[Mapping[str, Any]] = (),
+    lock: Mapping[str, Any] | None = None,
+    attempts: Mapping[Candidate, int] | None = None,
 ) -> list[Record]:
     """Measure cells and decide about every compressed variant of every model.
 
@@ -133,6 +137,9 @@ def gate_cells(
         variant: only variants whose name matches this pattern (``rtn-w4*``).
         store: where measurements are kept (`suite.metrics.replicates`).
         failures: records of cells that could not be scored.
+        lock: what was fixed beforehand (`suite.decisions.lock.read_lock`).
+        attempts: of each model and variant, which attempt it is on its items (`suite.decisions.attempts`); else the
+            first.
 
     Returns:
         Records with the keys `GATE_KEYS`, JSON-safe, by model (size) and variant as the run has them.
@@ -142,7 +149,9 @@ def gate_cells(
     """
     protocol = protocol_of(config)
     measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers_for(sum(map(len, cells))))
-    return gate_measured(measured, policy, config=config, variant=variant, failures=failures)
+    return gate_measured(
+        measured, policy, config=config, variant=variant, failures=failures, lock=lock, attempts=attempts
+    )
 
 
 def gate_measured(
@@ -152,6 +161,8 @@ def gate_measured(
     config: RunConfig | None = None,
     variant: str | None = None,
     failures: Sequence[Mapping[str, Any]] = (),
+    lock: Mapping[str, Any] | None = None,
+    attempts: Mapping[Candidate, int] | None = None,
 ) -> list[Record]:
     """`gate_cells` of cells that have been measured with the replicates of `suite.verdicts.dose_records.JOINT_KEYS`."""
     protocol = protocol_of(config)
@@ -176,7 +187,11 @@ def gate_measured(
     for model, names in wanted.items():
         parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]] = {}
         for name in names:
-            result.append(_Judged(model, name, models[model], dense, failures, policy, protocol, parts).record())
+            judged = _Judged(model, name, models[model], dense, failures, policy, protocol, parts)
+            attempt = (attempts or {}).get((model, name), 1)
+            listed = lock is not None and [model, name] in lock["candidates"]
+            share = spent(attempt, listed=listed, locked=lock is not None)
+            result.append(judged.record(attempt=attempt, share=share, lock=lock))
     return result
 
 
@@ -187,6 +202,13 @@ def gates_of(given: Given) -> list[Record]:
     if policy is None or not any(not one.cell.is_dense and not _is_null(one) for one in given.every):
         return []
     return gate_measured(given.every, policy, config=given.config)
+
+
+def candidates(cells: Sequence[Cell], variant: str | None = None) -> list[Candidate]:
+    """Model and variant of what would be judged, in the order of the cells: compressed, and matching the pattern."""
+    found = [cell.key for cell in cells if not cell.is_dense and (cell.parsed is None or cell.parsed.family != "dense")]
+    wanted = [key for key in found if variant is None or fnmatch.fnmatchcase(key.variant, variant)]
+    return list(dict.fromkeys((key.model, key.variant) for key in wanted))
 
 
 def lines_of(policy: Policy, tasks: Sequence[str]) -> list[Line]:
@@ -219,7 +241,12 @@ def lines_of(policy: Policy, tasks: Sequence[str]) -> list[Line]:
 
 
 def decide(
-    tested: Sequence[Tested], policy: Policy, *, blocked: bool = False, doubted: bool = False, spent: float = 1.0
+    tested: Sequence[Tested],
+    policy: Policy,
+    *,
+    blocked: bool = False,
+    doubted: bool = False,
+    share: float = 1.0,
 ) -> tuple[str, str | None, list[Record]]:
     """Decision, reason, and one record a limit with the keys `LINE_KEYS`, in the order given.
 
@@ -227,7 +254,7 @@ def decide(
         tested: from `lines_of`.
         blocked: something is missing; only a rejection stands without it.
         doubted: something stands in the way of an acceptance alone.
-        spent: share of each error probability that this decision may use (`1` of the first attempt).
+        share: of each error probability that this decision may use (`suite.decisions.attempts.spent`).
 
     >>> from suite.decisions.answers import LostAnswers, pairs_of
     >>> right = np.r_[np.ones(700), np.zeros(300)]
@@ -236,8 +263,8 @@ def decide(
     >>> decide([Tested(line, LostAnswers((pairs_of(right, right),)))], policy)[:2]
     ('accept', None)
     """
-    levels = [(1 - one.line.line.confidence) * spent for one in tested]
-    outcomes = outcomes_of(tested, policy, spent=spent)
+    levels = [(1 - one.line.line.confidence) * share for one in tested]
+    outcomes = outcomes_of(tested, policy, share=share)
     records = [_line_record(one, outcome, level) for one, outcome, level in zip(tested, outcomes, levels, strict=True)]
     unknown = [_needed(one.line) for one, outcome in zip(tested, outcomes, strict=True) if outcome == NOT_MEASURED]
     if EXCEEDED in outcomes:
@@ -250,10 +277,10 @@ def decide(
     return (REVIEW, BLOCKED, records) if doubted else (ACCEPT, None, records)
 
 
-def outcomes_of(tested: Sequence[Tested], policy: Policy, *, spent: float = 1.0) -> list[str]:
+def outcomes_of(tested: Sequence[Tested], policy: Policy, *, share: float = 1.0) -> list[str]:
     """What is shown of each limit, without bounds: `decide` has the arguments."""
     adjusted = holm([1.0 if one.loss is None else one.loss.above(_beyond(one.line, policy)) for one in tested])
-    levels = [(1 - one.line.line.confidence) * spent for one in tested]
+    levels = [(1 - one.line.line.confidence) * share for one in tested]
     return [_outcome(one, level, worse <= level) for one, level, worse in zip(tested, levels, adjusted, strict=True)]
 
 
@@ -401,7 +428,7 @@ class _Judged:
     protocol: Rules
     parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]]
 
-    def record(self) -> Record:
+    def record(self, *, attempt: int, share: float, lock: Mapping[str, Any] | None) -> Record:
         everything = unperturbed(dict.fromkeys(cell_setting(one) for one in self.members))
         tasks = list(dict.fromkeys(setting.task for setting in everything))
         mine = [one for one in self.members if one.cell.key.variant == self.variant]
@@ -429,7 +456,9 @@ class _Judged:
             pairs[setting] = Levels(Place(self.model, "", "", setting.task), tuple(both))
         lines = lines_of(self.policy, tasks or sorted({str(one.get("task")) for one in self.failures}))
         tested = [self._tested(line, pairs) for line in lines]
-        decision, reason, records = decide(tested, self.policy, blocked=bool(obstacles), doubted=bool(doubts))
+        decision, reason, records = decide(
+            tested, self.policy, blocked=bool(obstacles), doubted=bool(doubts), share=share
+        )
         if mixed:
             decision, reason = REVIEW, BLOCKED
         accuracy = self._answers(tasks, pairs)
@@ -437,7 +466,7 @@ class _Judged:
         red = [line.is_red for line in lines]
         values = (
             *(self.model, self.variant, self.policy.name, policy_hash(self.policy), decision, reason),
-            *(len(mine), 1, upper, lower),
+            *(unlocked([one.cell for one in mine], lock), attempt, upper, lower),
             [one for one, is_red in zip(records, red, strict=True) if not is_red],
             [one for one, is_red in zip(records, red, strict=True) if is_red],
             list(dict.fromkeys([*obstacles, *doubts])),

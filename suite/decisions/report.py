@@ -14,16 +14,27 @@ def gate_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line a variant that begins with what was lost, then the decision and what it rests on."""
     rows = []
     for record in records:
-        rows.append((lost(record), decided(record), record["model"], record["variant"], why(record)))
+        rows.append((lost(record), decided(record), record["model"], record["variant"], marked(record), why(record)))
     return aligned(rows)
 
 
-SHOWN = ("lost_at_most", "lost_at_least", "decision", "reason", "model", "variant", "why")
+SHOWN = ("lost_at_most", "lost_at_least", "decision", "reason", "model", "variant", "attempt", "unlocked", "why")
 
 
 def gate_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
     """One row a variant with the keys `SHOWN`: losses of accuracy as fractions, reasons as `gate_lines` has them."""
     return [{**{key: record[key] for key in SHOWN[:-1]}, "why": why(record)} for record in records]
+
+
+def marked(record: Mapping[str, Any]) -> str:
+    """Which attempt it is on these items, and how many of its cells no lock had fixed.
+
+    >>> marked({"attempt": 2, "unlocked": 4})
+    'attempt 2 on these items, unlocked (4 cells)'
+    """
+    count = record["unlocked"]
+    said = f", unlocked ({count} cell{'s' * (count != 1)})" if count else ", locked"
+    return f"attempt {record['attempt']} on these items{said}"
 
 
 def junit(records: Sequence[Mapping[str, Any]]) -> str:
@@ -41,9 +52,9 @@ def junit(records: Sequence[Mapping[str, Any]]) -> str:
             if record["decision"] != ACCEPT:
                 kind = "failure" if record["decision"] == REJECT else "error"
                 found = ElementTree.SubElement(case, kind, type=decided(record), message=lost(record))
-                found.text = why(record)
+                found.text = f"{why(record)}; {marked(record)}"
             else:
-                ElementTree.SubElement(case, "system-out").text = lost(record)
+                ElementTree.SubElement(case, "system-out").text = f"{lost(record)}; {marked(record)}"
     ElementTree.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
@@ -52,9 +63,16 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Decisions as a Markdown table, for the summary of a pipeline."""
     policy = records[0]
     out = [f"### Policy {policy['policy']} ({policy['policy_hash'][:19]})", ""]
-    out += ["| lost | decision | model | variant | why |", "|---|---|---|---|---|"]
+    out += ["| lost | decision | model | variant | attempt | why |", "|---|---|---|---|---|---|"]
     for record in records:
-        cells = (lost(record), f"**{decided(record)}**", record["model"], record["variant"], why(record))
+        cells = (
+            lost(record),
+            f"**{decided(record)}**",
+            record["model"],
+            record["variant"],
+            marked(record),
+            why(record),
+        )
         out.append("| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(out) + "\n"
 

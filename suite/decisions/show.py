@@ -9,7 +9,7 @@ from typing import Any
 
 from suite.decisions.contradictions import findings
 from suite.decisions.items import floor_items, items_needed
-from suite.decisions.policy import Policy, RedLine, policy_hash
+from suite.decisions.policy import Criterion, Policy, RedLine, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.proportions import WORTH_OF_ITEM
 from suite.tables import aligned
@@ -32,16 +32,21 @@ def items_of(policy: Policy, *, flips: float = FLIPS) -> list[tuple[int | None, 
     if not 0 < flips < 1:
         raise SuiteError(f"flips {flips:g} is not between 0 and 1")
     wanted = 1 - (1 - JOINT_POWER) / len(policy.lines)
-    found: list[tuple[int | None, bool]] = []
-    for line in policy.lines:
-        if not 0 < line.tested < 1:
-            found.append((None, False))
-        elif line.unit == "points" and line.metric in ("accuracy", "error_rate"):
-            found.append((items_needed(line.tested, flips, wanted=wanted, confidence=line.confidence), True))
-        else:
-            worth = WORTH_OF_ITEM if line.unit == "headroom" else 1.0
-            found.append((math.ceil(floor_items(line.tested, confidence=line.confidence) / worth), False))
-    return found
+    return [line_items(line, flips=flips, wanted=wanted) for line in policy.lines]
+
+
+def line_items(line: Criterion, *, flips: float, wanted: float) -> tuple[int | None, bool]:
+    """Items that one limit needs for this power: by exact power, or else the floor; which of the two."""
+    if not 0 < line.tested < 1:
+        return None, False
+    if line.unit == "points" and line.metric in ("accuracy", "error_rate"):
+        return items_needed(line.tested, flips, wanted=wanted, confidence=line.confidence), True
+    return math.ceil(floor_items(line.tested, confidence=line.confidence) / worth_of(line)), False
+
+
+def worth_of(line: Criterion) -> float:
+    """Events that an item stands for where few of them decide: less than one where an item loses a part."""
+    return WORTH_OF_ITEM if line.unit == "headroom" or line.metric in ("brier_ts", "nll_ts", "set_size") else 1.0
 
 
 def record(policy: Policy, *, flips: float = FLIPS) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -27,12 +27,14 @@ from suite.cell import Cell, file_key, key_of, read_cell, read_metadata, write_c
 from suite.config import RunConfig
 from suite.decisions.built_in import planned_policy
 from suite.decisions.gate import lines_of
+from suite.decisions.lock import check_planned, read_lock
 from suite.errors import CellFailure, SuiteError
 from suite.files import write_file
 from suite.models.device import resolve_device
-from suite.models.model import Model
+from suite.models.model import Model, content_parts
 from suite.publish.manifest import read_environment
 from suite.run.early_tables import EarlyTables
+from suite.run.lock import asked
 from suite.run.plan import PlannedCell, conditions_of, limited, plan
 from suite.run.prepare import Conditions, open_scorer, resolve_dtype
 from suite.run.taken import SUPERSEDED, known_keys, renamed, take_cells, take_dense
@@ -80,6 +82,7 @@ def execute(
     only: str | None = None,
     cells_from: str | Path | None = None,
     dense_from: str | Path | None = None,
+    lock: Path | None = None,
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> RunResult:
     """Score what is missing, then compute and publish.
@@ -90,6 +93,7 @@ def execute(
         only: a glob over ``model/task/variant`` or over any one of the three; other cells are left as they are.
         cells_from: a snapshot or run directory whose cells are taken instead of scored, where their keys are the same.
         dense_from: a snapshot whose dense cells are taken instead of scored, where they are of the same content.
+        lock: a file of `suite policy lock`, whose hash compressed cells that are scored now will carry.
 
     Raises:
         SuiteError: bad input, a full disk, another run at work in the directory, or no cell at all to publish.
@@ -101,6 +105,7 @@ def execute(
     # bad input is found before anything is written
     environment = _environment(config, out)
     planned = plan(config, out, dtype=environment["dtype"], device=environment["device"], only=only)
+    stamp = None if lock is None else _checked_lock(lock, config, planned)
     make_folder(out)
     with _locked(out):
         _remove_unfinished(out)
@@ -111,7 +116,7 @@ def execute(
             log(f"{take_cells(cells_from, planned, put, log)} of {len(planned)} cells are in {cells_from}")
         if dense_from is not None:
             log(f"{take_dense(dense_from, planned, put, log)} dense cells from {dense_from}")
-        scored, reused, failures = _score_all(planned, out, config, environment, log)
+        scored, reused, failures = _score_all(planned, out, config, environment, log, stamp=stamp)
         shutil.rmtree(out / ".partial", ignore_errors=True)
         leaderboard, highlights = publish(out, config)
     return RunResult(scored, reused, failures, leaderboard, highlights)
@@ -178,6 +183,8 @@ def _score_all(
     config: RunConfig,
     environment: dict[str, Any],
     log: Callable[[str], None],
+    *,
+    stamp: str | None = None,
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """Score the cells that are not there yet; returns (scored, reused, failures)."""
     from tqdm import tqdm
@@ -218,7 +225,7 @@ def _score_all(
             for cell in group:
                 bar.set_description(f"{cell.label} (cell {_position(todo, cell)} of {len(todo)})")
                 try:
-                    _score_one(cell, scorer, out, bar.update)
+                    _score_one(cell, scorer, out, bar.update, stamp)
                 except CellFailure as failure:
                     failures.append(_fail(cell, str(failure), out, log))
                 if cell is not todo[-1]:
@@ -261,10 +268,24 @@ def _failing_alone() -> Iterator[None]:
         raise CellFailure(str(error)) from error
 
 
-def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[int], Any]) -> None:
+def _checked_lock(lock: Path, config: RunConfig, planned: Sequence[PlannedCell]) -> str:
+    """The hash of a lock that is one of this run."""
+    found = read_lock(lock)
+    check_planned(found, config, asked([cell.sheet for cell in planned]), f"lock {lock}")
+    models = {cell.model.name: cell.model for cell in planned}
+    for name, model in models.items():
+        if found["dense"].get(name) != content_parts(model):
+            raise SuiteError(f"lock {lock}: foreign lock: other dense weights of {name}; make a lock of this run")
+    return str(found["lock_hash"])
+
+
+def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[int], Any], stamp: str | None) -> None:
     shards = ShardStore(out / ".partial" / cell.key[:32])
     scored = score(scorer, cell.sheet, shards=shards, progress=update)
-    _put(cell.signed(scored), cell.path, out)
+    signed = cell.signed(scored)
+    if stamp is not None and not signed.is_dense:
+        signed = replace(signed, run={**signed.run, "lock": stamp})
+    _put(signed, cell.path, out)
     shards.clear()
 
 
