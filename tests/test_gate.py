@@ -31,8 +31,8 @@ from suite.decisions.items import items_needed
 from suite.decisions.lock import smallest_accepted
 from suite.decisions.policy import Criterion, Policy, RedLine
 from suite.errors import SuiteError
+from suite.files import json_bytes
 from suite.metrics.score_test import Stratum, score_statistic, tango
-from suite.publish.snapshot import json_bytes
 from suite.run.pipeline import execute
 from suite.verdicts.dose_records import find_dose_records
 
@@ -358,7 +358,9 @@ def judged_by_command(run: Path, capsys: pytest.CaptureFixture[str], *more: str)
     return {one["variant"]: one for one in json.loads(capsys.readouterr().out)}
 
 
-def test_each_new_candidate_on_the_same_items_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_new_candidate_on_the_same_items_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = [planted(*one) for one in (("dense", 0), ("rtn-w8", 3), ("rtn-w6", 5))]
     run = write_run(tmp_path / "run", cells)
     for _ in range(2):  # the same candidates are the same attempt, however often they are judged
@@ -376,6 +378,7 @@ def test_each_new_candidate_on_the_same_items_costs(tmp_path: Path, capsys: pyte
     assert judged_by_command(run, capsys, "--variant", "rtn-w6")["rtn-w6"]["attempt"] == 1
     swap(run, planted("rtn-w6", 4))
     assert judged_by_command(run, capsys)["rtn-w6"]["attempt"] == 3
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert run_gate(run, "industry-1-2") == 3
     assert "attempt 3 on these items, unlocked (1 cell)" in capsys.readouterr().out
     assert len((run / "attempts.jsonl").read_text().splitlines()) == 4
@@ -515,7 +518,10 @@ def test_a_policy_that_is_none_is_found_before_anything_is_scored(policy: Any, s
     assert not (tmp_path / "run").exists()
 
 
-def test_files_for_pipelines_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_for_pipelines_say_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     cells = [planted("dense", 0), planted("rtn-w8", 1), planted("rtn-w6", 30, 10), planted("rtn-w3", 120)]
     run = write_run(tmp_path / "run", cells)
     files = ["--junit", str(tmp_path / "out" / "gate.xml"), "--markdown", str(tmp_path / "out" / "gate.md")]
