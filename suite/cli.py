@@ -433,7 +433,7 @@ def _compress(args: argparse.Namespace) -> int:
     size = save(checkpoint, info, args.out)
     measured = {**info.as_metadata(), "saved_bytes": size}
     if args.json:
-        print(json.dumps(measured, indent=1, allow_nan=False))
+        print(_json(measured))
     else:
         print(
             f"{args.out}: {size / 1e6:.1f} MB, {info.bits_per_weight:.2f} bits a weight, {info.sparsity:.1%} zeros, "
@@ -442,6 +442,11 @@ def _compress(args: argparse.Namespace) -> int:
     for note in info.notes:
         print(f"note: {note}", file=sys.stderr)
     return DONE
+
+
+def _json(content: object) -> str:
+    """What ``--json`` prints."""
+    return json.dumps(content, indent=1, allow_nan=False)
 
 
 def _metrics(args: argparse.Namespace) -> int:
@@ -480,7 +485,7 @@ def _metrics(args: argparse.Namespace) -> int:
         if not rows:
             raise SuiteError("no variant was made with two seeds of sample text; add one such as gptq-w3@seed1")
     if args.json:
-        print(json.dumps(rows, indent=1, allow_nan=False))
+        print(_json(rows))
     else:
         print_records(names, rows)
     return DONE
@@ -495,7 +500,7 @@ def _details(args: argparse.Namespace, cells: list[Cell]) -> int:
         cells, protocol=args.protocol, alpha=args.alpha, wanted_error=wanted, workers=workers_for(sum(map(len, cells)))
     )
     if args.json:
-        print(json.dumps(found, indent=1, allow_nan=False))
+        print(_json(found))
         return DONE
     for details in found:
         print(
@@ -544,7 +549,7 @@ def _collapse(args: argparse.Namespace) -> int:
     records = judgement.files().get(files[0], [])
     lead = config.primary.metric if config and config.primary else PRIMARY
     lines = slice_lines(records) if args.slices else judgement.lines(lead)
-    print(json.dumps(records, indent=1, allow_nan=False) if args.json else "\n".join(lines))
+    print(_json(records) if args.json else "\n".join(lines))
     return DONE
 
 
@@ -573,7 +578,7 @@ def _dose(args: argparse.Namespace) -> int:
         confidence=args.confidence,
     )
     if args.json:
-        print(json.dumps(records, indent=1, allow_nan=False))
+        print(_json(records))
     elif at_terminal():
         print("\n".join(dose_lines(records)))
     else:
@@ -597,7 +602,7 @@ def _compare(args: argparse.Namespace) -> int:
         policy = check_policy(get_policy(args.policy))
     found = compare(args.dense, args.compressed, scoring=args.scoring, policy=policy)
     if args.json:
-        print(json.dumps(found.records, indent=1, allow_nan=False))
+        print(_json(found.records))
     else:
         print_comparison(found)
     for remark in remarks(found):
@@ -626,7 +631,7 @@ def _defer(args: argparse.Namespace) -> int:
         costs = deferral.Costs(args.cost_wrong, args.cost_review)
         records, shown = deferral.find_deferrals(load_cells([args.run_dir]), protocol, costs), deferral.SHOWN
     if args.json:
-        print(json.dumps(records, indent=1, allow_nan=False))
+        print(_json(records))
     elif at_terminal() or not records:
         lines = task_shift.shift_lines(records) if args.shift else deferral.deferral_lines(records)
         print("\n".join(lines), file=sys.stdout if records else sys.stderr)
@@ -658,13 +663,13 @@ def _policy(args: argparse.Namespace) -> int:
     if args.what == "check":
         said = [(policy.name, level, text) for policy in found for level, text in findings(policy)]
         if args.json:
-            print(json.dumps([dict(zip(("policy", "level", "text"), one, strict=True)) for one in said], indent=1))
+            print(_json([dict(zip(("policy", "level", "text"), one, strict=True)) for one in said]))
         for name, level, text in said if not args.json else ():
             print(f"policy {name}: {level}: {text}", file=sys.stderr if level == "contradiction" else sys.stdout)
         return BAD_INPUT if any(level == "contradiction" for _, level, _ in said) else DONE
     flips = getattr(args, "flips", FLIPS)
     if args.json:
-        print(json.dumps([record(policy, flips=flips) for policy in found], indent=1, allow_nan=False))
+        print(_json([record(policy, flips=flips) for policy in found]))
     elif args.what == "list":
         print_table(
             ("policy", "criteria", "red_lines", "hash", "source"),
@@ -708,7 +713,7 @@ def _gate_plan(args: argparse.Namespace, policy: Policy) -> int:
         models=len(config.models),
         larger={name: task.items for name, task in TASKS.items() if task.items},
     )
-    print(json.dumps(records, indent=1) if args.json else "\n".join(plan_lines(records, flips=flips)))
+    print(_json(records) if args.json else "\n".join(plan_lines(records, flips=flips)))
     return REVIEW if any(one["never"] for one in records) else DONE
 
 
@@ -754,7 +759,7 @@ def _gate(args: argparse.Namespace) -> int:
     )
     _write_reports(args, records)
     if args.json:
-        print(json.dumps(records, indent=1, allow_nan=False))
+        print(_json(records))
     elif at_terminal():
         print("\n".join(gate_lines(records)))
     else:
@@ -791,7 +796,7 @@ def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
         return REVIEW
     _write_reports(args, [record])
     if args.json:
-        print(json.dumps([record], indent=1, allow_nan=False))
+        print(_json([record]))
     else:
         asked = ", ".join(f"{count} of {name}" for name, count in record["items"].items())
         print("\n".join([*gate_lines([record]), f"items: {asked}"]))
@@ -827,7 +832,7 @@ def _diff(args: argparse.Namespace) -> int:
 
     comparison = compare(args.first, args.second)
     if args.json:
-        print(json.dumps(comparison.records(), indent=1, allow_nan=False))
+        print(_json(comparison.records()))
     else:
         print("\n".join(comparison.lines()))
     return DONE
@@ -887,7 +892,7 @@ def _columns(args: argparse.Namespace) -> Columns | None:
 def _list(args: argparse.Namespace) -> int:
     records, forms = _LISTS[args.what]()
     if args.json:
-        print(json.dumps(records, indent=1))
+        print(_json(records))
         return DONE
     names = tuple(records[0])
     print_records(names, records + [dict(zip(names, form, strict=True)) for form in forms])

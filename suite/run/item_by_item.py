@@ -132,7 +132,7 @@ def _asking(sides: Sides, policy: Policy, conditions: Conditions, out: Path, see
     if not names:
         raise SuiteError(f"policy {policy.name} names no task; say which with --task")
     sheets = [_sheet(get_task(name), given, sides) for name in names]
-    compressed = _planned(sides, given, sheets, conditions)
+    compressed = _cells_of(sides, given, sheets, conditions)
     if given:
         dense = [_already(given[sheet.task.name]) for sheet in sheets]
     else:
@@ -193,7 +193,7 @@ def _order(sheet: Sheet, given: Mapping[str, Cell], seed: int) -> Order:
     )
 
 
-def _planned(
+def _cells_of(
     sides: Sides, given: Mapping[str, Cell], sheets: Sequence[Sheet], conditions: Conditions
 ) -> list[PlannedCell]:
     """The compressed model's cells, under the name of the dense model."""
