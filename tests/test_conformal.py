@@ -306,3 +306,28 @@ def test_the_rank_is_that_of_exact_arithmetic_at_every_alpha():
 
 def test_an_alpha_next_to_one_takes_the_surest_right_option():
     assert conformal.conformal_threshold(np.array([0.2, 0.9, 0.5]), alpha=1 - 1e-12) == 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("protocol", ["exact", "ye2024"])
+def test_all_splits_at_once_are_each_split_by_itself(seed, protocol):
+    rng = np.random.default_rng([3, seed])
+    n = int(rng.integers(1, 90))
+    p = np.round(rng.dirichlet(np.ones(4), n), 1 if seed % 2 else 9)
+    p[rng.random(n) < 0.3, 3] = np.nan
+    answers = rng.integers(0, 3, n)
+    sides = [rng.random(n) < share for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    calibrating, tested = (tuple(np.flatnonzero(one ^ flip) for one in sides) for flip in (False, True))
+    folds = Folds(calibrating, tested, calibrating, tested)
+    scores = conformal.aps_scores(p, answers, draws=rng.random(n))
+    found = conformal.conformal_splits(scores, answers, folds=folds, alpha=0.2, protocol=protocol)
+    for split, (fold, test) in enumerate(zip(calibrating, tested, strict=True)):
+        threshold = conformal.conformal_threshold(scores.calibration[fold], alpha=0.2, protocol=protocol)
+        assert found.thresholds[split] == threshold
+        if len(test) == 0:
+            assert np.isnan([found.size[split], found.coverage[split], *found.size_distribution[split]]).all()
+            continue
+        sets = conformal.prediction_sets(scores.options[test], threshold)
+        sizes, covered = sets.sum(axis=1), sets[np.arange(len(test)), answers[test]]
+        assert (found.size[split], found.coverage[split]) == (sizes.mean(), covered.mean())
+        assert found.size_distribution[split].tolist() == [(sizes == size).mean() for size in range(5)]
