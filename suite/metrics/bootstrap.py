@@ -87,10 +87,11 @@ def weighted_sums(columns: Floats, weights: Weights) -> Floats:
     >>> weighted_sums(np.array([[0.5, 0.25]]), np.array([[1.0, 2.0], [1.0, 0.0]], dtype=np.float32)).tolist()
     [[0.75, 1.0]]
     """
-    replicates = weights.shape[1]
+    n, replicates = weights.shape
     sums = np.empty((len(columns), replicates))
-    for start in range(0, replicates, _WIDENED):  # so that few weights are held twice
-        block = slice(start, start + _WIDENED)
+    step = min(_WIDENED, max(2**25 // max(n, 1), 8))  # so that few weights are held twice
+    for start in range(0, replicates, step):
+        block = slice(start, start + step)
         sums[:, block] = columns @ weights[:, block].astype(np.float64)
     return sums
 
