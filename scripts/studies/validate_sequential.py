@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
-from suite.cell import Cell
 from suite.decisions.built_in import get_policy
-from suite.decisions.gate import ACCEPT, REJECT, gate_cells
+from suite.decisions.gate import ACCEPT, REJECT
 from suite.decisions.item_by_item import FIRST, Answered, Order, item_order, pair
 from suite.decisions.items import floor_items, items_needed
 from suite.decisions.policy import Criterion, Policy
-from suite.decisions.sequential import stop
+from suite.decisions.sequential import BetLoss, stop
 from suite.errors import SuiteError
 from suite.publish.pages.markdown import table
 
@@ -122,9 +121,6 @@ class Ladders:
             found.append(pair(order, dense, compressed, first=first))
         return found
 
-    def of(self, model: str, tasks: Sequence[str]) -> list[Cell]:
-        return [one for one in self.cells if one.model["name"] == model and one.task["name"] in tasks]
-
 
 TASKS = ("arc_challenge", "mmlu")
 MODELS = ("qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b")
@@ -148,21 +144,22 @@ def ladder_rejections(ladders: Ladders, orders: int) -> str:
 
 
 def ladder_decisions(ladders: Ladders, orders: int) -> str:
-    """Each condition: what the gate says of all 1,000 items a task, and what few items say, over random orders."""
-    policy = get_policy("certainty")
-    lines = []
+    """Each condition: what all 1,000 items a task say was lost, and what few items decide, over random orders."""
+    policy, lines = get_policy("certainty"), []
     for model in MODELS:
-        cells = ladders.of(model, TASKS)
-        for record in gate_cells(cells, policy):
-            variant, said = record["variant"], record["decision"]
+        variants = dict.fromkeys(name for one, _, name in ladders.known if one == model)
+        for variant in variants:
+            if variant == "dense":
+                continue
+            whole = ladders.answered(model, TASKS, variant, 0, first=500)
+            lost = [BetLoss(whole, *what).value for what in (("brier_ts", "headroom"), ("accuracy", "points"))]
             ends = [stop(ladders.answered(model, TASKS, variant, seed), policy) for seed in range(orders)]
-            shares = [sum(end.decision == wanted for end in ends) for wanted in (ACCEPT, REJECT, None)]
+            counts = [str(sum(end.decision == wanted for end in ends)) for wanted in (ACCEPT, REJECT, None)]
             taken = [end.rounds for end in ends if end.decision is not None]
-            whole = said + (f" ({record['reason']})" if record["reason"] else "")
-            counts = f"{shares[0]} / {shares[1]} / {shares[2]}"
-            lines.append((model, variant, whole, counts, f"{np.median(taken):.0f}" if taken else "–"))
-    header = ("model", "variant", "all items", "accept / reject / neither", "median items a task")
-    return table(header, lines, left=3)
+            shown = [f"{value:.3f}" if value is not None else "–" for value in lost]
+            lines.append((model, variant, *shown, *counts, f"{np.median(taken):.0f}" if taken else "–"))
+    header = ("model", "variant", "Brier lost", "accuracy lost", "accept", "reject", "neither", "median items a task")
+    return table(header, lines, left=2)
 
 
 def resampled_edges(ladders: Ladders, draws: int) -> str:
@@ -214,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--orders",
         type=int,
         default=40,
-        help="random orders of the items of a ladder, 4 times those of the table of decisions",
+        help="random orders of the items of a ladder, 8 times those of the table of decisions",
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="tables by name")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -225,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "items to accept": lambda: items_to_accept(options.draws // 3),
         "resampled edges": lambda: resampled_edges(Ladders(folder), options.draws // 3),
         "ladder rejections": lambda: ladder_rejections(Ladders(folder), options.orders),
-        "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 4),
+        "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 8),
     }
     for name in options.only or tables:
         marks = f"<!-- {name} -->", f"<!-- /{name} -->"
