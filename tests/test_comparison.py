@@ -18,8 +18,9 @@ from support.lm_eval_files import Line, generation_lines, option_lines, write_ru
 from suite.cell import make_cell, write_cell
 from suite.cli import main
 from suite.comparison.pairs import pair_sides
-from suite.comparison.records import compare, record_of
+from suite.comparison.records import compare, judge_pairs, record_of
 from suite.config import Protocol
+from suite.decisions.policy import Criterion, Policy
 from suite.errors import SuiteError
 from suite.importers import import_cells
 from suite.importers.sides import read_side
@@ -397,6 +398,40 @@ class TestPolicy:
     def test_an_unknown_policy(self, runs: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
         assert main(["compare", *map(str, runs), "--policy", "certanty"]) == 2
         assert "did you mean certainty?" in capfd.readouterr().err
+
+
+def test_a_compressed_side_called_dense_is_compressed_all_the_same(
+    runs: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.yaml").write_text(TestPolicy.POLICY.replace("LIMIT", "0.4"))
+    sides = [
+        write_run(tmp_path / name, {"birds": logged(run)[:60]}, model="dense")
+        for name, run in zip("ab", runs, strict=True)
+    ]
+    assert main(["compare", *map(str, sides), "--policy", str(tmp_path / "p.yaml"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)[0]["variant"] == "dense (compressed)"
+
+
+def test_reports_need_a_policy(runs: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *map(str, runs), "--junit", str(tmp_path / "x.xml")]) == 2
+    assert "name the policy to decide by" in capfd.readouterr().err
+    assert not (tmp_path / "x.xml").exists()
+
+
+def test_tied_options_share_their_credit_in_a_decision_with_a_task_of_scores(tmp_path: Path) -> None:
+    tied, sure = np.full((80, 2), -1.0), np.tile([-1.0, -3.0], (80, 1))
+    sides = [
+        write_run(
+            tmp_path / name,
+            {"t": option_lines("t", scores, [0] * 80), "s": generation_lines("s", [1.0] * 80)},
+        )
+        for name, scores in (("a", sure), ("b", tied))
+    ]
+    policy = Policy("p", "us", (Criterion("accuracy", 0.2, "points", task="t"),))
+    pairs, _ = pair_sides(*(read_side(side, scoring=None) for side in sides))
+    judged = judge_pairs(pairs, policy, dense="d", compressed="c")
+    assert judged["criteria"][0]["loss"] == pytest.approx(0.5)
+    assert judged["decision"] == "reject"
 
 
 def changed(lines: list[Line], change: Callable[[Line], None], item: int | None = 3) -> list[Line]:

@@ -113,7 +113,9 @@ def named_cells(pair: Pair, dense: str, compressed: str) -> tuple[Cell, Cell]:
     assert ours is not None
     assert theirs is not None
     if ours.is_dense:
-        variant = {**ours.variant, "name": compressed, "family": None, "method": None}
+        # a file called dense.jsonl on this side is compressed all the same
+        name = f"{compressed} (compressed)" if compressed.partition("@")[0] == "dense" else compressed
+        variant = {**ours.variant, "name": name, "family": None, "method": None}
         ours = replace(ours, model={**ours.model, "name": dense}, variant=variant)
     model, variant = {**theirs.model, "name": ours.key.model}, {**theirs.variant, "name": "dense"}
     return replace(theirs, model=model, variant=variant), ours
@@ -122,29 +124,50 @@ def named_cells(pair: Pair, dense: str, compressed: str) -> tuple[Cell, Cell]:
 def _of_options(pair: Pair, cells: tuple[Cell, Cell], protocol: Protocol) -> dict[str, Any]:
     dense, compressed = cells
     theirs, ours = rows_against(dense, [compressed], protocol)
-    credit = [score_cell(cell, protocol) for cell in (dense, compressed)]
-    place = {item: row for row, item in enumerate(pair.dense.ids)}
-    order = [place[item] for item in credit[0].sample.ids]
     record: dict[str, Any] = {**ours, "task": pair.task}
     record |= {f"{key}_dense": theirs.get(key) for key in DENSE_KEYS}
-    answers, units = pair.dense.of(order), credit[0].sample.unit_numbers
-    return record | _accuracy(answers, credit[0].correct, credit[1].correct, units, record)
+    return record | _accuracy(credit_of(pair, protocol), record)
 
 
-def _accuracy(
-    answers: Answers, dense: Floats, compressed: Floats, units: Numbers, known: Mapping[str, Any]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Credit:
+    """Right (1), wrong (0) or between, of both models on the same items in one order.
+
+    Attributes:
+        units: number of the unit of each item.
+        answers: the items as dense has them.
+    """
+
+    dense: Floats
+    compressed: Floats
+    units: Numbers
+    answers: Answers
+
+
+def credit_of(pair: Pair, protocol: Protocol) -> Credit:
+    """What each item is worth: tied options share, where options are known."""
+    if pair.dense.cell is None or pair.compressed.cell is None:
+        return Credit(pair.dense.scores, pair.compressed.scores, np.arange(len(pair.dense)), pair.dense)
+    dense, compressed = (score_cell(cell, protocol) for cell in (pair.dense.cell, pair.compressed.cell))
+    place = {item: row for row, item in enumerate(pair.dense.ids)}
+    order = [place[item] for item in dense.sample.ids]
+    return Credit(dense.correct, compressed.correct, dense.sample.unit_numbers, pair.dense.of(order))
+
+
+def _accuracy(credit: Credit, known: Mapping[str, Any]) -> dict[str, Any]:
     """The accuracies and the bounds of their difference, subtasks weighed as they are in the task's mean."""
-    parts = _parts(answers)
-    least, most = lost_answers(dense, compressed, units, parts).bounds(CONFIDENCE)
+    parts, subtasks = _parts(credit.answers), credit.answers.subtasks
+    lost = LostAnswers(
+        tuple(pairs_of(credit.dense[rows], credit.compressed[rows], credit.units[rows]) for rows in parts)
+    )
+    least, most = lost.bounds(CONFIDENCE)
     found: dict[str, Any] = {"lost_at_most": most, "lost_at_least": least}
     if len(parts) > 1:
-        usual = _loss(dense, compressed, units, parts, level=proportions.LEVEL)
         found |= {
-            "accuracy": subtask_mean(compressed, answers.subtasks),
-            "accuracy_dense": subtask_mean(dense, answers.subtasks),
+            "accuracy": subtask_mean(credit.compressed, subtasks),
+            "accuracy_dense": subtask_mean(credit.dense, subtasks),
             **dict.fromkeys(("accuracy_low", "accuracy_high")),
-            **_change(usual),
+            **_change(_loss(credit, parts)),
             "notes": {
                 **known.get("notes", {}),
                 "accuracy": "mean over subtasks, as lm-eval weighs them; set size and Brier score are over items",
@@ -169,7 +192,8 @@ def judge_pairs(pairs: Sequence[Pair], policy: Policy, *, dense: str, compressed
 
 
 def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed: str) -> dict[str, Any]:
-    counted = {pair.task: pairs_of(pair.dense.scores, pair.compressed.scores) for pair in pairs}
+    credits = {pair.task: credit_of(pair, Protocol()) for pair in pairs}
+    counted = {task: pairs_of(one.dense, one.compressed, one.units) for task, one in credits.items()}
     lines = lines_of(policy, [*counted])
     tested = []
     for line in lines:
@@ -192,11 +216,6 @@ def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed:
     return dict(zip(GATE_KEYS, values, strict=True))
 
 
-def lost_answers(dense: Floats, compressed: Floats, units: Numbers, parts: Sequence[Numbers]) -> LostAnswers:
-    """The loss of accuracy as the gate tests it, the mean over parts."""
-    return LostAnswers(tuple(pairs_of(dense[rows], compressed[rows], units[rows]) for rows in parts))
-
-
 def _parts(answers: Answers) -> list[Numbers]:
     """Rows of each subtask where subtasks count alike, else all of them."""
     if not answers.alike:
@@ -205,12 +224,12 @@ def _parts(answers: Answers) -> list[Numbers]:
     return [np.flatnonzero(names == name) for name in dict.fromkeys(answers.subtasks)]
 
 
-def _loss(dense: Floats, compressed: Floats, units: Numbers, parts: Sequence[Numbers], *, level: float) -> Average:
-    """Dense minus compressed with its interval."""
+def _loss(credit: Credit, parts: Sequence[Numbers]) -> Average:
+    """Dense minus compressed with the interval that changes of accuracy have in rows."""
     found = {}
     for number, rows in enumerate(parts):
-        lost = dense[rows] - compressed[rows]
-        low, high = proportions.paired_interval(lost, np.unique(units[rows], return_inverse=True)[1], level=level)
+        lost = credit.dense[rows] - credit.compressed[rows]
+        low, high = proportions.paired_interval(lost, np.unique(credit.units[rows], return_inverse=True)[1])
         found[Setting(str(number), "", "", 0)] = Average(float(lost.mean()), low, high)
     return combined(found)
 
@@ -231,8 +250,8 @@ def _change(loss: Average) -> dict[str, Any]:
 def _of_scores(pair: Pair, *, dense: str, compressed: str) -> dict[str, Any]:
     """What one score an item allows: the paired comparison of accuracy."""
     theirs, ours = pair.dense.scores, pair.compressed.scores
-    units = np.arange(len(pair.dense))
-    usual = _loss(theirs, ours, units, _parts(pair.dense), level=proportions.LEVEL)
+    credit = credit_of(pair, Protocol())
+    units, parts = credit.units, _parts(pair.dense)
     notes = dict.fromkeys((*PAIRED_KEYS, "brier_ts", "lac_set_size", "set_size", "lac_coverage"), NO_OPTIONS)
     record: dict[str, Any] = dict.fromkeys(ROW_KEYS)
     record |= dict.fromkeys(f"{key}_dense" for key in DENSE_KEYS)
@@ -251,9 +270,9 @@ def _of_scores(pair: Pair, *, dense: str, compressed: str) -> dict[str, Any]:
         "kind": "scores",
         "accuracy": _mean(pair.compressed, ours),
         "accuracy_dense": _mean(pair.dense, theirs),
-        **_change(usual),
+        **_change(_loss(credit, parts)),
     }
-    if len(_parts(pair.dense)) == 1:
+    if len(parts) == 1:
         low, high = proportions.proportion_interval(ours, units)
         record |= {"accuracy_low": low, "accuracy_high": high}
     if np.isin(theirs, (0.0, 1.0)).all() and np.isin(ours, (0.0, 1.0)).all():
@@ -266,4 +285,4 @@ def _of_scores(pair: Pair, *, dense: str, compressed: str) -> dict[str, Any]:
         )
     notes = {key: reason for key, reason in notes.items() if record.get(key) is None}
     record |= {"flags": [], "notes": notes}
-    return record | _accuracy(pair.dense, theirs, ours, units, record)
+    return record | _accuracy(credit, record)
