@@ -535,7 +535,7 @@ _SEED_COLUMNS = (
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
     from suite.config import read_config
-    from suite.decisions.analyses import DECOUPLING, PARTS, SCALE, VERDICTS, judge_cells
+    from suite.decisions.analyses import DECOUPLING, PARTS, PASSED, SCALE, VERDICTS, judge_cells
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
     from suite.verdicts.curves import PRIMARY
@@ -544,7 +544,7 @@ def _collapse(args: argparse.Namespace) -> int:
     file = args.run_dir / "config.yaml"
     config = read_config(file) if file.is_file() else None
     store = Store.of(args.run_dir, code_hash())
-    files = (PARTS,) if args.slices else (VERDICTS, DECOUPLING, SCALE)
+    files = (PARTS,) if args.slices else (VERDICTS, DECOUPLING, PASSED, SCALE)
     _, judgement = judge_cells(load_cells([args.run_dir]), config, store=store, files=files)
     records = judgement.files().get(files[0], [])
     lead = config.primary.metric if config and config.primary else PRIMARY

@@ -102,7 +102,7 @@ def test_slopes_are_counted_without_dense_repeats_tasks_and_families() -> None:
 def test_couplings_are_counted_by_model() -> None:
     ends = {"more": (0.1, 0.3), "less": (-0.3, -0.1), "neither": (-0.1, 0.1), "unknown": (None, None)}
     records = [
-        {"model": model, "verdict": verdict, "excess_low": ends[excess][0], "excess_high": ends[excess][1]}
+        {"model": model, "task": "t", "verdict": verdict, "excess_low": ends[excess][0], "excess_high": ends[excess][1]}
         for model, verdict, excess in (
             ("a", "coupled", "neither"),
             ("a", "coupled", "unknown"),
@@ -111,9 +111,10 @@ def test_couplings_are_counted_by_model() -> None:
             ("b", "silent accuracy loss", "less"),
         )
     ]
-    assert body(coupling_table(records)) == [
-        ["a", "3", "1", "0", "2", "0", "0", "1", "0"],
-        ["b", "2", "0", "1", "0", "0", "1", "1", "1"],
+    average = {**records[0], "task": "macro", "verdict": "muted loss"}
+    assert body(coupling_table([*records, average])) == [
+        ["a", "3", "2", "1", "0", "0", "1", "0"],
+        ["b", "2", "0", "0", "1", "1", "1", "1"],
     ]
 
 

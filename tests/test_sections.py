@@ -132,7 +132,7 @@ def test_both_pages_hold_the_same_rows_and_words_of_every_section(computed: Comp
             "At equal megabytes",
             "Where it breaks",
         ),
-        *("Parts that break otherwise than their task", "What accuracy alone would have passed", "Does size protect?"),
+        *("Parts that break otherwise than their task", "Does uncertainty follow accuracy?", "Does size protect?"),
         *("Seeds of the sample text", "small-100m (100M parameters)", "sci_q", "Cells that failed"),
         *("Why a value is missing", "What the columns mean"),
     ):

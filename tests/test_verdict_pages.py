@@ -43,8 +43,8 @@ def test_sections_say_where_it_breaks_and_escape_names(
     text = "\n\n".join(markdown(verdict_sections(assessed[1].files())))
     assert "## Where it breaks" in text
     assert "**threshold** | `magnitude-s30`" in text
-    assert "## What accuracy alone would have passed" in text
-    assert "None is shown." in text
+    assert "## Does uncertainty follow accuracy?" in text
+    assert "None is shown to have lost more." in text
     assert "<script>" not in text
     assert "a\\|b" in text
 
@@ -69,7 +69,10 @@ def test_sections_list_silent_losses() -> None:
     for key, value in (("accuracy_change", -0.004), ("set_size_change", 0.31), ("excess", 0.3)):
         record |= {key: value, f"{key}_low": value - 0.01, f"{key}_high": value + 0.01}
     text = "\n".join(markdown(verdict_sections({VERDICTS: [], DECOUPLING: [record], SCALE: []})))
-    assert "| m | `rtn-w3` | t | −0.004 [−0.014, +0.006] | +0.31 [+0.30, +0.32] | +0.30 [+0.29, +0.31] |" in text
+    assert (
+        "| m | `rtn-w3` | t | silent uncertainty loss | −0.004 [−0.014, +0.006] | +0.31 [+0.30, +0.32] "
+        "| +0.30 [+0.29, +0.31] |"
+    ) in text
 
 
 def test_nothing_is_said_of_nothing() -> None:

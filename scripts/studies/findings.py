@@ -23,11 +23,11 @@ from suite.publish.order import grouped, without_repeats
 from suite.publish.pages.markdown import code, escape, table
 from suite.variant import Variant, curve_title, is_repeat, parse_variant
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
+from suite.verdicts.decoupling import COUPLINGS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "findings.md"
-COUPLINGS = ("silent uncertainty loss", "silent accuracy loss", "coupled", "improved", "undetermined")
 VERDICTS = ("threshold", "gradual", "none", "saturated", "undetermined")
 TARGET = 0.9
 VARIANTS = ("dense", "rtn-w4", "gptq-w4", "rtn-w3", "gptq-w3", "magnitude-s50", "sparsegpt-s50", "depth-s20")
@@ -39,14 +39,14 @@ Record = Mapping[str, Any]
 def coupling_table(couplings: Sequence[Record]) -> str:
     """Verdicts on single tasks by model, and how often set size moved by more or less than accuracy explains."""
     body = []
+    couplings = [one for one in couplings if one["task"] != MACRO]
+    seen = [name for name in COUPLINGS if any(one["verdict"] == name for one in couplings)]
     for model, records in grouped(couplings, lambda one: str(one["model"])).items():
         counts = Counter(record["verdict"] for record in records)
         more = sum(record["excess_low"] is not None and record["excess_low"] > 0 for record in records)
         less = sum(record["excess_high"] is not None and record["excess_high"] < 0 for record in records)
-        body.append(
-            [escape(model), str(len(records)), *(str(counts[name]) for name in COUPLINGS), str(more), str(less)]
-        )
-    return table(["model", "variants × tasks", *COUPLINGS, "more than accuracy explains", "less"], body)
+        body.append([escape(model), str(len(records)), *(str(counts[name]) for name in seen), str(more), str(less)])
+    return table(["model", "variants × tasks", *seen, "more than damage explains", "less"], body)
 
 
 def accuracy_kept(averages: Sequence[Macro]) -> list[Macro]:

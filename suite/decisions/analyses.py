@@ -18,8 +18,8 @@ from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
 from suite.verdicts import curves, dose_records
+from suite.verdicts.accuracy_alone import ACCURACY, CERTAINTY, find_passed
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
-from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.dose_records import doses_of
 from suite.verdicts.given import Given, planned_methods
 from suite.verdicts.scale import find_scale
@@ -27,7 +27,7 @@ from suite.verdicts.slices import find_slice_verdicts
 from suite.verdicts.verdict import Verdict, find_verdicts
 
 VERDICTS, DECOUPLING, SCALE, DOSES = "verdicts.json", "decoupling.json", "scale.json", "doses.json"
-PARTS, GATE = "slice_verdicts.json", "gate.json"
+PARTS, GATE, PASSED = "slice_verdicts.json", "gate.json", "accuracy_alone.json"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=curves.JOINT_KEYS,
     ),
     DECOUPLING: Analysis(
-        lambda given: find_couplings(given.measured, given.protocol, workers=given.workers),
-        formula=3,
+        lambda given: given.couplings,
+        formula=4,
         rests_on=("accuracy", PRIMARY),
     ),
     SCALE: Analysis(
@@ -74,6 +74,16 @@ ANALYSES: dict[str, Analysis] = {
         lambda given: doses_of(given.every, given.config, workers=given.workers),
         formula=2,
         rests_on=dose_records.JOINT_KEYS,
+    ),
+    PASSED: Analysis(
+        find_passed,
+        formula=1,
+        rests_on=(ACCURACY, CERTAINTY, PRIMARY),
+        title="What accuracy alone would have passed",
+        about="Levels at which accuracy is shown to have lost less, and the Brier score after temperature more, than "
+        "one share of the way from dense to chance (tolerance): each at 2.5 %, corrected by Holm over all shares, "
+        "levels and curves. Where set size is not lost beyond what the damage explains too, that says only that the "
+        "Brier score is the finer instrument (docs/decoupling.md).",
     ),
     PARTS: Analysis(
         lambda given: find_slice_verdicts(given.measured, given.protocol, methods=planned_methods(given.config)),
@@ -129,9 +139,11 @@ class Judgement:
             lines += [f"  {_said(record)}" for record in curves] or [
                 "  no curve: no dense cell with a variant beside it"
             ]
-        silent = [one for one in self.records(DECOUPLING) if one["verdict"] == "silent uncertainty loss"]
-        lines.append("accuracy alone would have passed, uncertainty does not:")
-        lines += [f"  {_coupled(record)}" for record in silent] or ["  none shown"]
+        lines.append("accuracy alone would have passed, certainty does not:")
+        lines += [f"  {_passed(record)}" for record in self.records(PASSED)] or ["  none shown"]
+        beyond = [one for one in self.records(DECOUPLING) if (one["excess_low"] or 0) > 0]
+        lines.append("set size lost beyond what damage of that accuracy explains:")
+        lines += [f"  {_coupled(record)}" for record in beyond] or ["  none shown"]
         sizes = self.records(SCALE)
         slopes = [record for record in sizes if record["slope"] is not None and record["task"] == MACRO]
         slopes = slopes or [record for record in sizes if record["slope"] is not None]
@@ -207,10 +219,19 @@ def _said(record: Mapping[str, object]) -> str:
     return where + (f"; {notes[0]}" if notes and record["verdict"] != "threshold" else "")
 
 
+def _passed(record: Mapping[str, object]) -> str:
+    beyond = record["beyond_damage"]
+    return (
+        f"{record['model']} {record['variant']} on {record['task']}: of the headroom accuracy lost "
+        f"{record['accuracy_loss']:.3f} and certainty {record['certainty_loss']:.3f}, either side of "
+        f"{record['tolerance']:g}" + ("" if beyond else "; the Brier score may only be the finer instrument")
+    )
+
+
 def _coupled(record: Mapping[str, object]) -> str:
     return (
-        f"{record['model']} {record['variant']} on {record['task']}: accuracy {record['accuracy_change']:+.3f}, "
-        f"set size {record['set_size_change']:+.2f} "
+        f"{record['model']} {record['variant']} on {record['task']}: {record['verdict']}, "
+        f"accuracy {record['accuracy_change']:+.3f}, set size {record['set_size_change']:+.2f} "
         f"[{record['set_size_change_low']:+.2f}, {record['set_size_change_high']:+.2f}]"
     )
 

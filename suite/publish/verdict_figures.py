@@ -13,7 +13,7 @@ from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.numerals import fixed
 from suite.publish.order import Curve, level_label, severity_key
 from suite.verdicts.curves import MACRO, PRIMARY, task_title
-from suite.verdicts.decoupling import ACCURACY_MARGIN
+from suite.verdicts.decoupling import ACCURACY_MARGIN, BEYOND
 from suite.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def coupling_figure(model: str, records: Sequence[Fields]) -> Figure:
     axes.axhline(0, color="#999999", linewidth=0.8)
     axes.axvline(0, color="#999999", linewidth=0.8)
     methods = sorted({text(one, "variant").partition("-")[0] for one in records})
-    ringed = sum(text(one, "verdict") == "silent uncertainty loss" for one in records)
+    records = [one for one in records if text(one, "task") != MACRO]
+    ringed = sum(text(one, "verdict") in BEYOND for one in records)
     for index, method in enumerate(methods):
         mine = [one for one in records if text(one, "variant").partition("-")[0] == method]
         x = [number(one, "accuracy_change") or 0.0 for one in mine]
@@ -145,7 +146,7 @@ def coupling_figure(model: str, records: Sequence[Fields]) -> Figure:
         colour = COLOURS[index % len(COLOURS)]
         marker = MARKERS[index // len(COLOURS) % len(MARKERS)]
         axes.scatter(x, y, s=22, color=colour, marker=marker, label=method, alpha=0.8, linewidths=0)
-        silent = [i for i, one in enumerate(mine) if text(one, "verdict") == "silent uncertainty loss"]
+        silent = [i for i, one in enumerate(mine) if text(one, "verdict") in BEYOND]
         axes.scatter([x[i] for i in silent], [y[i] for i in silent], s=90, facecolors="none", edgecolors=INK)
     axes.set_xlabel("change of accuracy (worse to the left)")
     axes.set_ylabel("change of set size (worse upwards)")
@@ -155,7 +156,7 @@ def coupling_figure(model: str, records: Sequence[Fields]) -> Figure:
     footnote(
         figure,
         "A point is a variant on a task. Green: equivalent to dense.\n"
-        f"In a black ring: accuracy equivalent, uncertainty lost ({ringed or 'none'} here).",
+        f"In a black ring: more uncertainty lost than damage explains ({ringed or 'none'} here).",
     )
     return figure
 

@@ -1,15 +1,17 @@
-"""Accuracy and uncertainty, do they move together? Each variant against dense, judged against an accuracy-matched null.
+"""Accuracy and uncertainty, do they move together? Each variant against dense, judged against matched nulls.
 
-The null is what uncertainty would do if the variant were the dense model with noise of its own: independent Gaussian
-noise on the dense model's log probabilities, as much as it takes to lose the accuracy that the variant lost. Larger
-prediction sets that merely follow lower accuracy are therefore no decoupling; what is left, the *excess*, is.
+The nulls say what set size would do if the variant were the dense model with noise of its own, of several kinds, as
+much of it as flips the answers that the variant flipped and loses the accuracy that it lost (`suite.verdicts.damage`).
+Larger prediction sets that merely follow lower accuracy are therefore no decoupling; what is left beyond all of them,
+the *excess*, is. On single tasks and on averages over them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,23 +19,31 @@ from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.config import Protocol
-from suite.metrics import bootstrap, conformal, proper, proportions
-from suite.metrics.folds import Folds, item_draws
-from suite.metrics.measure import Scored
+from suite.metrics import bootstrap, proportions
+from suite.metrics.average import Average, Setting, combined, independent, mean_over_tasks
 from suite.metrics.rows import Measured, score_cell
 from suite.metrics.workers import in_processes
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
-from suite.verdicts.curves import METRICS, PRIMARY
+from suite.verdicts.curves import MACRO, METRICS, PRIMARY, cell_setting, settings_averaged
+from suite.verdicts.damage import NULLS, damage_paths, explained, with_replicates
 
 Floats = NDArray[np.float64]
 
 COUPLINGS = {
-    "coupled": "uncertainty moved as the change of accuracy says it should",
-    "silent uncertainty loss": "accuracy is equivalent to dense, uncertainty is worse than that explains",
+    "coupled": "uncertainty moved as damage of that accuracy and so many flips moves it",
+    "silent uncertainty loss": "accuracy is equivalent to dense, uncertainty is lost beyond what damage explains",
+    "amplified loss": "accuracy is lost, and uncertainty beyond what damage explains",
+    "uncertainty loss": "uncertainty is lost beyond what damage explains; whether accuracy is lost is not known",
     "silent accuracy loss": "accuracy is lost, uncertainty does not show it",
+    "muted loss": "accuracy is lost, and less uncertainty than damage explains",
+    "uncertainty kept": "less uncertainty is lost than damage explains; whether accuracy is lost is not known",
     "improved": "uncertainty is better than dense at no loss of accuracy",
-    "undetermined": "not enough items to tell",
+    "no null": "accuracy rose: no damage explains that",
+    "undetermined": "not enough items to tell, or the kinds of damage do not agree",
 }
+
+BEYOND = ("silent uncertainty loss", "amplified loss", "uncertainty loss")
+"""Verdicts that say that more uncertainty is lost than damage explains."""
 
 ACCURACY_MARGIN = 0.02
 """Changes of accuracy within this are equivalence (two one-sided tests at level 0.05)."""
@@ -41,99 +51,12 @@ ACCURACY_MARGIN = 0.02
 ONE_SIDED = 0.90
 """Level of the two-sided interval whose ends are one-sided bounds at 0.95."""
 
-NOISE_COPIES, NULL_SPLITS = 3, 10
-NOISE_GRID = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
-"""Noise in units of the dense model's typical spread of log probabilities within an item."""
+ALLOWANCE = 0.03
+"""Share of the headroom by which the nulls may all miss: planted damage of other kinds lies outside their range by up
+to so much (docs/decoupling.md)."""
 
-
-@dataclass(frozen=True)
-class NoiseCurve:
-    """Accuracy and set size of a dense model under rising noise of its own.
-
-    Attributes:
-        accuracy, set_size: point values, shape [noise levels].
-        accuracy_replicates, set_size_replicates: in each bootstrap replicate, shape [noise levels, replicates].
-    """
-
-    accuracy: Floats
-    set_size: Floats
-    accuracy_replicates: Floats
-    set_size_replicates: Floats
-
-    def change_at(self, loss: float) -> float:
-        """Change of set size after losing so much accuracy to noise; 0 for no loss.
-
-        >>> curve = NoiseCurve(np.array([0.8, 0.6]), np.array([1.5, 2.5]), np.empty((2, 0)), np.empty((2, 0)))
-        >>> round(curve.change_at(0.1), 3)
-        0.5
-        """
-        return float(_change_at(self.accuracy[:, None], self.set_size[:, None], np.array([loss]))[0])
-
-    def replicated_change_at(self, losses: Floats) -> Floats:
-        """The same in each bootstrap replicate, shape [replicates]."""
-        return _change_at(self.accuracy_replicates, self.set_size_replicates, losses)
-
-
-def _change_at(accuracy: Floats, size: Floats, loss: Floats) -> Floats:
-    """Interpolate the change of size at a loss of accuracy, column by column; both made monotone in the noise first."""
-    lost = np.maximum.accumulate(accuracy[0] - accuracy, axis=0)
-    grown = np.maximum.accumulate(size - size[0], axis=0)
-    place = np.clip((lost < loss).sum(axis=0), 1, len(lost) - 1)
-    columns = np.arange(lost.shape[1])
-    below, above = lost[place - 1, columns], lost[place, columns]
-    share = np.clip((loss - below) / np.where(above > below, above - below, 1.0), 0.0, 1.0)
-    start, stop = grown[place - 1, columns], grown[place, columns]
-    return np.asarray(np.where(loss <= 0, 0.0, start + share * (stop - start)))
-
-
-def noise_curve(dense: Scored) -> NoiseCurve:
-    """Add noise to the dense model's log probabilities and measure accuracy and set size (mean of LAC and APS).
-
-    The noise follows from the item ids, so neither order nor variant changes it; three copies are averaged.
-    """
-    sample = dense.sample
-    folds = sample.folds.first(NULL_SPLITS)
-    finite = np.isfinite(dense.log_probabilities)
-    scores = np.where(finite, dense.log_probabilities, 0.0)
-    centre = scores.sum(axis=1, keepdims=True) / finite.sum(axis=1, keepdims=True)
-    spread = np.sqrt((np.where(finite, scores - centre, 0.0) ** 2).sum(axis=1) / finite.sum(axis=1))
-    unit = max(float(np.median(spread)), 1e-6)
-    points = np.zeros((2, len(NOISE_GRID)))
-    replicates = np.zeros((2, len(NOISE_GRID), sample.protocol.replicates))
-    points[:, 0], replicates[:, 0] = _accuracy_and_size(dense, dense.probabilities, folds)
-    for copy in range(NOISE_COPIES):
-        shocks = _normal_draws(sample.ids, scores.shape[1], copy)
-        for level, amount in enumerate(NOISE_GRID[1:], 1):
-            noisy = np.where(finite, scores + amount * unit * shocks, -np.inf)
-            shifted = np.exp(noisy - noisy.max(axis=1, keepdims=True))
-            p = np.where(dense.valid, shifted / shifted.sum(axis=1, keepdims=True), np.nan)
-            point, resampled = _accuracy_and_size(dense, p, folds)
-            points[:, level] += point / NOISE_COPIES
-            replicates[:, level] += resampled / NOISE_COPIES
-    return NoiseCurve(points[0], points[1], replicates[0], replicates[1])
-
-
-def _accuracy_and_size(dense: Scored, p: Floats, folds: Folds) -> tuple[Floats, Floats]:
-    sample, answers = dense.sample, dense.answers
-    protocol = sample.protocol
-    correct = proper.fractional_correct(p, answers)
-    both = [conformal.lac_scores(p, answers), conformal.aps_scores(p, answers, draws=sample.aps_draws)]
-    sizes, resampled = [], []
-    for scores in both:
-        split = conformal.conformal_splits(scores, answers, folds=folds, alpha=protocol.alpha)
-        sizes.append(split.mean_size)
-        resampled.append(
-            bootstrap.set_replicates(scores, answers, folds=folds, weights=sample.weights, alpha=protocol.alpha).size
-        )
-    means = bootstrap.weighted_means(correct, sample.weights)
-    return np.array([correct.mean(), np.mean(sizes)]), np.stack([means, np.mean(resampled, axis=0)])
-
-
-def _normal_draws(ids: Sequence[str], options: int, copy: int) -> Floats:
-    from scipy.special import ndtri
-
-    columns = [item_draws(ids, purpose=f"matched-null-{copy}-{option}") for option in range(options)]
-    return np.asarray(ndtri(np.clip(np.column_stack(columns), 1e-12, 1 - 1e-12)))
+MOST_ITEMS = 1_000_000
+"""More items than this are no answer to how many would decide."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +83,10 @@ class Estimate:
             most: how far one item can change, for replicates that all agree.
         """
         if proportions.varies(replicates):
-            low, high = bootstrap.percentile_interval(replicates)
-            return cls(value, low, high, float(np.nanstd(replicates, ddof=1)))
+            (low, high), sides = (
+                bootstrap.percentile_interval(replicates, level=level) for level in (proportions.LEVEL, ONE_SIDED)
+            )
+            return cls(value, low, high, float(np.nanstd(replicates, ddof=1)), sides)
         worth = proportions.independent(units)
         (low, high), one_sided = (
             proportions.unseen_interval(value, proportions.unseen(worth, level=level), (-most, most))
@@ -181,6 +106,20 @@ class Estimate:
         spread = float(np.nanstd(replicates, ddof=1)) if proportions.varies(replicates) else 0.0
         return cls(value, low, high, spread or (high - low) / 2 / proportions.NORMAL, one_sided)
 
+    def shrunk(self, factor: float, *, power: bool = False) -> Estimate:
+        """With its ends nearer to the value by a factor, as more items make them.
+
+        Args:
+            power: so far as to lie where they would in 80 % of repetitions.
+        """
+        more = 1 + Z_POWER / Z_LEVEL if power else 1.0
+
+        def moved(end: float) -> float:
+            return self.value + (end - self.value) * factor * more
+
+        low, high = self.bounds
+        return Estimate(self.value, moved(self.low), moved(self.high), self.error * factor, (moved(low), moved(high)))
+
     @property
     def bounds(self) -> tuple[float, float]:
         """One-sided bounds at level 0.95, below and above."""
@@ -197,80 +136,162 @@ class Coupling:
     """How one variant's uncertainty moved against its accuracy.
 
     Attributes:
-        verdict: a key of `COUPLINGS`.
-        accuracy_change, set_size_change: variant minus dense.
-        matched_change: change of set size that the loss of accuracy explains.
-        excess: change of set size less the matched one.
+        accuracy: change of accuracy, variant minus dense.
+        size: change of set size.
+        above: change of set size less the most that a null explains, and the allowance; above 0 is beyond all of them.
+        below: less the least that one explains; below 0 is short of all of them.
         headroom: set size from dense to chance.
-        margin: practical minimum of set size.
-        items_needed: how many items would decide, where undetermined.
+        items: number of units behind it.
+        matched: change that each of `NULLS` explains.
     """
 
-    verdict: str
-    accuracy_change: Estimate
-    set_size_change: Estimate
-    matched_change: float
-    excess: Estimate
+    accuracy: Estimate
+    size: Estimate
+    above: Estimate
+    below: Estimate
     headroom: float
-    margin: float
-    items_needed: int | None = None
-    notes: tuple[str, ...] = ()
+    items: int
+    matched: tuple[float, ...] = ()
+    rule: Rule = RULE
+
+    @property
+    def margin(self) -> float:
+        """Practical minimum of set size."""
+        return max(METRICS[PRIMARY].minimum, self.rule.practical_of_headroom * max(self.headroom, 0.0))
+
+    @property
+    def excess(self) -> tuple[float, float, float]:
+        """How far the change lies outside what the nulls explain, with its 95 % interval; 0 within."""
+        pairs = (
+            (self.above.value, self.below.value),
+            (self.above.low, self.below.low),
+            (self.above.high, self.below.high),
+        )
+        value, low, high = (max(above, 0.0) + min(below, 0.0) for above, below in pairs)
+        return value, low, high
+
+    @property
+    def verdict(self) -> str:
+        """A key of `COUPLINGS`; what comes first counts.
+
+        * *silent uncertainty loss*: accuracy equivalent; set size up (two-sided, 95 %) by the practical minimum or
+          more; beyond all nulls.
+        * *silent accuracy loss*: accuracy down (two-sided) by the margin or more; set size equivalent; short of all
+          nulls.
+        * *improved*: set size down by the practical minimum or more (two-sided); accuracy not lower by the margin.
+        * *no null*: accuracy up (two-sided).
+        * *coupled*: within the practical minimum of what the nulls explain (two one-sided tests).
+        * beyond all nulls (two-sided): *amplified loss* where accuracy is down (two-sided), else *uncertainty loss*.
+        * short of all nulls: *muted loss* where accuracy is down, else *uncertainty kept*.
+        """
+        change, size, margin = self.accuracy, self.size, self.margin
+        lost = change.high < 0
+        if change.within(ACCURACY_MARGIN) and size.low > 0 and size.value >= margin and self.above.low > 0:
+            return "silent uncertainty loss"
+        if lost and change.value <= -ACCURACY_MARGIN and size.within(margin) and self.below.high < 0:
+            return "silent accuracy loss"
+        if change.bounds[0] > -ACCURACY_MARGIN and size.high < 0 and size.value <= -margin:
+            return "improved"
+        if change.low > 0:
+            return "no null"
+        if self.above.bounds[1] < margin and self.below.bounds[0] > -margin:
+            return "coupled"
+        if self.above.low > 0:
+            return "amplified loss" if lost else "uncertainty loss"
+        if self.below.high < 0:
+            return "muted loss" if lost else "uncertainty kept"
+        return "undetermined"
+
+    @property
+    def items_needed(self) -> int | None:
+        """How many items would give a verdict in 80 % of repetitions if the truth is what was seen; None where there is
+        one already, and where no number would."""
+        if self.verdict != "undetermined" or self._at(MOST_ITEMS).verdict == "undetermined":
+            return None
+        least, most = self.items, MOST_ITEMS
+        while most - least > max(1, least // 100):
+            middle = (least + most) // 2
+            if self._at(middle).verdict == "undetermined":
+                least = middle
+            else:
+                most = middle
+        return most
+
+    def _at(self, items: int) -> Coupling:
+        """As so many items would show it."""
+        factor = math.sqrt(self.items / items)
+        names = ("accuracy", "size", "above", "below")
+        return replace(self, **{name: getattr(self, name).shrunk(factor, power=True) for name in names})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said beside the verdict."""
+        if self.verdict != "undetermined":
+            return ()
+        needed = self.items_needed
+        if needed is None:
+            return (f"no number of items up to {MOST_ITEMS:,} would decide if the truth is what was seen",)
+        return (f"about {needed:,} items would decide, if the truth is what was seen",)
 
 
-def couple(
-    accuracy: tuple[Estimate, float],
-    size: Estimate,
-    excess: tuple[Estimate, float],
+@dataclass(frozen=True)
+class _Part:
+    """What one variant did on one setting of a task, before it is judged or averaged.
+
+    Attributes:
+        changes: change of accuracy and of set size, value first, then replicates, shape [2, 1 + replicates].
+        explained: change of set size that each null explains, shape [nulls, 1 + replicates].
+        accuracy: the change with its interval.
+        most: how far the set size of one item can change.
+    """
+
+    one: Measured
+    changes: Floats
+    explained: Floats
+    accuracy: Estimate
+    headroom: float
+    most: float
+    units: NDArray[np.intp]
+
+    def coupling(self, rule: Rule) -> Coupling:
+        """Judged on its own."""
+        return _judged(
+            self.accuracy,
+            self.changes,
+            self.explained,
+            estimate=partial(Estimate.of, units=self.units, most=self.most),
+            headroom=self.headroom,
+            items=len(np.unique(self.units)),
+            rule=rule,
+        )
+
+
+def _judged(
+    accuracy: Estimate,
+    changes: Floats,
+    matched: Floats,
     *,
+    estimate: Callable[[float, Floats], Estimate],
     headroom: float,
     items: int,
-    rule: Rule = RULE,
+    rule: Rule,
 ) -> Coupling:
-    """The rule.
-
-    * *silent uncertainty loss*: accuracy equivalent to dense; set size up (two-sided, 95 %) by the practical minimum
-      or more; excess above zero.
-    * *silent accuracy loss*: accuracy down (two-sided) by the margin or more; set size equivalent; excess below zero.
-    * *improved*: set size down by the practical minimum or more (two-sided); accuracy not lower by the margin.
-    * *coupled*: excess equivalent to zero.
-
-    Args:
-        accuracy: change of accuracy and its margin.
-        size: change of set size.
-        excess: excess, and the change that accuracy explains.
-    """
-    change, accuracy_margin = accuracy
-    beyond, matched = excess
-    margin = max(METRICS[PRIMARY].minimum, rule.practical_of_headroom * max(headroom, 0.0))
-    equivalent = change.within(accuracy_margin)
-    not_worse = change.bounds[0] > -accuracy_margin
-    needed: int | None = None
-    notes: tuple[str, ...] = ()
-    if equivalent and size.low > 0 and size.value >= margin and beyond.low > 0:
-        verdict = "silent uncertainty loss"
-    elif change.high < 0 and change.value <= -accuracy_margin and size.within(margin) and beyond.high < 0:
-        verdict = "silent accuracy loss"
-    elif not_worse and size.high < 0 and size.value <= -margin:
-        verdict = "improved"
-    elif beyond.within(margin):
-        verdict = "coupled"
-    else:
-        verdict = "undetermined"
-        factor = (Z_LEVEL + Z_POWER) ** 2
-        decide = {"accuracy": (change.error / accuracy_margin) ** 2, "set size": (beyond.error / margin) ** 2}
-        name = max(decide, key=lambda key: decide[key])
-        needed = math.ceil(items * factor * decide[name])
-        notes = (f"about {needed:,} items would decide ({name} within its margin, if the truth is in its middle)",)
-    return Coupling(verdict, change, size, matched, beyond, headroom, margin, needed, notes)
+    size = changes[1]
+    slack = ALLOWANCE * max(headroom, 0.0)
+    above, below = size - matched.max(axis=0) - slack, size - matched.min(axis=0) + slack
+    moved, beyond, short = (estimate(float(one[0]), one[1:]) for one in (size, above, below))
+    explains = tuple(float(one) for one in matched[:, 0])
+    return Coupling(accuracy, moved, beyond, short, headroom, items, explains, rule)
 
 
 def find_couplings(
     measured: Sequence[Measured], protocol: Protocol, *, rule: Rule = RULE, workers: int = 1
 ) -> list[dict[str, object]]:
-    """One record a variant and task setting that has a dense cell on the same items, in the order given.
+    """One record a variant and task setting that has a dense cell on the same items, in the order given, then one a
+    variant on the average over tasks.
 
     Left out: variants without dense, no-ops, tasks on which dense is at chance, items that differ from dense's, and
-    protocols of a single split.
+    protocols of a single split. A variant that lacks a setting which goes into the average has none.
     """
     if protocol.name != "exact" or not protocol.replicates:
         return []
@@ -280,14 +301,32 @@ def find_couplings(
         for one in measured
         if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
     ]
-    needed = {dense.cell.curve_key: dense.cell for _, dense in pairs}
-    found = in_processes(partial(_noise_curve_of, protocol=protocol), list(needed.values()), workers=workers)
-    curves = dict(zip(needed, found, strict=True))
-    return [_record(one, _coupling(one, dense, curves[one.cell.curve_key], rule)) for one, dense in pairs]
+    by_dense: dict[tuple[str, str, str, str, int], list[tuple[Measured, Measured]]] = {}
+    for one, dense in pairs:
+        by_dense.setdefault(dense.cell.curve_key, []).append((one, dense))
+    work = [
+        (members[0][1].cell, [(one.correct - dense.correct, _changes(one, dense)[0]) for one, dense in members])
+        for members in by_dense.values()
+    ]
+    found = in_processes(partial(_explained, protocol=protocol), work, workers=workers)
+    known = {
+        id(one): matched
+        for members, many in zip(by_dense.values(), found, strict=True)
+        for (one, _), matched in zip(members, many, strict=True)
+    }
+    parts = [_part(one, dense, known[id(one)]) for one, dense in pairs]
+    records = [_record(part.one, part.coupling(rule)) for part in parts]
+    return records + _averages(parts, settings_averaged(measured), rule)
 
 
-def _noise_curve_of(cell: Cell, *, protocol: Protocol) -> NoiseCurve:
-    return noise_curve(score_cell(cell, protocol))
+def _explained(work: tuple[Cell, Sequence[tuple[Floats, Floats]]], *, protocol: Protocol) -> list[Floats]:
+    """What each null explains of variants of one dense cell, given what became of each item and of accuracy."""
+    cell, variants = work
+    dense = score_cell(cell, protocol)
+    paths, weights = damage_paths(dense), dense.sample.weights
+    return [
+        explained(paths, flips=with_replicates(np.abs(flips), weights), lost=-accuracy) for flips, accuracy in variants
+    ]
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:
@@ -295,22 +334,80 @@ def _left_out(one: Measured, dense: Measured) -> bool:
     return not known or bool({"no-op", "unpaired-items", "at-chance"} & set(one.flags))
 
 
-def _coupling(one: Measured, dense: Measured, curve: NoiseCurve, rule: Rule) -> Coupling:
-    changes, resampled = {}, {}
-    for key in ("accuracy", PRIMARY):
-        changes[key] = one.values[key] - dense.values[key]
-        resampled[key] = one.replicates[key] - dense.replicates[key]
-    matched = curve.change_at(-changes["accuracy"])
-    excess = resampled[PRIMARY] - curve.replicated_change_at(-resampled["accuracy"])
+def _changes(one: Measured, dense: Measured) -> Floats:
+    """Of accuracy and of set size, value first, then replicates, shape [2, 1 + replicates]."""
+    return np.stack(
+        [
+            np.r_[one.values[key] - dense.values[key], one.replicates[key] - dense.replicates[key]]
+            for key in ("accuracy", PRIMARY)
+        ]
+    )
+
+
+def _part(one: Measured, dense: Measured, matched: Floats) -> _Part:
+    changes = _changes(one, dense)
     flips = one.correct - dense.correct
-    accuracy = Estimate.paired(changes["accuracy"], resampled["accuracy"], changes=flips, units=one.units)
-    estimate = partial(Estimate.of, units=one.units, most=float(one.cell.n_options.max()))
-    return couple(
-        (accuracy, ACCURACY_MARGIN),
-        estimate(changes[PRIMARY], resampled[PRIMARY]),
-        (estimate(changes[PRIMARY] - matched, excess), matched),
-        headroom=dense.row["set_size_chance"] - dense.values[PRIMARY],
-        items=len(set(one.cell.units)),
+    return _Part(
+        one,
+        changes,
+        matched,
+        Estimate.paired(float(changes[0, 0]), changes[0, 1:], changes=flips, units=one.units),
+        dense.row["set_size_chance"] - dense.values[PRIMARY],
+        float(one.cell.n_options.max()),
+        one.units,
+    )
+
+
+def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]], rule: Rule) -> list[dict[str, object]]:
+    found = []
+    by_variant: dict[tuple[str, str], dict[Setting, _Part]] = {}
+    for part in parts:
+        key = part.one.cell.key
+        by_variant.setdefault((key.model, key.variant), {})[cell_setting(part.one)] = part
+    for (model, _), members in by_variant.items():
+        wanted = averaged.get(model, ())
+        if len({setting.task for setting in wanted}) < 2 or not members.keys() >= set(wanted):
+            continue
+        some = {setting: members[setting] for setting in wanted}
+        record = _record(some[wanted[0]].one, _averaged(some, rule))
+        found.append(record | {"task": MACRO, "scoring": "", "prompt": "", "shots": None})
+    return found
+
+
+def _averaged(parts: Mapping[Setting, _Part], rule: Rule) -> Coupling:
+    """Tasks share no items: replicates are kept from moving together, intervals of accuracy are combined."""
+
+    def mean(name: str) -> Floats:
+        return mean_over_tasks(
+            {
+                setting: np.concatenate(
+                    [
+                        getattr(part, name)[:, :1],
+                        independent(getattr(part, name)[:, 1:], zlib.crc32(setting.task.encode())),
+                    ],
+                    axis=1,
+                )
+                for setting, part in parts.items()
+            }
+        )
+
+    changes = mean("changes")
+    accuracy = {setting: part.accuracy for setting, part in parts.items()}
+    both = combined({at: Average(one.value, one.low, one.high) for at, one in accuracy.items()})
+    sides = combined({at: Average(one.value, *one.bounds) for at, one in accuracy.items()})
+    ends = [both.low, both.high, sides.low, sides.high]
+    low, high, least, most = (math.nan if end is None else end for end in ends)
+    spread = float(np.nanstd(changes[0, 1:], ddof=1))
+    unseen = [part.units for part in parts.values()]
+    # As many items as the task with the fewest, where resampling shows no change at all.
+    fewest = min(unseen, key=lambda units: len(np.unique(units)))
+    return _judged(
+        Estimate(float(changes[0, 0]), low, high, spread or (high - low) / 2 / proportions.NORMAL, (least, most)),
+        changes,
+        mean("explained"),
+        estimate=partial(Estimate.of, units=fewest, most=max(part.most for part in parts.values())),
+        headroom=float(mean_over_tasks({at: np.array(part.headroom) for at, part in parts.items()})),
+        items=len(np.unique(fewest)),
         rule=rule,
     )
 
@@ -321,14 +418,15 @@ def _record(one: Measured, coupling: Coupling) -> dict[str, object]:
         key: row[key] for key in ("model", "variant", "family", "task", "scoring", "prompt", "shots")
     }
     record["verdict"] = coupling.verdict
-    for name, estimate in (
-        ("accuracy_change", coupling.accuracy_change),
-        ("set_size_change", coupling.set_size_change),
+    for name, ends in (
+        ("accuracy_change", (coupling.accuracy.value, coupling.accuracy.low, coupling.accuracy.high)),
+        ("set_size_change", (coupling.size.value, coupling.size.low, coupling.size.high)),
         ("excess", coupling.excess),
     ):
-        record[name], record[f"{name}_low"], record[f"{name}_high"] = estimate.value, estimate.low, estimate.high
-    record["matched_change"] = coupling.matched_change
-    record["excess_of_headroom"] = coupling.excess.value / coupling.headroom if coupling.headroom > 0 else None
+        record[name], record[f"{name}_low"], record[f"{name}_high"] = ends
+    record["matched_change_low"], record["matched_change_high"] = min(coupling.matched), max(coupling.matched)
+    record["matched_changes"] = dict(zip(NULLS, coupling.matched, strict=True))
+    record["excess_of_headroom"] = coupling.excess[0] / coupling.headroom if coupling.headroom > 0 else None
     record["margin"] = coupling.margin
     record["items_needed"] = coupling.items_needed
     record["notes"] = list(coupling.notes)

@@ -299,6 +299,21 @@ def lost_somewhere(
     return next((name for name, one in zip(tasks[0].names[1:], lost, strict=True) if one), None)
 
 
+def sides(ladder: Ladder, share: float) -> tuple[list[float], list[float]]:
+    """Of each compressed level the p-values of "has lost less than this share" and of "has lost more"; 1 where nothing
+    can be said of the curve."""
+    test = Contrasts(ladder)
+    levels = range(1, test.count + 1)
+    if not test.enough or not test.headroom_shown(CONFIDENCE):
+        return [1.0] * test.count, [1.0] * test.count
+    return [test.kept(level, share) for level in levels], [test.lost(level, share) for level in levels]
+
+
+def share_of(ladder: Ladder, level: int) -> float:
+    """What a level has lost, as a share of the headroom; dense is level 0."""
+    return _share_of(ladder.values, ladder.chance, level)
+
+
 def without_values(names: Sequence[str], tolerances: Sequence[float], note: str) -> dict[float, Dose]:
     """The doses of a curve of which nothing can be said, with the reason."""
     levels = tuple(LevelDose(name, None, None, None, "not_known") for name in names)

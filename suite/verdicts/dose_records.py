@@ -245,6 +245,39 @@ def _scaled(ladder: Ladder, factor: float) -> Ladder:
     )
 
 
+@dataclass(frozen=True)
+class CurveName:
+    """Which curve a ladder is of: model, method, task (`MACRO` for the average), and its compressed levels."""
+
+    model: str
+    method: str
+    task: str
+    names: tuple[str, ...]
+
+
+def ladders_of(
+    measured: Sequence[Measured], config: RunConfig | None, metrics: Sequence[str]
+) -> list[tuple[CurveName, dict[str, Ladder]]]:
+    """The ladders that `doses_of` tests, of every curve that has all of these metrics; checkpoints, no recipes.
+
+    Args:
+        metrics: keys of `MEASURES`.
+    """
+    found = []
+    for curve in _curves(measured, protocol_of(config)):
+        try:
+            if curve.nothing:
+                continue
+            ladders = {
+                metric: _averaged({at: curve._ladder(levels, metric) for at, levels in curve.settings.items()})
+                for metric in metrics
+            }
+        except NoValueError:
+            continue
+        found.append((CurveName(curve.model, curve.method, curve.task, curve.names), ladders))
+    return found
+
+
 def check_metrics(metrics: Sequence[str]) -> Sequence[str]:
     """The metrics, as given.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
@@ -12,6 +13,7 @@ from suite.metrics.rows import Measured
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE
+from suite.verdicts.decoupling import find_couplings
 from suite.verdicts.verdict import family_size
 
 
@@ -38,6 +40,11 @@ class Given:
         once = [one for one in self.every if not is_repeat(one.cell.key.variant)]
         places = size_places(once)
         return sorted(once, key=lambda one: places[str(one.cell.model["name"])])
+
+    @cached_property
+    def couplings(self) -> list[dict[str, object]]:
+        """How uncertainty moved against accuracy: more than one analysis says it."""
+        return find_couplings(self.measured, self.protocol, workers=self.workers)
 
     @property
     def family_sizes(self) -> Mapping[str, int]:

@@ -1,10 +1,12 @@
-"""The three things a reader should look at first, as sentences made from the rows and from nothing else.
+"""The two things a reader should look at first, as sentences made from the rows and from nothing else.
 
 Each sentence answers one question, and says so where the rows cannot answer it:
 
-1. Is there a level at which accuracy shows no change while uncertainty grows?
-2. What happens to coverage when nobody recalibrates?
-3. What does temperature scaling leave of the calibration error?
+1. What happens to coverage when nobody recalibrates?
+2. What does temperature scaling leave of the calibration error?
+
+Whoever names the most striking of many cells has looked at all of them: a cell is named only where what is said of it
+holds when corrected for their number (Holm).
 """
 
 from __future__ import annotations
@@ -12,19 +14,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.metrics.average import Setting
+from suite.metrics.proportions import NORMAL
+from suite.metrics.slices import holm
 from suite.publish.fields import Fields, flags, number, text
-from suite.publish.macro import Macro, macro_averages
-from suite.publish.numerals import estimate, fixed, rounded, with_interval
-from suite.publish.order import OTHER, curve_of, in_order, setting_names, setting_of, without_repeats
+from suite.publish.numerals import estimate, fixed, rounded
+from suite.publish.order import in_order, setting_names, setting_of, without_repeats
 from suite.publish.sections.section import Items, Section, Words
-from suite.publish.sections.words import figure, joined, plain, say
+from suite.publish.sections.words import figure, plain, say
 
-NAMED = 3
-"""How many curves one sentence names; the others are counted."""
+LEVEL = 0.05
+"""Of p-values that are corrected for all cells that were looked at."""
 
 
 def highlights(rows: Sequence[Fields]) -> list[str]:
-    """Three plain sentences, or none where there are no rows.
+    """Two plain sentences, or none where there are no rows.
 
     Args:
         rows: from `suite.metrics.rows.compute_rows`, in any order; the order changes nothing.
@@ -51,65 +54,24 @@ def _sentences(rows: Sequence[Fields]) -> tuple[Words, ...]:
     if not rows:
         return ()
     names = setting_names(rows)
-    return (_silent_loss(rows), _transferred_coverage(rows, names), _calibration(rows, names))
+    return (_transferred_coverage(rows, names), _calibration(rows, names))
 
 
-def _silent_loss(rows: Sequence[Fields]) -> Words:
-    """First level of each curve whose set size grew (interval above zero) with the accuracy change covering zero."""
-    curves: dict[tuple[str, str, str], list[Macro]] = {}
-    many = len({text(row, "model") for row in rows}) > 1
-    for macro in macro_averages(rows):
-        curve = curve_of(macro.variant)
-        if macro.variant != "dense" and curve != OTHER and "no-op" not in macro.flags:
-            curves.setdefault((repr(macro.scope), curve.family, curve.name), []).append(macro)
-    judged = {key: [macro for macro in macros if _decidable(macro)] for key, macros in curves.items()}
-    judged = {key: macros for key, macros in judged.items() if macros}
-    if not judged:
-        return say(
-            "**Accuracy against uncertainty:** no variant can be compared with its dense model on every task above "
-            "chance, so a silent growth of set size can be neither found nor excluded."
-        )
-    found = [next((macro for macro in macros if _silent(macro)), None) for macros in judged.values()]
-    hits = [macro for macro in found if macro is not None]
-    if not hits:
-        return say(
-            "**Accuracy against uncertainty:** on none of {curves} does set size grow while accuracy shows no change: "
-            "wherever the interval of the set size change lies above zero, that of the accuracy change excludes zero "
-            "too (averages over tasks, 95 % intervals).",
-            curves=_count(len(judged), "compression curve"),
-        )
-    return say(
-        "**Accuracy against uncertainty:** set size grows where accuracy shows no change on {hits} of {curves}, "
-        "{shown}{more}. These are averages over tasks with 95 % intervals not adjusted for the number of comparisons; "
-        "an interval that covers zero does not prove that nothing changed.",
-        hits=str(len(hits)),
-        curves=_count(len(judged), "compression curve"),
-        shown=joined((_silent_words(macro, many=many) for macro in hits[:NAMED]), "; "),
-        more=f"; and {len(hits) - NAMED} more" if len(hits) > NAMED else "",
-    )
+def _shown_above(estimates: Sequence[tuple[float, float | None]]) -> list[bool]:
+    """Which of several values are shown to lie above zero, corrected for all of them.
 
+    Args:
+        estimates: value and lower end of its 95 % interval, None where there is none; nothing is shown there.
+    """
+    from scipy.special import ndtr
 
-def _decidable(macro: Macro) -> bool:
-    return None not in (macro.average("set_size_change").low, macro.average("accuracy_change").low)
-
-
-def _silent(macro: Macro) -> bool:
-    size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
-    if size.low is None or accuracy.low is None or accuracy.high is None:
-        return False
-    return size.low > 0 and accuracy.low <= 0 <= accuracy.high
-
-
-def _silent_words(macro: Macro, *, many: bool) -> Words:
-    size, accuracy = macro.average("set_size_change"), macro.average("accuracy_change")
-    grown = with_interval(size.value, size.low, size.high, 3, signed=True)
-    changed = with_interval(accuracy.value, accuracy.low, accuracy.high, 3, signed=True)
-    return say(
-        "first at {who} (set size {grown}, accuracy {changed})",
-        who=_who(macro.scope.model, macro.variant, many=many),
-        grown=figure(grown),
-        changed=figure(changed),
-    )
+    p_values = []
+    for value, low in estimates:
+        error = None if low is None or low >= value else (value - low) / NORMAL
+        # an interval that is a point: all or nothing
+        p = float(value <= 0) if low is not None and error is None else 1.0
+        p_values.append(float(ndtr(-value / error)) if error else p)
+    return [p <= LEVEL for p in holm(p_values)]
 
 
 def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
@@ -120,29 +82,29 @@ def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> 
             "**Coverage without recalibration:** no variant has a dense model to take a threshold from, so nothing can "
             "be said."
         )
-    worst, row = max(lost, key=lambda pair: pair[0])
-    value, target = number(row, "lac_transfer_coverage"), 1 - (number(row, "alpha") or 0.0)
-    where = _where(row, rows, names)
-    if worst <= 0:
+    shown = _shown_above([(short, _least_shortfall(each)) for short, each in lost])
+    below = [pair for pair, one in zip(lost, shown, strict=True) if one]
+    _, row = max(below or lost, key=lambda pair: pair[0])
+    target, where = fixed(1 - (number(row, "alpha") or 0.0), 2), _where(row, rows, names)
+    cells = _count(len(lost), "compressed cell")
+    if not below:
         return say(
-            "**Coverage without recalibration:** with the dense model's threshold reused, no variant covers less than "
-            "the target of {target}; the lowest is {value} ({where}).",
-            target=fixed(target, 2),
-            value=fixed(value, 3),
+            "**Coverage without recalibration:** with the dense model's threshold reused, no variant is shown to cover "
+            "less than the target of {target}, corrected for {cells}; the lowest is {value} ({where}).",
+            target=target,
+            cells=cells,
+            value=fixed(number(row, "lac_transfer_coverage"), 3),
             where=where,
         )
-    below = sum(_surely_below(each) for _, each in lost)
-    doubt = "" if _surely_below(row) else ", which its interval cannot tell from the target"
     return say(
         "**Coverage without recalibration:** it falls furthest for {where}, where the dense model's threshold covers "
-        "{covered} of the right answers, target {target}{doubt}. The whole interval lies below the target in {below} "
-        "of {cells}.",
+        "{covered} of the right answers, target {target}. Corrected for their number (Holm), {below} of {cells} are "
+        "shown to cover too little.",
         where=where,
         covered=figure(estimate(row, "lac_transfer_coverage")),
-        target=fixed(target, 2),
-        doubt=doubt,
-        below=str(below),
-        cells=_count(len(lost), "compressed cell"),
+        target=target,
+        below=str(len(below)),
+        cells=cells,
     )
 
 
@@ -151,9 +113,9 @@ def _shortfall(row: Fields) -> float | None:
     return None if coverage is None or alpha is None else 1 - alpha - coverage
 
 
-def _surely_below(row: Fields) -> bool:
+def _least_shortfall(row: Fields) -> float | None:
     high, alpha = number(row, "lac_transfer_coverage_high"), number(row, "alpha")
-    return high is not None and alpha is not None and high < 1 - alpha
+    return None if high is None or alpha is None else 1 - alpha - high
 
 
 def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
@@ -175,31 +137,40 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     left = [(rise, row) for row in compressed if (rise := number(row, "ece_ts_change")) is not None]
     if not left:
         return (*start, "no cell has a dense model to compare what is left with.")
-    worst, row = max(left, key=lambda pair: pair[0])
-    surely = sum((number(each, "ece_ts_change_low") or 0.0) > 0 for _, each in left)
-    where = _where(row, rows, names)
-    if worst <= 0:
-        found = say("what is left exceeds the dense model's in none.")
-    else:
-        found = say(
-            "what is left exceeds the dense model's most for {where}, by {by}, and with the whole interval above zero "
-            "in {surely} of {cells}.",
-            where=where,
-            by=figure(estimate(row, "ece_ts_change", signed=True)),
-            surely=str(surely),
+    found = _risen(left, "ece_ts_change")
+    if not found:
+        rise = say(
+            "what is left is shown to exceed the dense model's in none of {cells}, corrected for their number (Holm).",
             cells=str(len(left)),
         )
-    losses = [(rise, each) for each in compressed if (rise := number(each, "nll_ts_change")) is not None]
-    if not losses:
-        return start + found
+    else:
+        row = found[0]
+        rise = say(
+            "what is left exceeds the dense model's most for {where}, by {by}, and is shown to in {surely} of {cells}, "
+            "corrected for their number (Holm).",
+            where=_where(row, rows, names),
+            by=figure(estimate(row, "ece_ts_change", signed=True)),
+            surely=str(len(found)),
+            cells=str(len(left)),
+        )
+    losses = [(change, each) for each in compressed if (change := number(each, "nll_ts_change")) is not None]
+    lost = _risen(losses, "nll_ts_change")
+    if not lost:
+        return start + rise
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
-    _, lost = max(losses, key=lambda pair: pair[0])
     rest = say(
         " A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for {where}.",
-        by=figure(estimate(lost, "nll_ts_change", signed=True)),
-        where=_where(lost, rows, names),
+        by=figure(estimate(lost[0], "nll_ts_change", signed=True)),
+        where=_where(lost[0], rows, names),
     )
-    return start + found + rest
+    return start + rise + rest
+
+
+def _risen(changes: Sequence[tuple[float, Fields]], key: str) -> list[Fields]:
+    """The rows whose change is shown above zero, corrected for all of them; the largest first."""
+    shown = _shown_above([(value, number(row, f"{key}_low")) for value, row in changes])
+    kept = [pair for pair, one in zip(changes, shown, strict=True) if one]
+    return [row for _, row in sorted(kept, key=lambda pair: -pair[0])]
 
 
 def _where(row: Fields, rows: Sequence[Fields], names: dict[Setting, str]) -> str:

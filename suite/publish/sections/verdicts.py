@@ -11,6 +11,7 @@ from suite.publish.numerals import MISSING, fixed, parameters, places, with_inte
 from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
+from suite.verdicts.decoupling import BEYOND
 
 NAMED = 12
 """So many parts of tasks are named; the rest is counted."""
@@ -235,32 +236,39 @@ def _p(one: Fields) -> Span:
 
 
 def decoupling(records: Sequence[Fields]) -> Section | None:
-    """Variants whose accuracy is kept and whose uncertainty is not; None where nothing was compared.
+    """Variants that lost more certainty than damage of their accuracy explains; None where nothing was compared.
 
     Args:
         records: of decoupling.json.
     """
     if not records:
         return None
-    silent = [one for one in records if text(one, "verdict") == "silent uncertainty loss"]
+    averages, tasks = ([o for o in records if (text(o, "task") == MACRO) == macro] for macro in (True, False))
+    shown = [one for one in (*averages, *tasks) if text(one, "verdict") in BEYOND]
+    counted = [
+        f"Of {len(some)} variants on {where}: {_counts(some)}."
+        for where, some in (("averages over tasks", averages), ("single tasks", tasks))
+        if some
+    ]
     prose: tuple[Block, ...] = (
-        "Variants whose accuracy is equivalent to dense (within 0.02) and whose prediction sets grew by more than that "
-        f"explains (docs/decoupling.md). Of {len(records)} variants on single tasks: {_counts(records)}.",
+        "Set size against accuracy: what is lost beyond what damage explains that flips as many answers and loses as "
+        "much accuracy, whatever its kind (docs/decoupling.md). Certainty lost on answers that are wrong anyway is the "
+        f"usual case and no decoupling. {' '.join(counted)}",
     )
     return Section(
-        "What accuracy alone would have passed",
-        prose if silent else (*prose, "None is shown."),
+        "Does uncertainty follow accuracy?",
+        prose if shown else (*prose, "None is shown to have lost more."),
         (
-            *words("model", "variant", "task"),
-            *figures("accuracy change", "set size change", "more than accuracy explains"),
+            *words("model", "variant", "task", "verdict"),
+            *figures("accuracy change", "set size change", "more than damage explains"),
         ),
         tuple(
             (
-                *(text(one, "model"), code(text(one, "variant")), text(one, "task")),
+                *(text(one, "model"), code(text(one, "variant")), task_title(text(one, "task")), text(one, "verdict")),
                 *(_estimate(one, key, places(key)) for key in ("accuracy_change", "set_size_change")),
                 _estimate(one, "excess", 2),
             )
-            for one in silent
+            for one in shown
         ),
     )
 

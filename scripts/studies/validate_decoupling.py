@@ -1,0 +1,383 @@
+"""How often the labels of docs/decoupling.md are wrong on planted damage: its tables of error rates.
+
+make validate-decoupling
+
+Every draw has two tasks of new items, one dense model, and a variant for each kind of damage and each edge; tasks and
+their average are judged by `find_couplings`. Draws are kept one a line under --out, and counted from there; the same
+command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import beta
+
+from scripts.markers import check_markers, write_between
+from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
+from suite.cell import Cell, load_cells, make_cell
+from suite.config import Protocol
+from suite.errors import SuiteError
+from suite.metrics import bootstrap, conformal
+from suite.metrics.rows import Measured, score_cell
+from suite.publish.pages.markdown import table
+from suite.decisions.analyses import DECOUPLING, PASSED, judge_cells
+from suite.verdicts.collapse import RULE
+from suite.verdicts.curves import MACRO
+from suite.verdicts.damage import damage_paths, explained, with_replicates
+from suite.verdicts.decoupling import ALLOWANCE, BEYOND, COUPLINGS, find_couplings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "decoupling.md"
+NAMES = (
+    "label errors",
+    "edges",
+    *(f"{run} {what}" for run in ("three-llms", "ladder") for what in ("verdicts", "beyond")),
+)
+MARKERS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in NAMES}
+SNAPSHOT = ROOT / "results" / "three-llms"
+
+OPTIONS = 4
+RULES = Protocol(splits=10, replicates=200)
+ITEMS = (400, 1000, 3000)
+TASKS = ("one", "two")
+
+SHORT = ("silent accuracy loss", "muted loss", "uncertainty kept")
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+Harm = Callable[[Floats, Numbers, float, np.random.Generator], Floats]
+
+
+def _unit(scores: Floats) -> float:
+    return float(np.median(scores.std(axis=1)))
+
+
+def gaussian(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """The same noise for all items."""
+    return scores + amount * _unit(scores) * generator.normal(size=scores.shape)
+
+
+def heavy_tailed(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """Student's t with two degrees of freedom."""
+    return scores + 0.6 * amount * _unit(scores) * generator.standard_t(2, size=scores.shape)
+
+
+def broken(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """A share of the items sees other scores altogether, no surer than before."""
+    lost = generator.random(len(scores)) < 0.25 * amount
+    return np.where(lost[:, None], scores.std() * generator.normal(size=scores.shape), scores)
+
+
+def position(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """The first option is preferred."""
+    return scores + 2 * amount * _unit(scores) * (np.arange(scores.shape[1]) == 0)
+
+
+def temperature(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """Scores grow flatter, in little noise."""
+    return (1 - 0.4 * amount) * scores + 0.3 * amount * _unit(scores) * generator.normal(size=scores.shape)
+
+
+HARMS: dict[str, Harm] = {
+    "Gaussian": gaussian,
+    "heavy-tailed": heavy_tailed,
+    "a broken share": broken,
+    "position bias": position,
+    "temperature": temperature,
+}
+"""Damage that accuracy and flips shall explain; no label beyond or short of the nulls is right."""
+
+
+def _scramble(scores: Floats, spread: float, generator: np.random.Generator) -> Floats:
+    """A factor of its own for each item: every answer stays, the order of confidences goes."""
+    return scores * np.exp(generator.normal(0, spread, (len(scores), 1)))
+
+
+def _lost(scores: Floats, answers: Numbers, share: float, generator: np.random.Generator) -> Floats:
+    """So large a share of all items, of those that were right, gives its answer's score to another option."""
+    right = scores.argmax(axis=1) == answers
+    chosen = np.flatnonzero(right & (generator.random(len(scores)) < share / right.mean()))
+    return _swapped(scores, chosen, answers[chosen], (answers[chosen] + 1) % scores.shape[1])
+
+
+def _gained(scores: Floats, answers: Numbers, share: float, generator: np.random.Generator) -> Floats:
+    """So large a share of all items, of those that were wrong, becomes right."""
+    top = scores.argmax(axis=1)
+    wrong = top != answers
+    chosen = np.flatnonzero(wrong & (generator.random(len(scores)) < share / wrong.mean()))
+    return _swapped(scores, chosen, answers[chosen], top[chosen])
+
+
+def _swapped(scores: Floats, rows: NDArray[np.intp], first: Numbers, second: NDArray[np.intp]) -> Floats:
+    harmed = scores.copy()
+    harmed[rows, first], harmed[rows, second] = scores[rows, second], scores[rows, first]
+    return harmed
+
+
+def silent_edge(scores: Floats, answers: Numbers, _: float, generator: np.random.Generator) -> Floats:
+    """Confidence scrambled; accuracy down by its margin."""
+    return _lost(_scramble(scores, 2.0, generator), answers, 0.02, generator)
+
+
+def improved_edge(scores: Floats, answers: Numbers, _: float, generator: np.random.Generator) -> Floats:
+    """Surer where it was right; accuracy down by its margin."""
+    surer = (
+        scores + 1.5 * _unit(scores) * np.eye(scores.shape[1])[answers] * (scores.argmax(axis=1) == answers)[:, None]
+    )
+    return _lost(surer, answers, 0.02, generator)
+
+
+def accuracy_edge(scores: Floats, answers: Numbers, _: float, generator: np.random.Generator) -> Floats:
+    """Confidence scrambled; 4 % of all items lost and as many gained."""
+    return _gained(_lost(_scramble(scores, 2.0, generator), answers, 0.04, generator), answers, 0.04, generator)
+
+
+def coupled_edge(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
+    """Confidence scrambled as much as brings the excess to the practical minimum (`excess_spread`)."""
+    return _scramble(scores, amount, generator)
+
+
+EDGES: dict[str, tuple[Harm, tuple[str, ...]]] = {
+    "accuracy down by its margin, certainty lost": (silent_edge, ("silent uncertainty loss",)),
+    "accuracy down by its margin, certainty gained": (improved_edge, ("improved",)),
+    "accuracy unchanged, certainty lost": (accuracy_edge, ("no null", "amplified loss", *SHORT)),
+    "excess at the practical minimum": (coupled_edge, ("coupled",)),
+}
+"""Variants at the edge of a label, and the labels that are wrong there."""
+
+
+@lru_cache
+def excess_spread(strength: float) -> float:
+    """The spread of factors with which the excess of many items is the practical minimum."""
+    generator = np.random.default_rng(1)
+    scores, answers = dense_scores(4000, strength, generator)
+    rules = replace(RULES, replicates=2)
+    dense = score_cell(_cell(scores, answers, "dense", "many", "many"), rules)
+    paths = damage_paths(dense)
+    most = float(explained(paths, flips=np.zeros(3), lost=np.zeros(3)).max(axis=0)[0])
+    before = (dense.lac_splits.mean_size + dense.aps_splits.mean_size) / 2
+    room = (1 - RULES.alpha) * OPTIONS - before
+    margin = max(0.1, RULE.practical_of_headroom * room)
+
+    def beyond(spread: float) -> float:
+        harmed = _scramble(scores, spread, np.random.default_rng(2))
+        after = score_cell(_cell(harmed, answers, "rtn-w4", "many", "many"), rules)
+        size = (after.lac_splits.mean_size + after.aps_splits.mean_size) / 2
+        return size - before - most - ALLOWANCE * room - margin
+
+    return float(brentq(beyond, 0.01, 6.0, xtol=0.02))
+
+
+def dense_scores(n: int, strength: float, generator: np.random.Generator) -> tuple[Floats, Numbers]:
+    """Items of uneven difficulty, and what dense gives their options."""
+    answers = generator.integers(0, OPTIONS, n)
+    scores = generator.normal(size=(n, OPTIONS))
+    scores[np.arange(n), answers] += strength / 2 + generator.normal(0, 1.2, n)
+    return 1.5 * scores, answers
+
+
+def _cell(scores: Floats, answers: Numbers, variant: str, task: str, draw: str) -> Cell:
+    return make_cell(
+        ids=[f"{draw}-{task}-{item}" for item in range(len(scores))],
+        answers=answers.tolist(),
+        scores=scores.tolist(),
+        kind="logits",
+        model={"name": "planted"},
+        variant={"name": variant},
+        task={"name": task, "scoring": "letter", "prompt": "base", "shots": 0},
+    )
+
+
+def measured(cell: Cell, dense_accuracy: float) -> Measured:
+    """What `find_couplings` needs of a cell, without the other figures."""
+    scored = score_cell(cell, RULES)
+    sample, sizes = scored.sample, []
+    for scores in (scored.lac, scored.aps):
+        split = conformal.conformal_splits(scores, scored.answers, folds=sample.folds, alpha=RULES.alpha)
+        drawn = bootstrap.set_replicates(
+            scores, scored.answers, folds=sample.folds, weights=sample.weights, alpha=RULES.alpha
+        )
+        sizes.append(np.r_[split.mean_size, drawn.size])
+    columns = {"accuracy": with_replicates(scored.correct, sample.weights), "set_size": np.mean(sizes, axis=0)}
+    key = cell.key
+    row: Any = {
+        **{"model": key.model, "variant": key.variant, "family": "planted", "task": key.task, "scoring": key.scoring},
+        **{"prompt": key.prompt, "shots": key.shots, "flags": [], "set_size_chance": (1 - RULES.alpha) * OPTIONS},
+        **{"accuracy": dense_accuracy, "chance_accuracy": 1 / OPTIONS},
+    }
+    values = {name: float(column[0]) for name, column in columns.items()}
+    replicates = {name: column[1:] for name, column in columns.items()}
+    chance = np.full(len(cell), 1 / OPTIONS)
+    return Measured(cell, row, values, replicates, None, scored.correct, sample.unit_numbers, chance)
+
+
+def judged(n: int, draw: int) -> Iterator[dict[str, Any]]:
+    """One draw: a record a kind and task, and their averages."""
+    generator = np.random.default_rng([n, draw])
+    strength = float(generator.choice([2.0, 4.0]))
+    amounts = {name: float(generator.choice([0.3, 0.6, 1.0])) for name in HARMS}
+    amounts |= dict.fromkeys(EDGES, excess_spread(strength))
+    harms = {**HARMS, **{name: harm for name, (harm, _) in EDGES.items()}}
+    names = {f"magnitude-s{10 * place + 10}": name for place, name in enumerate(harms)}
+    cells = []
+    for task in TASKS:
+        scores, answers = dense_scores(n, strength, generator)
+        accuracy = float((scores.argmax(axis=1) == answers).mean())
+        for variant in ("dense", *names):
+            given = scores
+            if variant != "dense":
+                given = harms[names[variant]](scores, answers, amounts[names[variant]], generator)
+            cell = _cell(given, answers, variant, task, str(draw))
+            cells.append(measured(cell, accuracy))
+    for one in find_couplings(cells, RULES):
+        name = names[str(one["variant"])]
+        keys = ("task", "verdict", "accuracy_change", "set_size_change", "excess_low", "excess_high", "items_needed")
+        yield {"n": n, "draw": draw, "kind": name, "amount": amounts[name], **{key: one[key] for key in keys}}
+
+
+def label_errors(records: Sequence[dict[str, Any]]) -> str:
+    """Wrong labels of explained damage, by kind, items, and task or average."""
+    lines = []
+    for what, part in (("tasks", False), ("averages", True)):
+        some = [one for one in records if (one["task"] == MACRO) == part and one["kind"] in HARMS]
+        groups = [
+            *((name, [one for one in some if one["kind"] == name]) for name in HARMS),
+            *((f"all, {n:,} items", [one for one in some if one["n"] == n]) for n in ITEMS),
+            ("all", some),
+        ]
+        for name, members in groups:
+            if members:
+                shown = [sum(one["verdict"] in wrong for one in members) for wrong in (BEYOND, SHORT)]
+                silent = sum(one["verdict"] == BEYOND[0] for one in members)
+                coupled = sum(one["verdict"] == "coupled" for one in members)
+                rates = [_rate(count, len(members)) for count in shown]
+                lines.append((what, name, str(len(members)), *rates, str(silent), f"{coupled / len(members):.2f}"))
+    header = ("", "damage", "cases", "called beyond", "called short", "silent uncertainty loss", "called coupled")
+    return table(header, lines, left=2)
+
+
+def edges(records: Sequence[dict[str, Any]]) -> str:
+    """How often a label is given at its edge, all numbers of items together."""
+    lines = []
+    for name, (_, wrong) in EDGES.items():
+        for what, part in (("tasks", False), ("averages", True)):
+            some = [one for one in records if one["kind"] == name and (one["task"] == MACRO) == part]
+            if some:
+                count = sum(one["verdict"] in wrong for one in some)
+                lines.append((name, ", ".join(wrong), what, str(len(some)), _rate(count, len(some))))
+    return table(("edge", "label that is wrong there", "", "cases", "given"), lines, left=3)
+
+
+def found_table(couplings: Sequence[Any]) -> str:
+    """Verdicts by model, on single tasks and on averages."""
+    seen = [name for name in COUPLINGS if any(one["verdict"] == name for one in couplings)]
+    lines = []
+    for model in dict.fromkeys(str(one["model"]) for one in couplings):
+        for what, part in (("tasks", False), ("average", True)):
+            some = [one for one in couplings if one["model"] == model and (one["task"] == MACRO) == part]
+            above = sum((one["excess_low"] or 0) > 0 for one in some)
+            counts = [str(sum(one["verdict"] == name for one in some)) for name in seen]
+            lines.append((model, what, str(len(some)), *counts, str(above)))
+    return table(("model", "", "variants", *seen, "excess above zero"), lines, left=2)
+
+
+def passed_table(couplings: Sequence[Any], passed: Sequence[Any]) -> str:
+    """What lost more than damage explains, and what accuracy alone would have passed."""
+    lines = [
+        (
+            *(str(one[key]) for key in ("model", "variant", "task", "verdict")),
+            *(_change(one, key) for key in ("accuracy_change", "set_size_change", "excess")),
+        )
+        for one in couplings
+        if one["verdict"] in BEYOND
+    ]
+    header = ("model", "variant", "task", "verdict", "accuracy change", "set size change", "excess")
+    first = table(header, lines, left=4) if lines else "No variant is shown to have lost more than damage explains."
+    more = [
+        (
+            *(str(one["model"]), str(one["variant"]), str(one["task"]), f"{one['tolerance']:g}"),
+            *(f"{one['accuracy_loss']:.3f}", f"{one['certainty_loss']:.3f}", f"{one['p_value']:.4f}"),
+            {True: "yes", False: "no"}.get(one["beyond_damage"], "not known"),
+        )
+        for one in passed
+    ]
+    names = ("model", "variant", "task", "share", "accuracy lost", "certainty lost", "p, Holm", "beyond damage")
+    second = (
+        table(names, more, left=3) if more else "Accuracy alone would have passed none that certainty is shown to fail."
+    )
+    return f"{first}\n\n{second}"
+
+
+def _change(one: Any, key: str) -> str:
+    return f"{one[key]:+.3f} [{one[f'{key}_low']:+.3f}, {one[f'{key}_high']:+.3f}]"
+
+
+def published(folder: Path | None, document: Path) -> None:
+    """The tables of published cells."""
+    cells = {"three-llms": load_cells(SNAPSHOT)}
+    try:
+        cells["ladder"] = read_ladder(folder or Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT))
+    except SuiteError as error:
+        print(f"validate_decoupling: the tables of the ladders stay as they are: {error}", file=sys.stderr)
+    for name, some in cells.items():
+        _, judgement = judge_cells(some, None, files=(DECOUPLING, PASSED))
+        couplings, passed = judgement.records(DECOUPLING), judgement.records(PASSED)
+        write_between(document, *MARKERS[f"{name} verdicts"], found_table(couplings))
+        write_between(document, *MARKERS[f"{name} beyond"], passed_table(couplings, passed))
+
+
+def _rate(count: int, of: int) -> str:
+    bound = float(beta.ppf(0.95, count + 1, of - count)) if count < of else 1.0
+    return f"{count / of:.3f} (≤ {bound:.3f})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw what is missing, then write both tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--draws", type=int, nargs=3, default=(40, 20, 7), help="for each number of items")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "validate_decoupling", metavar="DIR")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    parser.add_argument("--table-only", action="store_true", help="draw nothing, count what is there")
+    parser.add_argument("--published", action="store_true", help="only the tables of published cells")
+    parser.add_argument(
+        "--ladders", type=Path, metavar="FOLDER", help="else SUITE_PUBLISHED_DATA, as reproduce-ladders"
+    )
+    args = parser.parse_args(argv)
+    for marks in MARKERS.values():
+        check_markers(args.document, *marks)
+    if args.published:
+        published(args.ladders, args.document)
+        return 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / "draws.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    records = [json.loads(line) for line in lines]
+    known = {(one["n"], one["draw"]) for one in records}
+    wanted = [(n, draw) for n, draws in zip(ITEMS, args.draws, strict=True) for draw in range(draws)]
+    # all numbers of items alike, so that a study that is stopped early has some of each
+    wanted.sort(key=lambda one: one[1] / args.draws[ITEMS.index(one[0])])
+    for n, draw in wanted if not args.table_only else ():
+        if (n, draw) not in known:
+            found = list(judged(n, draw))
+            records += found
+            with file.open("a", encoding="utf-8") as handle:
+                handle.write("".join(json.dumps(one) + "\n" for one in found))
+    write_between(args.document, *MARKERS["label errors"], label_errors(records))
+    write_between(args.document, *MARKERS["edges"], edges(records))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
