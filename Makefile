@@ -15,7 +15,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify docs wheel-test lint-dockerfile benchmark reproduce-published validate-detector \
-	validate-dose validate-scopes validate-decoupling validate-sequential deferral-costs reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
+	validate-dose validate-scopes validate-decoupling validate-sequential deferral-costs size-tables reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,9 @@ reproduce-published: setup ## compare with the published tables of arXiv 2401.12
 
 reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_DATA names the data)
 	$(PY) -m scripts.studies.reproduce_ladders
+
+size-tables: setup ## losses of one family by size, pair by pair, into docs/scale.md (SUITE_PUBLISHED_DATA names the ladders)
+	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.size_tables
 
 validate-decoupling: setup ## error rates of the decoupling labels, by simulation, and their tables of published cells (half an hour; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_decoupling

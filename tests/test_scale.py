@@ -12,7 +12,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
 from suite.verdicts.curves import JOINT_KEYS
-from suite.verdicts.scale import Sized, find_scale, model_family, slope_on_size
+from suite.verdicts.scale import Sized, differences, find_scale, model_family, order_on_size, slope_on_size
 from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 FAST = Protocol(splits=5, replicates=150)
@@ -20,8 +20,8 @@ FAST = Protocol(splits=5, replicates=150)
 
 def test_slope_is_least_squares_on_log_parameters() -> None:
     generator = np.random.default_rng(0)
-    sizes, values = np.array([1.2, 3.0, 8.0, 70.0]), np.array([0.4, 0.35, 0.1, 0.05])
-    noise = generator.normal(0, 0.02, (4, 1000))
+    sizes, values = np.array([1.2, 3.0, 8.0, 34.0, 70.0]), np.array([0.4, 0.35, 0.1, 0.2, 0.05])
+    noise = generator.normal(0, 0.02, (5, 1000))
     slope = slope_on_size([Sized(f"m-{b}b", b, v, v + e) for b, v, e in zip(sizes, values, noise, strict=True)])
     assert slope is not None
     expected = stats.linregress(np.log10(sizes), values)
@@ -30,6 +30,8 @@ def test_slope_is_least_squares_on_log_parameters() -> None:
     error = 0.02 / np.sqrt((centred**2).sum())
     assert slope.items_high - slope.items_low == pytest.approx(2 * 1.96 * error, rel=0.1)
     # resampling models as well can only say less
+    assert slope.low is not None
+    assert slope.high is not None
     assert slope.high - slope.low > slope.items_high - slope.items_low
 
 
@@ -39,6 +41,49 @@ def test_items_that_models_share_do_not_blur_the_slope() -> None:
     slope = slope_on_size(models)
     assert slope is not None
     assert (slope.items_low, slope.items_high) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_four_models_are_no_sample_of_models() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, 300)
+    slope = slope_on_size([Sized(f"m-{b}b", b, 1 / b, 1 / b + noise) for b in (1.0, 2.0, 4.0, 8.0)])
+    assert slope is not None
+    assert (slope.low, slope.high) == (None, None)
+    assert slope.items_low <= slope.value <= slope.items_high
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_the_order_is_tested_as_scipy_tests_it(count: int) -> None:
+    generator = np.random.default_rng(count)
+    for _ in range(20):
+        values = generator.permutation(count).astype(float)
+        sizes = np.arange(count) + 1.0
+        found = order_on_size([Sized(str(b), b, v, np.zeros(2)) for b, v in zip(sizes, values, strict=True)])
+        assert found is not None
+        expected = stats.kendalltau(sizes, values, alternative="less", method="exact")
+        assert found.p == pytest.approx(expected.pvalue)
+        assert found.least == pytest.approx(1 / np.prod(np.arange(1, count + 1)))
+
+
+def test_three_sizes_never_reach_a_sixth() -> None:
+    falling = [Sized(str(b), b, 1 / b, np.zeros(2)) for b in (1.0, 10.0, 100.0)]
+    found = order_on_size(falling)
+    assert found is not None
+    assert found.p == found.least == pytest.approx(1 / 6)
+    twins = order_on_size([*falling[:2], Sized("twin", 10.0, 0.05, np.zeros(2))])
+    assert twins is not None
+    assert twins.least == pytest.approx(1 / 3)  # the two of one size may stand either way
+    assert order_on_size(falling[:1]) is None
+
+
+def test_pairs_are_compared_on_the_items_they_share() -> None:
+    common = np.random.default_rng(0).normal(0, 0.3, 500)
+    own = np.random.default_rng(1).normal(0, 0.02, 500)
+    models = [Sized("b", 7.0, 0.3, 0.3 + common + own), Sized("a", 1.0, 0.5, 0.5 + common)]
+    (pair,) = differences([*models])
+    assert (pair["smaller"], pair["larger"], pair["difference"]) == ("a", "b", pytest.approx(-0.2))
+    assert pair["difference_low"] == pytest.approx(-0.2 - 1.96 * 0.02, abs=0.006)
+    assert pair["difference_high"] == pytest.approx(-0.2 + 1.96 * 0.02, abs=0.006)
+    assert differences([models[0], replace(models[0], model="c")]) == []
 
 
 def test_two_sizes_have_no_slope() -> None:
@@ -85,6 +130,15 @@ def test_records_of_a_run_with_three_sizes() -> None:
     assert within["confounded"] is False
     assert [m["model"] for m in within["models"]] == ["a-1b", "a-7b", "a-70b"]  # type: ignore[attr-defined]
     assert float(str(within["slope"])) < -0.1
+    assert (within["slope_low"], within["slope_high"]) == (None, None)
+    assert [(one["smaller"], one["larger"]) for one in within["differences"]] == [  # type: ignore[attr-defined]
+        ("a-1b", "a-7b"),
+        ("a-1b", "a-70b"),
+        ("a-7b", "a-70b"),
+    ]
+    assert within["order_p"] == within["order_p_least"] == pytest.approx(1 / 6)
+    assert "p of the order is 0.17 at least with 3 models" in str(within["notes"])
+    assert by["magnitude-s10", "all"]["differences"] == []
     assert by["magnitude-s10", "all"]["confounded"] is True
     assert by["dense", "a"]["figure"] == "set_size"
     # inflation is the change as a fraction of the way to chance

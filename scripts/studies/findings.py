@@ -166,12 +166,18 @@ def slope_counts(scale: Sequence[Record]) -> str:
         return "No slope on size: fewer than three sizes."
     below = sum(one["slope"] < 0 for one in slopes)
     items = [one for one in slopes if one["slope_items_high"] < 0 or one["slope_items_low"] > 0]
-    models = [one for one in slopes if one["slope_high"] < 0 or one["slope_low"] > 0]
+    several = [one for one in slopes if one["slope_low"] is not None]
+    models = [one for one in several if one["slope_high"] < 0 or one["slope_low"] > 0]
     return (
         f"Of {len(slopes)} variants, inflation falls with size for {below} and rises for {len(slopes) - below}. For "
         f"these very models (intervals over items) {sum(one['slope'] < 0 for one in items)} falls and "
-        f"{sum(one['slope'] > 0 for one in items)} rises are shown; for another draw of such models (intervals over "
-        f"models too) {sum(one['slope'] < 0 for one in models)} and {sum(one['slope'] > 0 for one in models)}."
+        f"{sum(one['slope'] > 0 for one in items)} rises are shown; "
+        + (
+            "for another draw of such models (intervals over models too) "
+            f"{sum(one['slope'] < 0 for one in models)} and {sum(one['slope'] > 0 for one in models)}."
+            if several
+            else "fewer than five models say nothing about others like them."
+        )
     )
 
 

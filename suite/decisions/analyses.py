@@ -67,7 +67,7 @@ ANALYSES: dict[str, Analysis] = {
     ),
     SCALE: Analysis(
         lambda given: find_scale(given.measured, protocol=given.protocol.name),
-        formula=2,
+        formula=3,
         rests_on=(PRIMARY,),
     ),
     DOSES: Analysis(
@@ -145,11 +145,15 @@ class Judgement:
         lines.append("set size lost beyond what damage of that accuracy explains:")
         lines += [f"  {_coupled(record)}" for record in beyond] or ["  none shown"]
         sizes = self.records(SCALE)
-        slopes = [record for record in sizes if record["slope"] is not None and record["task"] == MACRO]
-        slopes = slopes or [record for record in sizes if record["slope"] is not None]
+        families = [record for record in sizes if not record["confounded"]]
+        compared = [record for record in families if record["task"] == MACRO] or families
         if sizes:
-            lines.append("size, slope a tenfold of parameters (below zero: larger models lose less):")
-            lines += [f"  {_sloped(record)}" for record in slopes] or ["  fewer than three sizes: no slope"]
+            lines.append(
+                "size, loss of the larger model less that of the smaller one (below zero: the larger loses less):"
+            )
+            lines += [f"  {line}" for record in compared for line in _compared(record)] or [
+                "  one model of each family: nothing to compare within one"
+            ]
         return lines
 
 
@@ -236,8 +240,13 @@ def _coupled(record: Mapping[str, object]) -> str:
     )
 
 
-def _sloped(record: Mapping[str, object]) -> str:
-    return (
-        f"{record['group']} {record['variant']} on {record['task']}: {record['figure']} {record['slope']:+.3f} "
-        f"[{record['slope_low']:+.3f}, {record['slope_high']:+.3f}]" + (" (confounded)" if record["confounded"] else "")
-    )
+def _compared(record: Mapping[str, object]) -> list[str]:
+    pairs = record["differences"]
+    assert isinstance(pairs, list)
+    order = f"; p of the order {record['order_p']:.2g}, {record['order_p_least']:.2g} at least"
+    return [
+        f"{record['variant']} on {record['task']}: {one['larger']} against {one['smaller']} {one['difference']:+.3f}"
+        + ("" if one["difference_low"] is None else f" [{one['difference_low']:+.3f}, {one['difference_high']:+.3f}]")
+        + (order if len(pairs) > 1 else "")
+        for one in pairs
+    ]

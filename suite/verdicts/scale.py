@@ -1,5 +1,8 @@
 """Does size protect? Loss of uncertainty against the number of parameters, model families first.
 
+Within a family models are compared pair by pair on the items they share, and the order of their losses is tested
+against that of their sizes.
+
 The loss of a variant is its *inflation*: change of set size against dense as a fraction of the headroom from dense to
 chance, so that strong and weak models are on one scale. Variants are compared at equal method and equal whole-model
 bits (or equal sparsity). The slope is per tenfold parameters; below zero means that larger models lose less.
@@ -10,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, permutations
+from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +27,11 @@ from suite.verdicts.curves import MACRO, PRIMARY, cell_setting, compared_setting
 Floats = NDArray[np.float64]
 
 LEAST_SIZES = 3
+LEAST_MODELS = 5
+"""Fewer models are no sample of models: drawn with replacement, three are the same one in one of nine draws."""
+
+MOST_ORDERS = 8
+"""Models of which all orders are looked at, 40,320; of more the p-value is that of a normal approximation."""
 BITS_ALIKE = 0.15
 """Measured whole-model bits a weight that differ by less count as equal."""
 
@@ -62,13 +72,13 @@ class Slope:
 
     Attributes:
         value: per tenfold parameters.
-        low, high: 95 % percentile interval when items and models are resampled.
+        low, high: 95 % percentile interval when items and models are resampled; None with fewer than `LEAST_MODELS`.
         items_low, items_high: when items alone are resampled: for these very models, not for models like them.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     items_low: float
     items_high: float
 
@@ -89,6 +99,10 @@ def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
         return None
     replicates = np.stack([one.replicates for one in models])
     count = replicates.shape[1]
+    items = bootstrap.percentile_interval(_slopes(np.broadcast_to(size, (count, len(size))), replicates.T))
+    value = float(_slopes(size[None], np.array([[one.value for one in models]]))[0])
+    if len(models) < LEAST_MODELS:
+        return Slope(value, None, None, *items)
     generator = np.random.default_rng([seed, len(models)])
     chosen = generator.integers(0, len(models), (count, len(models)))
     for _ in range(1000):
@@ -98,9 +112,72 @@ def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
         chosen[flat] = generator.integers(0, len(models), (int(flat.sum()), len(models)))
     picked = replicates[chosen, np.arange(count)[:, None]]
     both = bootstrap.percentile_interval(_slopes(size[chosen], picked))
-    items = bootstrap.percentile_interval(_slopes(np.broadcast_to(size, (count, len(size))), replicates.T))
-    value = float(_slopes(size[None], np.array([[one.value for one in models]]))[0])
     return Slope(value, *both, *items)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Whether losses fall with size, by the order of models alone.
+
+    Attributes:
+        p: one-sided p-value of "larger models lose less" if any order of these losses were as likely.
+        least: the smallest that it can be: 1 over the number of orders, whatever the losses and the items.
+    """
+
+    p: float
+    least: float
+
+
+def order_on_size(models: Sequence[Sized]) -> Order | None:
+    """Kendall's test of order, exact for eight models or fewer; None with fewer than two sizes.
+
+    The statistic is the number of pairs in which the larger model loses less, minus that in which it loses more; pairs
+    of one size do not count. Items play no part: it asks about models like these, and three of them can say little.
+
+    Reference: M. Kendall, "A new measure of rank correlation", Biometrika 1938.
+
+    >>> models = [Sized(str(b), b, v, np.zeros(2)) for b, v in ((1.0, 0.5), (10.0, 0.3), (100.0, 0.1))]
+    >>> order_on_size(models)
+    Order(p=0.16666666666666666, least=0.16666666666666666)
+    """
+    sizes, values = [one.params_b for one in models], [one.value for one in models]
+    if len(set(sizes)) < 2:
+        return None
+    pairs = [(a, b) for a, b in combinations(range(len(models)), 2) if sizes[a] != sizes[b]]
+
+    def concordant(order: Sequence[int]) -> int:
+        """Of the losses put in another order: pairs that fall with size less pairs that rise."""
+        signs = (np.sign(sizes[a] - sizes[b]) * np.sign(values[order[b]] - values[order[a]]) for a, b in pairs)
+        return int(sum(signs))
+
+    if len(models) > MOST_ORDERS:
+        from scipy.stats import kendalltau
+
+        found = kendalltau(sizes, values, alternative="less")
+        return Order(float(found.pvalue), 1 / factorial(len(models)))
+    seen = concordant(range(len(models)))
+    orders = [concordant(order) for order in permutations(range(len(models)))]
+    best = max(orders)
+    return Order(sum(one >= seen for one in orders) / len(orders), sum(one == best for one in orders) / len(orders))
+
+
+def differences(models: Sequence[Sized]) -> list[dict[str, object]]:
+    """Each larger model's loss less each smaller one's, on the items they share; below 0 the larger loses less.
+
+    Intervals are of 95 % over items, for these very models, and not corrected for the number of pairs.
+    """
+    found = []
+    for small, large in combinations(sorted(models, key=lambda one: (one.params_b, one.model)), 2):
+        if small.params_b < large.params_b:
+            low, high = bootstrap.percentile_interval(large.replicates - small.replicates)
+            ends = (low, high) if np.isfinite(low) else (None, None)
+            found.append(
+                {
+                    **{"smaller": small.model, "larger": large.model, "difference": large.value - small.value},
+                    **{"difference_low": ends[0], "difference_high": ends[1]},
+                }
+            )
+    return found
 
 
 def _slopes(size: Floats, values: Floats) -> Floats:
@@ -115,7 +192,8 @@ def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str,
         One record a task (and the average over tasks, of the models that have all of them), variant and group of
         models: a model family with several sizes, or ``all`` families together, which is marked as confounded. `models`
         lists sizes, values and intervals; `slope` and its intervals are None, with the reason under
-        `notes`, for fewer than three sizes.
+        `notes`, for fewer than three sizes, and its interval over models for fewer than five models. `differences`: of
+        pairs within a family; `order_p` and `order_p_least`: see `Order`.
     """
     by_variant: dict[tuple[str, str], list[Sized]] = {}
     losses = _losses(measured)
@@ -222,6 +300,11 @@ def _record(
     if slope is None:
         count = len({one.params_b for one in models})
         notes.append(f"{count} sizes: no slope is drawn through fewer than {LEAST_SIZES}")
+    elif slope.low is None:
+        notes.append(f"{len(models)} models are no sample of models: the interval of the slope is that of items alone")
+    order = order_on_size(models)
+    if order is not None and order.least > 0.05:
+        notes.append(f"p of the order is {order.least:.2g} at least with {len(models)} models, whatever the items say")
     if confounded:
         notes.append("across families: training data and recipe change with size, so the slope is confounded")
     known = [one.bits for one in models if one.bits is not None]
@@ -247,5 +330,8 @@ def _record(
         "slope_high": None if slope is None else slope.high,
         "slope_items_low": None if slope is None else slope.items_low,
         "slope_items_high": None if slope is None else slope.items_high,
+        "differences": [] if confounded else differences(models),
+        "order_p": None if order is None else order.p,
+        "order_p_least": None if order is None else order.least,
         "notes": notes,
     }

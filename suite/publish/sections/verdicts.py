@@ -291,22 +291,44 @@ def size(records: Sequence[Fields]) -> Section | None:
         "Does size protect?",
         (
             "Set size of dense models, and of each variant the inflation: change of set size as a fraction of the way "
-            "from dense to chance. The slope is for a tenfold of parameters, with an interval over models and items; "
-            "it needs three sizes (docs/scale.md). Comparisons across families are confounded with training data and "
-            "recipe.",
+            "from dense to chance. Within a family: the larger model's less the smaller one's, with 95 % intervals "
+            "over items. The slope is for a tenfold of parameters, for these very models; it needs three sizes. The "
+            "p-value is of the order of models alone, and behind it the smallest that so many models can reach "
+            "(docs/scale.md). Comparisons across families are confounded with training data and recipe.",
         ),
-        (*words("family", "variant", "task", "by parameters"), *figures("slope")),
+        (
+            *words("family", "variant", "task", "by parameters", "larger less smaller"),
+            *figures("slope", "p of the order"),
+        ),
         tuple(
             (
                 text(one, "group") + (" (confounded)" if one["confounded"] else ""),
                 code(text(one, "variant")),
                 task_title(text(one, "task")),
                 figure(_by_parameters(one)),
-                _estimate(one, "slope", 3),
+                figure(_differences(one)),
+                figure(with_interval(*_ends(one, "slope", "slope_items"), 3, signed=True)),
+                figure(_order(one)),
             )
             for one in averaged
         ),
     )
+
+
+def _ends(one: Fields, key: str, items: str) -> tuple[float | None, float | None, float | None]:
+    return number(one, key), number(one, f"{items}_low"), number(one, f"{items}_high")
+
+
+def _differences(one: Fields) -> str:
+    pairs = one.get("differences")
+    if not isinstance(pairs, list) or not pairs:
+        return MISSING
+    return "; ".join(with_interval(*_ends(pair, "difference", "difference"), 2, signed=True) for pair in pairs)
+
+
+def _order(one: Fields) -> str:
+    p, least = number(one, "order_p"), number(one, "order_p_least")
+    return MISSING if p is None or least is None else f"{fixed(p, 3)} (≥ {fixed(least, 3)})"
 
 
 def listed(file: str, records: Sequence[Fields]) -> Section | None:

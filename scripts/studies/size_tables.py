@@ -1,0 +1,68 @@
+"""Losses of one model family by size, pair by pair, on published ladders: the table of docs/scale.md.
+
+make size-tables
+
+FOLDER (else the variable SUITE_PUBLISHED_DATA, else ../shared/data/ladders beside the repository) holds the ladders, as
+for `make reproduce-ladders`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.markers import check_markers, write_between
+from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
+from suite.errors import SuiteError
+from suite.publish.pages.markdown import table
+from suite.decisions.analyses import SCALE, judge_cells
+from suite.verdicts.curves import MACRO
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
+MARKS = "<!-- ladder sizes -->", "<!-- /ladder sizes -->"
+
+
+def sizes_table(records: Sequence[Any]) -> str:
+    """One line a variant: averages over tasks of one family."""
+    averages = [one for one in records if one["task"] == MACRO and not one["confounded"]]
+    models = [model["model"] for model in averages[0]["models"]]
+    pairs = [f"{one['larger']} less {one['smaller']}" for one in averages[0]["differences"]]
+    lines = [
+        (
+            one["variant"] + (" (set size)" if one["variant"] == "dense" else ""),
+            *(f"{model['value']:.2f}" for model in one["models"]),
+            *(
+                f"{pair['difference']:+.2f} [{pair['difference_low']:+.2f}, {pair['difference_high']:+.2f}]"
+                for pair in one["differences"]
+            ),
+            f"{one['order_p']:.3f}",
+        )
+        for one in averages
+        if len(one["models"]) == len(models)
+    ]
+    return table(("variant", *models, *pairs, "p of the order"), lines, left=1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the table between its markers."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    args = parser.parse_args(argv)
+    check_markers(args.document, *MARKS)
+    try:
+        cells = read_ladder(args.folder or Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT))
+    except SuiteError as error:
+        print(f"size_tables: {error}", file=sys.stderr)
+        return 2
+    _, judgement = judge_cells(cells, None, files=(SCALE,))
+    write_between(args.document, *MARKS, sizes_table(judgement.records(SCALE)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
