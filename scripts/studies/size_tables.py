@@ -17,9 +17,9 @@ from typing import Any
 
 from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
+from suite.decisions.analyses import SCALE, judge_cells
 from suite.errors import SuiteError
 from suite.publish.pages.markdown import table
-from suite.decisions.analyses import SCALE, judge_cells
 from suite.verdicts.curves import MACRO
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scale.md"

@@ -28,11 +28,11 @@ from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.cell import Cell, load_cells, make_cell
 from suite.config import Protocol
+from suite.decisions.analyses import DECOUPLING, PASSED, judge_cells
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal
 from suite.metrics.rows import Measured, score_cell
 from suite.publish.pages.markdown import table
-from suite.decisions.analyses import DECOUPLING, PASSED, judge_cells
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import MACRO
 from suite.verdicts.damage import damage_paths, explained, with_replicates
@@ -77,7 +77,7 @@ def heavy_tailed(scores: Floats, _: Numbers, amount: float, generator: np.random
 def broken(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:
     """A share of the items sees other scores altogether, no surer than before."""
     lost = generator.random(len(scores)) < 0.25 * amount
-    return np.where(lost[:, None], scores.std() * generator.normal(size=scores.shape), scores)
+    return np.asarray(np.where(lost[:, None], scores.std() * generator.normal(size=scores.shape), scores))
 
 
 def position(scores: Floats, _: Numbers, amount: float, generator: np.random.Generator) -> Floats:

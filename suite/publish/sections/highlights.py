@@ -139,13 +139,13 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
         return (*start, "no cell has a dense model to compare what is left with.")
     found = _risen(left, "ece_ts_change")
     if not found:
-        rise = say(
+        told = say(
             "what is left is shown to exceed the dense model's in none of {cells}, corrected for their number (Holm).",
             cells=str(len(left)),
         )
     else:
         row = found[0]
-        rise = say(
+        told = say(
             "what is left exceeds the dense model's most for {where}, by {by}, and is shown to in {surely} of {cells}, "
             "corrected for their number (Holm).",
             where=_where(row, rows, names),
@@ -156,14 +156,14 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     losses = [(change, each) for each in compressed if (change := number(each, "nll_ts_change")) is not None]
     lost = _risen(losses, "nll_ts_change")
     if not lost:
-        return start + rise
+        return start + told
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
     rest = say(
         " A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for {where}.",
         by=figure(estimate(lost[0], "nll_ts_change", signed=True)),
         where=_where(lost[0], rows, names),
     )
-    return start + rise + rest
+    return start + told + rest
 
 
 def _risen(changes: Sequence[tuple[float, Fields]], key: str) -> list[Fields]:
