@@ -6,7 +6,7 @@
 Seconds are those of the processor (user and system, one thread), which do not depend on what else the machine does as
 much as the clock's do. Every repeat is a process of its own. `--against` names a checkout of another commit: the two
 take turns, A B A B, and ratios are taken in pairs. Each call writes its table between markers of docs/benchmarks.md,
-the one of phases with a line added to those of earlier calls; `--growth` draws docs/figures/analysis-growth.png too.
+the one of phases with a line added to those of earlier calls; `--growth` draws a picture and shows it there.
 """
 
 from __future__ import annotations
@@ -228,7 +228,9 @@ def growth(most: int, out: Path) -> None:
         axis.set(title=title, xlabel="items, splits, replicates or cells")
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.savefig(out.parent / "figures" / "analysis-growth.png", dpi=110, metadata={"Software": None})
+    picture = Path("figures") / "analysis-growth.png"
+    figure.savefig(out.parent / picture, dpi=110, metadata={"Software": None})
+    lines += ["", f"![seconds and memory against what grows, both axes logarithmic]({picture.as_posix()})"]
     write_between(out, GROWTH, NO_GROWTH, f"{processor()}, {commit(ROOT)}.\n\n" + "\n".join(lines))
 
 

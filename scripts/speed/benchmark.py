@@ -395,8 +395,6 @@ One invented cell of 1,000 items, 100 splits and 1,000 replicates, one of them c
 logarithms over the upper half of the sizes (1 is linear). `--growth` repeats it.
 
 {growth}
-
-![seconds and memory against items, splits, replicates and cells, both axes logarithmic](figures/analysis-growth.png)
 """
 
 
