@@ -221,6 +221,7 @@ def test_a_broken_model_is_rejected_early_a_near_one_accepted_and_swapped_models
     dense, broken = planted(500, lost=0.4)
     found = look(both_tasks(dense, broken), policy)
     assert (found.decision, found.reason) == ("reject", None)
+    assert stop(both_tasks(dense, broken), policy).decision == "reject"
     assert 30 < max(found.items.values()) < 150
     assert stop(both_tasks(broken, dense), policy).decision != "reject"
     same = look(both_tasks(*planted(700)), policy)
