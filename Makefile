@@ -15,7 +15,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify docs wheel-test lint-dockerfile benchmark reproduce-published validate-detector \
-	validate-dose validate-scopes validate-decoupling validate-sequential deferral-costs size-tables reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
+	validate-dose validate-gate validate-scopes validate-decoupling validate-sequential deferral-costs size-tables reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ validate-sequential: setup ## errors and items of decisions on few items, by sim
 
 validate-dose: setup ## error rates of kept and lost, by simulation (about three hours on one core; resumes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_dose
+
+validate-gate: setup ## error rates, power and decisions of 'suite gate' (half an hour on one core)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_gate
 
 reproduce-three-llms: setup ## the run behind results/three-llms (half a day and more on two cores; resumes)
 	$(PY) -m scripts.get_models models --for three-llms

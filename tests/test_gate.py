@@ -158,6 +158,14 @@ def test_every_decision_and_its_reason() -> None:
     assert N < needed < 20 * N
 
 
+def test_the_point_rule_of_mlperf_stands_beside_and_decides_nothing() -> None:
+    found = judged([planted("dense", 0), planted("rtn-w8", 3), planted("rtn-w4", 30)], get_policy("mlperf-99"))
+    assert [one["notes"] for one in found.values()] == [
+        [f"MLPerf's own point rule, no decision here: met on {met} of 1 tasks"] for met in (1, 0)
+    ]
+    assert found["rtn-w8"]["decision"] == "review"
+
+
 def test_ties_share_the_credit() -> None:
     dense, other = np.ones(400), np.ones(400)
     other[:30] = 0.5

@@ -469,7 +469,7 @@ class _Judged:
             *(unlocked([one.cell for one in mine], lock), attempt, upper, lower),
             [one for one, is_red in zip(records, red, strict=True) if not is_red],
             [one for one, is_red in zip(records, red, strict=True) if is_red],
-            list(dict.fromkeys([*obstacles, *doubts])),
+            list(dict.fromkeys([*obstacles, *doubts, *_point_rule(self.policy, records)])),
         )
         return dict(zip(GATE_KEYS, values, strict=True))
 
@@ -548,6 +548,15 @@ class _Judged:
                 continue
             found[setting.task] = pairs_of(right, one.correct[rows], units, chance)
         return found, list(dict.fromkeys(notes))
+
+
+def _point_rule(policy: Policy, records: Sequence[Record]) -> list[str]:
+    """What MLPerf would have said: it compares point values."""
+    known = [one for one in records if one["loss"] is not None]
+    if not policy.name.startswith("mlperf-") or not known:
+        return []
+    met = sum(one["loss"] <= one["limit"] for one in known)
+    return [f"MLPerf's own point rule, no decision here: met on {met} of {len(known)} tasks"]
 
 
 OBSTACLES = {

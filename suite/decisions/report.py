@@ -109,7 +109,9 @@ def why(record: Mapping[str, Any]) -> str:
         ]
     if record["decision"] == ACCEPT:
         said = [f"{sum(one['outcome'] == WITHIN for one in lines)} limits hold"]
-    return "; ".join(said[:2]) + (f"; and {len(said) - 2} more" if len(said) > 2 else "")
+    beside = [] if record["reason"] == BLOCKED else record["notes"]
+    more = [f"and {len(said) - 2} more"] * (len(said) > 2)
+    return "; ".join([*said[:2], *more, *beside])
 
 
 def line_said(line: Mapping[str, Any]) -> str:
