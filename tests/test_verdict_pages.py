@@ -199,7 +199,13 @@ def test_the_collapse_figure_says_why_a_judged_panel_has_no_fits(
 def test_the_coupling_figure_rings_silent_losses_and_counts_the_rings(silent: int, words: str) -> None:
     verdicts = ["silent uncertainty loss"] * silent + ["coupled"] * 3
     records: list[dict[str, object]] = [
-        {"variant": f"rtn-w{8 - i}", "accuracy_change": 0.0, "set_size_change": 0.1 * i, "verdict": verdict}
+        {
+            "variant": f"rtn-w{8 - i}",
+            "task": "t",
+            "accuracy_change": 0.0,
+            "set_size_change": 0.1 * i,
+            "verdict": verdict,
+        }
         for i, verdict in enumerate(verdicts)
     ]
     figure = coupling_figure("m", records)

@@ -147,7 +147,7 @@ class Judgement:
         sizes = self.records(SCALE)
         families = [record for record in sizes if not record["confounded"]]
         compared = [record for record in families if record["task"] == MACRO] or families
-        if sizes:
+        if SCALE in self.found:
             lines.append(
                 "size, loss of the larger model less that of the smaller one (below zero: the larger loses less):"
             )
