@@ -277,9 +277,10 @@ def gate_model(
     Raises:
         SuiteError: anything unusable in the arguments, or a model that cannot be loaded or scored.
     """
+    from suite.decisions.attempts import numbered
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
-    from suite.decisions.gate import gate_cells
+    from suite.decisions.gate import candidates, gate_cells
     from suite.decisions.policy import Policy
     from suite.decisions.result import GateResult
 
@@ -312,8 +313,9 @@ def gate_model(
         )
     else:
         after = score_model(model, dense=parent, tasks=named, limit=limit, variant=variant)
-    (record,) = gate_cells([*before, *after], rules)
-    return GateResult(record["decision"], record["reason"], record, (*before, *after))
+    cells = [*before, *after]
+    (record,) = gate_cells(cells, rules, attempts=numbered(cells, None, candidates(cells)))
+    return GateResult(record["decision"], record["reason"], record, tuple(cells))
 
 
 def _tokenizer_of(parent: str | None) -> Any:

@@ -79,6 +79,9 @@ def test_a_broken_model_stops_the_script(parent: Path, easy: Path) -> None:
             parameter.copy_(torch.randn_like(parameter))
     result = suite.gate_model(model, dense=parent, policy=LOOSE, tasks=easy, variant="rtn-w2")
     assert result.decision == "reject"
+    again = suite.gate_model(model, dense=parent, policy=LOOSE, tasks=easy, variant="rtn-w2")
+    other = suite.gate_model(network_of(parent), dense=parent, policy=LOOSE, tasks=easy, variant="rtn-w8")
+    assert again.record["attempt"] == result.record["attempt"] < other.record["attempt"]
     for stop in (result.raise_if_rejected, result.raise_unless_accepted):
         with pytest.raises(suite.NotAccepted, match=r"lost at most .* reject"):
             stop()

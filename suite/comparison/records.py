@@ -14,7 +14,8 @@ from suite.cell import Cell
 from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
 from suite.decisions.answers import LostAnswers, pairs_of
-from suite.decisions.gate import GATE_KEYS, Tested, decide, gate_cells, lines_of
+from suite.decisions.attempts import numbered
+from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_cells, lines_of
 from suite.decisions.policy import Policy, policy_hash
 from suite.importers.answers import Answers
 from suite.importers.lm_eval_run import subtask_mean
@@ -31,7 +32,7 @@ CONFIDENCE = 0.95
 """Of each of the two one-sided bounds of what was lost."""
 
 NO_OPTIONS = "option log-probabilities are missing: the files hold one score an item"
-DECIDED = ("policy", "policy_hash", "decision", "reason", "criteria", "red_lines")
+DECIDED = ("policy", "policy_hash", "decision", "reason", "attempt", "criteria", "red_lines")
 """Keys of a decision that each record repeats."""
 DENSE_KEYS = ("accuracy", "brier_ts", "lac_set_size", "set_size")
 """Figures of dense that stand beside the compressed side's, as ``<key>_dense``."""
@@ -184,7 +185,7 @@ def judge_pairs(pairs: Sequence[Pair], policy: Policy, *, dense: str, compressed
     """
     if all(pair.dense.cell is not None for pair in pairs):
         cells = [cell for pair in pairs for cell in named_cells(pair, dense, compressed)]
-        (record,) = gate_cells(cells, policy)
+        (record,) = gate_cells(cells, policy, attempts=numbered(cells, None, candidates(cells)))
     else:
         record = _judge_scores(pairs, policy, dense, compressed)
     notes = [f"{pair.task}: every item counts alike here" for pair in pairs if pair.dense.alike]

@@ -41,10 +41,10 @@ def spent(attempt: int, *, listed: bool, locked: bool) -> float:
     return 6 / (math.pi * attempt) ** 2
 
 
-def numbered(cells: Sequence[Cell], folder: Path, wanted: Iterable[Candidate]) -> dict[Candidate, int]:
+def numbered(cells: Sequence[Cell], folder: Path | None, wanted: Iterable[Candidate]) -> dict[Candidate, int]:
     """The attempt that each candidate is on the items of its model, with new ones written down.
 
-    The file lies in a run directory; of a snapshot, or a folder that cannot be written, in the suite's cache.
+    The file lies in a run directory; of a snapshot, a folder that cannot be written, or none, in the suite's cache.
     """
     items = _items(cells)
     file = _file(folder, items)
@@ -95,7 +95,12 @@ def _hash(value: object) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _file(folder: Path, items: Mapping[str, str]) -> Path:
-    if folder.is_dir() and not (folder / "manifest.json").exists() and os.access(folder, os.W_OK):
+def _file(folder: Path | None, items: Mapping[str, str]) -> Path:
+    if (
+        folder is not None
+        and folder.is_dir()
+        and not (folder / "manifest.json").exists()
+        and os.access(folder, os.W_OK)
+    ):
         return folder / FILE
     return cache_dir() / "attempts" / f"{_hash(sorted(items.values())).removeprefix('sha256:')}.jsonl"
