@@ -26,6 +26,7 @@ from scripts.markers import check_markers, kept_block, write_between
 ROOT = Path(__file__).resolve().parent.parent.parent
 START, END = "<!-- analysis -->", "<!-- /analysis -->"
 EARLIER, NO_EARLIER = "<!-- analysis earlier -->", "<!-- /analysis earlier -->"
+NOTES, NO_NOTES = "<!-- analysis notes -->", "<!-- /analysis notes -->"  # written by hand
 GROWTH, NO_GROWTH = "<!-- analysis growth -->", "<!-- /analysis growth -->"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 

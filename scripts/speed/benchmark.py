@@ -296,6 +296,7 @@ def main() -> None:
             compression=kept_block(args.out, START, END),
             analysis=kept_block(args.out, analysis_speed.START, analysis_speed.END),
             earlier=kept_block(args.out, analysis_speed.EARLIER, analysis_speed.NO_EARLIER),
+            notes=kept_block(args.out, analysis_speed.NOTES, analysis_speed.NO_NOTES),
             growth=kept_block(args.out, analysis_speed.GROWTH, analysis_speed.NO_GROWTH),
         ),
         encoding="utf-8",
@@ -362,32 +363,7 @@ Earlier and later results side by side; a call adds its line:
 
 {earlier}
 
-How the replicates are made. Every replicate gives each item a weight, how often it was drawn; weights are bytes. The
-conformal threshold of a replicate is found among the items near the quantile, in descending order of conformity, by
-adding up their weights until the rank is reached; set sizes by adding up those of the entries between the lowest and
-the highest threshold of a split. Both go through all splits at once, an addition of one item a split for all
-replicates at a time, in bytes that are emptied before they overflow. What lies above all thresholds is one matrix
-product. Sums of counts are exact, so the digits do not depend on the order, and the draws are those of the first
-results (their hash is tested). Brute force over repeated items is the tests' reference.
-
-| the same thresholds and set sizes of LAC, one cell of 400 items, 50 splits, 1,000 replicates | ms |
-|---|--:|
-| a NumPy call an item and split (before) | 38 |
-| all splits at once, in bytes (now) | 10.8 |
-
-| its inner loop alone, 150 items of each of 50 splits | ms |
-|---|--:|
-| NumPy, 16-bit integers | 2.4 |
-| NumPy, bytes | 1.25 |
-| numba 0.68, compiled | .55 |
-
-Loops are a fifth of what is left: compiled by numba they would gain a tenth of that, and each process would pay half a
-second of imports, every installation 208 MB of libraries. So there is no compiled
-library. After temperature nothing is fitted in a replicate: NLL, Brier score and bins are tabulated on nine
-temperatures and interpolated (docs/metrics.md), so there is no fit to replace by one step.
-
-What a cell of 10,000 items costs is matrix products: of 1.2 s (1.7 before) a quarter is the product in double precision
-behind after-temperature figures, a fifth the one of counts, an eighth AURC; loops over splits are a tenth.
+{notes}
 
 ### Growth
 
