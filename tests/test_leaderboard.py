@@ -330,7 +330,7 @@ def test_a_name_of_numbers_in_brackets_starts_no_link(tmp_path: Path, rows: Rows
     plain = name.replace("[", r"\[").replace("]", r"\]")
     assert f" of {plain}" in sentences
     assert f" of {name}" not in sentences
-    assert re.search(r"set size \+0\.500 \[\+\d", sentences)
+    assert re.search(r"changes by \+0\.\d+ \[\+\d\.\d+, \+\d\.\d+\] nats", sentences)
 
 
 def test_scopes_are_told_apart_where_protocols_differ(tmp_path: Path, rows: Rows) -> None:
