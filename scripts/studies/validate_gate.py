@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the parts that are asked for and write them into the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), metavar="PART")
-    parser.add_argument("--draws", type=int, default=200, metavar="N", help="of certainty at its edge")
+    parser.add_argument("--draws", type=int, default=500, metavar="N", help="of certainty at its edge")
     parser.add_argument("--out", type=Path, default=PAGE, metavar="FILE")
     args = parser.parse_args(argv)
     for part in args.only:
@@ -248,7 +248,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "sizes": sizes,
     "power": power,
     "search": search,
-    "certainty": lambda: certainty(200),
+    "certainty": lambda: certainty(500),
 }
 
 if __name__ == "__main__":
