@@ -107,6 +107,9 @@ MEASURES: dict[str, Measure] = {
 }
 """Metrics of a policy that are bounded sums over items. NLL has no bound; safety has no task."""
 
+AGAINST = {"set_size": "set_size_against"}
+"""By metric, what stands for it where a loss is to be shown: thresholds from few items differ by luck."""
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -178,15 +181,23 @@ def pair(order: Order, dense: Cell, compressed: Cell, *, first: int = FIRST) -> 
             temperature = calibration.fit_temperature(logs[side][:fit], answers[:fit])
             warm = calibration.rescale(logs[side], temperature if math.isfinite(temperature) else 1.0)
             values["brier_ts"] = proper.brier_score(np.exp(warm), answers)
-            sizes = [
-                conformal.prediction_sets(
-                    scores[side].options, conformal.conformal_threshold(scores[side].calibration[:fit], alpha=ALPHA)
-                ).sum(axis=1)
-                for scores in (lac, aps)
-            ]
-            values["set_size"] = np.asarray((sizes[0] + sizes[1]) / 2)
+            # a rejection must hold with thresholds that are an item off in the compressed model's favour on either side
+            for key, shift in (("set_size", 0), (AGAINST["set_size"], 1 - 2 * side)):
+                sizes = [
+                    conformal.prediction_sets(
+                        scores[side].options, _threshold(scores[side].calibration[:fit], shift)
+                    ).sum(axis=1)
+                    for scores in (lac, aps)
+                ]
+                values[key] = np.asarray((sizes[0] + sizes[1]) / 2)
             values["lac_transfer_coverage"] = np.asarray(lac[side].calibration < thresholds[0], dtype=np.float64)
     return Answered(order, found[0], found[1], options, fit)
+
+
+def _threshold(calibration: Floats, shift: int) -> float:
+    """The conformal threshold, so many items further into the tail."""
+    rank = int(conformal.quantile_rank(len(calibration), alpha=ALPHA)) + shift
+    return float(np.sort(calibration)[len(calibration) - rank]) if rank <= len(calibration) else -np.inf
 
 
 def _whole(order: Order, items: int) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.decisions.gate import ACCEPT, GATE_KEYS, REJECT, Line, Tested, decide, lines_of
-from suite.decisions.item_by_item import MEASURES, Answered, Order
+from suite.decisions.item_by_item import AGAINST, MEASURES, Answered, Order
 from suite.decisions.policy import Policy, RedLine, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.betting import log_capital
@@ -69,15 +69,19 @@ class BetLoss:
         if measure.fitted:
             self.seen = max(one.order.units_of(one.first) for one in self.tasks)
         if self.rounds > self.seen:
-            parts = [self._of(one, usable) for one in self.tasks]
-            self._loss = np.mean([part[0] for part in parts], axis=0)
-            self._anchor = np.mean([part[1] for part in parts], axis=0)
+            self._loss, self._anchor = self._mean(usable, metric)
+            self._against = self._mean(usable, AGAINST[metric]) if metric in AGAINST else (self._loss, self._anchor)
 
-    def _of(self, task: Answered, usable: int) -> tuple[Floats, Floats]:
+    def _mean(self, usable: int, key: str) -> tuple[Floats, Floats]:
+        parts = [self._of(one, usable, key) for one in self.tasks]
+        loss, allowed = (np.mean([part[place] for part in parts], axis=0) for place in (0, 1))
+        return loss, allowed
+
+    def _of(self, task: Answered, usable: int, key: str) -> tuple[Floats, Floats]:
         """Losses and anchors of one task, summed over units and divided by their mean size."""
         measure, starts = MEASURES[self.metric], np.r_[0, task.order.ends[: usable - 1]]
         items = int(task.order.ends[usable - 1])
-        dense, compressed = (side[self.metric][:items] for side in (task.dense, task.compressed))
+        dense, compressed = (side[key][:items] for side in (task.dense, task.compressed))
         counts = task.n_options[:items].tolist()
         chance = np.array([measure.chance(count) for count in counts]) if measure.chance else np.zeros(items)
         values = compressed - dense, anchor(self.unit, self.metric, dense, chance)
@@ -126,7 +130,8 @@ class BetLoss:
         if not self.staked:
             return np.ones(self.rounds)
         low = _least(self.tasks, self.metric, self.unit, limit, -1)
-        return self._p_values(self._loss - limit * self._anchor, low, [(-0.3 * low, 2.0), (0.3 * low, 1.0)], None)
+        loss, allowed = self._against
+        return self._p_values(loss - limit * allowed, low, [(-0.3 * low, 2.0), (0.3 * low, 1.0)], None)
 
     def _p_values(
         self, values: Floats, low: float, imagined: Sequence[tuple[float, float]], mirrored: Floats | None
