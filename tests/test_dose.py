@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
 from suite.config import Primary, Protocol, RunConfig, TaskChoice
 from suite.errors import SuiteError
-from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.rows import measure_cells
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.verdicts.dose import Answers, Band, Ladder, find_doses, kept_everywhere
 from suite.verdicts.dose_records import DOSE_KEYS, dose_lines, find_dose_records
@@ -246,14 +245,9 @@ def test_set_sizes_are_known_no_better_than_the_items_beyond_their_threshold(met
     dense, level = measure_cells(cells, config.protocol, keep=[metric])
     chance = {"set_size": 3.6, "brier_ts": 0.75}[metric]
     low = record["levels"][0]["low"]  # type: ignore[index]
-    contrast = [one - (1 - low) * zero for one, zero in zip(*map(both(metric), (level, dense)), strict=True)]
-    beyond = (contrast[0] - low * chance) / contrast[1].std(ddof=1)
+    value = level.values[metric] - (1 - low) * dense.values[metric] - low * chance
+    beyond = value / (level.replicates[metric] - (1 - low) * dense.replicates[metric]).std(ddof=1)
     assert beyond == pytest.approx(stats.t.ppf(0.95, freedom), rel=1e-4)
-
-
-def both(metric: str) -> Callable[[Measured], tuple[float, Floats]]:
-    """Value and replicates."""
-    return lambda one: (one.values[metric], one.replicates[metric])
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -736,7 +736,8 @@ def test_the_upper_end_of_a_change_knows_what_few_items_can_hide(lost: int) -> N
     logits[np.arange(400), answers] += 2.5
     after = logits + 0.001 * generator.normal(size=logits.shape)
     after[:lost] = after[:lost, ::-1]
-    before, row = compute_rows([cell(logits, answers), cell(after, answers, variant="rtn-w4")])
+    rows: list[Any] = [*compute_rows([cell(logits, answers), cell(after, answers, variant="rtn-w4")])]
+    before, row = rows
     for key, chance in AT_CHANCE.items():
         room, change = chance - float(before[key]), float(row[f"{key}_change"])
         seen = 100 * max(change, 0.0) / room
@@ -748,5 +749,5 @@ def test_the_upper_end_of_a_change_knows_what_few_items_can_hide(lost: int) -> N
         assert low <= change < low + 0.5 * (high - low)
         assert float(row[f"{key}_change_detectable"]) < 3 * (change - low) + 1e-9
     if lost == 40:
-        better = compute_rows([cell(after, answers), cell(logits, answers, variant="rtn-w4")])[1]
+        better: Any = compute_rows([cell(after, answers), cell(logits, answers, variant="rtn-w4")])[1]
         assert all(float(better[f"{key}_change_high"]) < 0 for key in AT_CHANCE)
