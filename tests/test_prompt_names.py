@@ -452,9 +452,10 @@ def test_the_command_line_says_where_data_is_and_what_a_rotated_prompt_looks_lik
     assert main(["list", "tasks"]) == 0
     lines = {line.split("\t")[0]: line for line in capfd.readouterr().out.splitlines()}
     assert set(TASKS) <= set(lines)
-    assert lines["sciq"].endswith("\tembedded")
-    assert "\t9,997 items\t6 options\tletter\tMIT" in lines["ye2024-drs"]
-    assert "\tfetch halu_dialogue.json from the data set ErikYip/LLM-Uncertainty-Bench on" in lines["ye2024-drs"]
+    assert lines["name"].endswith("\tfetch")
+    assert lines["sciq"].endswith("\t–")
+    assert "\t9997\t6\tletter\tMIT" in lines["ye2024-drs"]
+    assert "\thalu_dialogue.json from the data set ErikYip/LLM-Uncertainty-Bench on" in lines["ye2024-drs"]
     model = str(tiny_models["llama"])
     assert main(["show", "sciq", "--scoring", "letter", "--prompt", "plain+rotations", "--model", model]) == 0
     out = capfd.readouterr().out

@@ -96,7 +96,7 @@ def test_a_method_is_its_file_and_one_entry(
     assert (info.sparsity, info.share_touched, info.off_nominal, info.notes) == (0.5, 1, False, ["invented"])
     assert apply(network, parse_variant("stripes-s90")).off_nominal
     assert main(["list", "methods"]) == 0
-    assert "stripes\tstripes-s50\tneeds: nothing\tinvented\t" in capsys.readouterr().out
+    assert "stripes\tstripes-s50\tnothing\tinvented\t" in capsys.readouterr().out
 
 
 def test_every_method_of_the_table_is_there() -> None:
