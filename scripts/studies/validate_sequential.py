@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--draws", type=int, default=600, help="planted streams a cell of the table of errors, 6 times those of others"
+        "--draws", type=int, default=600, help="streams a cell of a table of errors, twice those of items"
     )
     parser.add_argument(
         "--orders",
@@ -221,8 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT)
     tables: dict[str, Callable[[], str]] = {
         "edge errors": lambda: edge_errors(options.draws),
-        "items to accept": lambda: items_to_accept(options.draws // 6),
-        "resampled edges": lambda: resampled_edges(Ladders(folder), options.draws // 6),
+        "items to accept": lambda: items_to_accept(options.draws // 2),
+        "resampled edges": lambda: resampled_edges(Ladders(folder), options.draws),
         "ladder rejections": lambda: ladder_rejections(Ladders(folder), options.orders),
         "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 8),
     }
