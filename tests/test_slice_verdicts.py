@@ -220,7 +220,9 @@ def test_without_slices_there_is_no_file_and_a_smuggled_one_is_named(tmp_path: P
 
 
 def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapshot: Path) -> None:
-    files = {name: json.loads((snapshot / name).read_text(encoding="utf-8")) for name in ANALYSES}
+    written = [name for name in ANALYSES if (snapshot / name).is_file()]
+    assert set(ANALYSES) - set(written) == {"gate.json"}  # no policy is named
+    files = {name: json.loads((snapshot / name).read_text(encoding="utf-8")) for name in written}
     assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
     (whole,) = [one for one in files[VERDICTS] if one["metric"] == "set_size"]
     whole |= {"verdict": "gradual", "level": "magnitude-s20"}
