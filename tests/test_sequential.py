@@ -228,7 +228,7 @@ def test_a_broken_model_is_rejected_early_a_near_one_accepted_and_swapped_models
     assert same.decision == "accept"
     assert {one["outcome"] for one in same.lines} == {"within"}
     assert all(one["upper"] <= one["limit"] for one in same.lines)
-    record = record_of(found, policy, "m", "rtn-w3")
+    record = record_of(found, policy, ("m", "rtn-w3"))
     assert tuple(record) == (*GATE_KEYS, "items")
     assert exit_status([record]) == 1
     json.dumps(record, allow_nan=False)

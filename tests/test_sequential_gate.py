@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,39 @@ def test_it_stops_as_soon_as_it_is_decided_and_dense_cells_on_disk_are_not_score
     said = capsys.readouterr().out
     assert said.startswith("accuracy: lost at most")
     assert f"items: {used} of quiz" in said
+
+
+def test_every_further_candidate_or_order_on_the_same_items_is_another_attempt(
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Later attempts are tested more strictly: the same answers need more items, or are not decided."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    dense = tmp_path / "dense.parquet"
+    write_cell(dense, scripted("quiz", wrong=0, variant="dense"))
+
+    def ask(growing: Any, _: object) -> Cell:
+        cell = scripted("quiz", wrong=0, variant=growing.planned.names.variant)
+        return replace(cell, scores=cell.scores * 1.01)
+
+    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+
+    def asked(variant: str, seed: int) -> dict[str, Any]:
+        args = ("--model", tiny_models["llama"], "--variant", variant, "--dense", dense, "--task", task, "--json")
+        gate(*args, "--out", tmp_path / f"{variant}-{seed}", "--policy", policy(tmp_path, 0.1), "--seed", seed)
+        (record,) = json.loads(capsys.readouterr().out)
+        return dict(record)
+
+    found = [asked("rtn-w3", 0), asked("rtn-w3", 0), asked("rtn-w4", 0), asked("rtn-w3", 1)]
+    assert [record["attempt"] for record in found] == [1, 1, 2, 3]
+    assert found[0] == found[1]
+    assert found[0]["decision"] == "accept"
+    least = [record["items"]["quiz"] for record in found]
+    assert least[0] < least[2] <= 60
+    assert found[0]["criteria"][0]["upper"] <= found[2]["criteria"][0]["upper"]
 
 
 def test_a_batch_changes_what_is_asked_and_not_what_is_decided(

@@ -47,7 +47,24 @@ def numbered(cells: Sequence[Cell], folder: Path | None, wanted: Iterable[Candid
     The file lies in a run directory; of a snapshot, a folder that cannot be written, or none, in the suite's cache.
     """
     items = _items(cells)
-    file = _file(folder, items)
+    asked = {one: _content(cells, *one) for one in wanted}
+    return _numbered(_file(folder, items), {one: (items[one[0]], content) for one, content in asked.items()})
+
+
+def numbered_by_items(tasks: Mapping[str, Sequence[str]], candidate: Sequence[object], names: Candidate) -> int:
+    """The attempt of one candidate whose items are asked one by one, with a new one written down in the suite's cache.
+
+    Args:
+        tasks: ids of all items that may be asked, by task.
+        candidate: what it is told apart by, its order of items among it: asked in another order it has another chance.
+        names: model and variant.
+    """
+    items = _hash([names[0], sorted([task, sorted(ids)] for task, ids in tasks.items())])
+    return _numbered(_file(None, {names[0]: items}), {names: (items, _hash(list(candidate)))})[names]
+
+
+def _numbered(file: Path, wanted: Mapping[Candidate, tuple[str, str]]) -> dict[Candidate, int]:
+    """By candidate, given as hashes of its items and of itself."""
     known: dict[tuple[str, str], int] = {}
     text = read_text(file) if file.is_file() else ""
     for number, record in json_objects(file, text):
@@ -57,15 +74,12 @@ def numbered(cells: Sequence[Cell], folder: Path | None, wanted: Iterable[Candid
             raise SuiteError(f"{file}:{number}: no attempt; remove the line") from error
     found: dict[Candidate, int] = {}
     fresh = []
-    for model, variant in wanted:
-        content = _content(cells, model, variant)
-        before = [attempt for (where, _), attempt in known.items() if where == items[model]]
-        attempt = known.get((items[model], content), max(before, default=0) + 1)
+    for (model, variant), (items, content) in wanted.items():
+        before = [attempt for (where, _), attempt in known.items() if where == items]
+        attempt = known.get((items, content), max(before, default=0) + 1)
         found[model, variant] = attempt
-        if (items[model], content) not in known:
-            fresh.append(
-                {"items": items[model], "candidate": content, "attempt": attempt, "model": model, "variant": variant}
-            )
+        if (items, content) not in known:
+            fresh.append({"items": items, "candidate": content, "attempt": attempt, "model": model, "variant": variant})
     if fresh:
         write_file(file, text + "".join(json.dumps(one) + "\n" for one in fresh))
     return found

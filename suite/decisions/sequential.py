@@ -234,7 +234,7 @@ class Stop:
     lines: int
 
 
-def stop(tasks: Sequence[Answered], policy: Policy) -> Stop:
+def stop(tasks: Sequence[Answered], policy: Policy, *, share: float = 1.0) -> Stop:
     """The first item after which there is a decision.
 
     Whether one looks after every item, at the end of batches or once changes nothing: what was reached is kept. Of
@@ -243,6 +243,7 @@ def stop(tasks: Sequence[Answered], policy: Policy) -> Stop:
 
     Args:
         tasks: what both models did so far, one entry a task.
+        share: of each error probability that this decision may use (`suite.decisions.attempts.spent`).
 
     Raises:
         SuiteError: as `check_bounded` and `suite.decisions.gate.lines_of`.
@@ -255,7 +256,7 @@ def stop(tasks: Sequence[Answered], policy: Policy) -> Stop:
     for one in known.values():
         shown &= _padded(above_chance(one), most) <= LEVEL
     for line, bet in bets:
-        level = 1 - line.line.confidence
+        level = (1 - line.line.confidence) * share
         if bet is None:
             shown &= isinstance(line.line, RedLine) and not line.line.required
             continue
@@ -272,13 +273,14 @@ def stop(tasks: Sequence[Answered], policy: Policy) -> Stop:
     return Stop(REJECT if over[rounds - 1] else ACCEPT, rounds, held, len(bets))
 
 
-def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) -> Look:
+def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False, share: float = 1.0) -> Look:
     """The decision where it is reached first (see `stop`), or what is known after all items that were answered.
 
     Args:
         doubted: something stands in the way of an acceptance (see `suite.decisions.gate.decide`).
+        share: as in `stop`.
     """
-    rounds = stop(tasks, policy).rounds
+    rounds = stop(tasks, policy, share=share).rounds
     bets = _bets(tasks, policy)
     tested = [
         Tested(line, None, _unmeasured(line))
@@ -287,7 +289,7 @@ def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) ->
         for line, bet in bets
     ]
     guessing = [one.order.task for one in tasks if _padded(above_chance(one), rounds)[rounds - 1] > LEVEL]
-    decision, reason, lines = decide(tested, policy, blocked=bool(guessing), doubted=doubted)
+    decision, reason, lines = decide(tested, policy, blocked=bool(guessing), doubted=doubted, share=share)
     return Look(
         decision,
         reason,
@@ -299,11 +301,18 @@ def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False) ->
     )
 
 
-def record_of(found: Look, policy: Policy, model: str, variant: str, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """The record of `suite.decisions.gate`, with the items of each task that the decision rests on."""
+def record_of(
+    found: Look, policy: Policy, names: tuple[str, str], notes: Sequence[str] = (), *, attempt: int = 1
+) -> dict[str, Any]:
+    """The record of `suite.decisions.gate`, with the items of each task that the decision rests on.
+
+    Args:
+        names: model and variant.
+        attempt: the how manieth on these items it is (`suite.decisions.attempts`).
+    """
     least, most = found.lost
     values = (
-        *(model, variant, policy.name, policy_hash(policy), found.decision, found.reason, len(found.items), 1),
+        *(*names, policy.name, policy_hash(policy), found.decision, found.reason, len(found.items), attempt),
         *(most, least),
         [one for one, red in zip(found.lines, found.red, strict=True) if not red],
         [one for one, red in zip(found.lines, found.red, strict=True) if red],

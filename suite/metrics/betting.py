@@ -47,9 +47,9 @@ def log_capital(
     References: I. Waudby-Smith, A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024
     (arXiv 2010.09686); T. Cover, "Universal portfolios", Mathematical Finance 1991.
 
-    >>> path = log_capital(np.full(60, 0.05), low=-0.95)  # not one answer lost where 5 in 100 may be
+    >>> path = log_capital(np.full(100, 0.05), low=-0.95)  # not one answer lost where 5 in 100 may be
     >>> int((path > np.log(20)).argmax()) + 1
-    60
+    64
     """
     if not low < 0:
         raise ValueError(f"low {low}: nothing is staked where no value is below zero")

@@ -21,7 +21,7 @@ class Moments:
 
     >>> moments = Moments(np.array([[0.0, 0.0, 0.0, 4.0], [1.0, 1.0, 1.0, 1.0]]))
     >>> moments.variance(np.array([1.0, 5.0])), round(moments.skewness(np.array([-1.0, 0.0])), 4)
-    (4.0, -1.1547)
+    (4.0, -0.75)
     """
 
     def __init__(self, replicates: Floats) -> None:

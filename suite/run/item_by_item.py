@@ -11,6 +11,7 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.compress.ready_made import variant_of
 from suite.config import Protocol
+from suite.decisions.attempts import numbered_by_items, spent
 from suite.decisions.gate import DOUBTS, OBSTACLES
 from suite.decisions.item_by_item import FIRST, MEASURES, Order, check_first, item_order, pair
 from suite.decisions.policy import KINDS, Policy
@@ -53,11 +54,18 @@ Ask = Callable[[Sequence[str]], Cell]
 
 @dataclass(frozen=True)
 class Asking:
-    """One task before two models: its order, and what gives the cell of the items with these ids."""
+    """One task before two models: its order, what gives the cell of the items with these ids, and what is compressed.
+
+    Attributes:
+        key: of the whole cell of the compressed model (`suite.run.plan.PlannedCell`).
+        names: its model and variant.
+    """
 
     order: Order
     dense: Ask
     compressed: Ask
+    key: str
+    names: tuple[str, str]
 
 
 def gate_item_by_item(
@@ -97,18 +105,21 @@ def gate_item_by_item(
     most = max(len(one.order.ids) for one in asked)
     fitted = any(MEASURES[line.metric].fitted for line in policy.lines if line.metric in MEASURES)
     items = first if fitted else 0
+    told_apart = [[one.order.task, one.key] for one in asked]
+    ids = {one.order.task: one.order.ids for one in asked}
+    attempt = numbered_by_items(ids, [told_apart, first, seed], asked[0].names)
+    share = spent(attempt, listed=False, locked=False)
     while True:
         # with many items a look costs more: they come further apart
         items = min(items + max(batch, items // 20), most)
         cells = [_ask(one, items) for one in asked]
         answered = [pair(one.order, *both, first=first) for one, both in zip(asked, cells, strict=True)]
         doubts = [said for both in cells for said in _doubts(*both)]
-        found = stop(answered, policy)
+        found = stop(answered, policy, share=share)
         log(f"{items} items a task: {found.decision or 'undecided'}, {found.held} of {found.lines} limits hold")
         if found.decision or doubts or items >= most:
-            compressed = cells[0][1].key
-            decided = look(answered, policy, doubted=bool(doubts))
-            record = record_of(decided, policy, compressed.model, compressed.variant, doubts)
+            decided = look(answered, policy, doubted=bool(doubts), share=share)
+            record = record_of(decided, policy, asked[0].names, doubts, attempt=attempt)
             counts = {one.order.task: len(both[1]) for one, both in zip(asked, cells, strict=True)}
             return {**record, "asked": counts, "first": first, "seed": seed}
 
@@ -138,7 +149,10 @@ def _asking(sides: Sides, policy: Policy, conditions: Conditions, out: Path, see
     else:
         dense = _growing(plan_variant(sides.dense, None, sheets, conditions), conditions, out)
     other = _growing(compressed, conditions, out)
-    return [Asking(_order(sheet, given, seed), one, two) for sheet, one, two in zip(sheets, dense, other, strict=True)]
+    return [
+        Asking(_order(sheet, given, seed), one, two, planned.key, (planned.names.model, planned.names.variant))
+        for sheet, one, two, planned in zip(sheets, dense, other, compressed, strict=True)
+    ]
 
 
 def _given(sides: Sides) -> dict[str, Cell]:
