@@ -558,12 +558,12 @@ def test_a_key_that_records_have_only_today_is_a_remark(older: Path) -> None:
     file = older / "decoupling.json"
     records = json.loads(file.read_text(encoding="utf-8"))
     for record in records:
-        del record["matched_change"]
+        del record["matched_change_low"]
     file.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sign(older)
     report = verify(older)
     assert report.problems == []
-    assert report.remarks == ["decoupling.json: written without matched_change"]
+    assert report.remarks == ["decoupling.json: written without matched_change_low"]
     records[0]["margin"] *= 2
     file.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sign(older)
