@@ -266,7 +266,9 @@ def decide(
     levels = [(1 - one.line.line.confidence) * share for one in tested]
     outcomes = outcomes_of(tested, policy, share=share)
     records = [_line_record(one, outcome, level) for one, outcome, level in zip(tested, outcomes, levels, strict=True)]
-    unknown = [_needed(one.line) for one, outcome in zip(tested, outcomes, strict=True) if outcome == NOT_MEASURED]
+    unknown = [
+        must_be_measured(one.line) for one, outcome in zip(tested, outcomes, strict=True) if outcome == NOT_MEASURED
+    ]
     if EXCEEDED in outcomes:
         return REJECT, None, records
     if blocked or any(unknown):
@@ -290,7 +292,8 @@ def exit_status(records: Sequence[Mapping[str, Any]]) -> int:
     return 1 if REJECT in decisions else 3 if REVIEW in decisions else 0
 
 
-def _needed(line: Line) -> bool:
+def must_be_measured(line: Line) -> bool:
+    """Whether nothing is accepted without it: a criterion, or a red line that the policy requires."""
     return line.line.required if isinstance(line.line, RedLine) else True
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.decisions.gate import Line, lines_of
+from suite.decisions.gate import Line, lines_of, must_be_measured
 from suite.decisions.items import floor_items, power
-from suite.decisions.policy import Policy, RedLine
+from suite.decisions.policy import Policy
 from suite.decisions.show import JOINT_POWER, line_items, worth_of
 from suite.metrics.slices import EDGE, EDGE_SHARE
 from suite.tables import aligned
@@ -83,7 +83,7 @@ def _record(
     floor = floor_items(limit.tested, confidence=limit.confidence) / worth_of(limit) if 0 < limit.tested < 1 else None
     counts = not why and limit.slice is None
     never = bool(missing) or (counts and (floor is None or have < floor))
-    if why and not (isinstance(limit, RedLine) and not limit.required):
+    if why and must_be_measured(line):
         never = True
     note = why or (f"the configuration has no task {', '.join(missing)}" if missing else "")
     would = _would_do(line, items, needed, larger) if counts and needed is not None and have < needed else None

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.decisions.gate import ACCEPT, GATE_KEYS, REJECT, Line, Tested, decide, lines_of
+from suite.decisions.gate import ACCEPT, GATE_KEYS, REJECT, Line, Tested, decide, lines_of, must_be_measured
 from suite.decisions.item_by_item import AGAINST, MEASURES, Answered, Order
-from suite.decisions.policy import Policy, RedLine, policy_hash
+from suite.decisions.policy import Policy, policy_hash
 from suite.errors import SuiteError
 from suite.metrics.betting import log_capital
 from suite.verdicts.dose import CONFIDENCE, end_of
@@ -258,7 +258,7 @@ def stop(tasks: Sequence[Answered], policy: Policy, *, share: float = 1.0) -> St
     for line, bet in bets:
         level = (1 - line.line.confidence) * share
         if bet is None:
-            shown &= isinstance(line.line, RedLine) and not line.line.required
+            shown &= not must_be_measured(line)
             continue
         beyond = float(line.line.limit * (1.0 if line.is_red else policy.review))
         within = _padded(bet.below_path(line.line.tested), most) <= level if line.line.tested > 0 else shown & False
