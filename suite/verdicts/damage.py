@@ -167,13 +167,14 @@ def damage_paths(dense: Scored) -> dict[str, Path]:
         return correct, with_replicates(correct, weights), np.mean(sizes, axis=0)
 
     start, accuracy, size = outcome(np.where(finite, scores, -np.inf))
+    noises = [_Noise(sample.ids, scores.shape[1], copy) for copy in range(COPIES)]
     found = {}
     for name, damage in DAMAGES.items():
         rows = [np.zeros((3, len(size)))]
         for strength in damage.strengths:
             total = np.zeros((3, len(size)))
-            for copy in range(COPIES):
-                noise = unit * damage.factor * _noise(sample.ids, scores.shape[1], damage, strength, copy)
+            for drawn in noises:
+                noise = unit * damage.factor * drawn.of(damage, strength)
                 correct, after, grown = outcome(np.where(finite, damage.factor * scores + noise, -np.inf))
                 flipped = with_replicates(np.abs(correct - start), weights)
                 total += np.stack([flipped, accuracy - after, grown - size]) / COPIES
@@ -188,18 +189,27 @@ def with_replicates(values: Floats, weights: bootstrap.Weights) -> Floats:
     return np.concatenate([[values.mean()], bootstrap.weighted_means(values, weights)])
 
 
-def _noise(ids: Sequence[str], options: int, damage: Damage, strength: float, copy: int) -> Floats:
-    """In units of the typical spread, shape [n, options]."""
-    if damage.position:
-        return np.broadcast_to(strength * (np.arange(options) == copy % options), (len(ids), options))
-    amount = np.full(len(ids), strength * (1 - damage.broken))
-    if damage.spread:
-        amount = amount * np.exp(damage.spread * _normal(ids, f"damage-scale-{copy}"))
-    if damage.broken:
-        share = strength if damage.broken == 1 else 1 - np.exp(-0.8 * damage.broken * strength)
-        amount = np.where(item_draws(ids, purpose=f"damage-broken-{copy}") < share, SCRAMBLED, amount)
-    shocks = np.column_stack([_normal(ids, f"matched-null-{copy}-{option}") for option in range(options)])
-    return np.asarray(amount[:, None] * shocks)
+class _Noise:
+    """One draw of everything random that damage uses; strengths and ways of damage share it."""
+
+    def __init__(self, ids: Sequence[str], options: int, copy: int) -> None:
+        shape = (len(ids), options)
+        self.preferred = np.broadcast_to(np.arange(options) == copy % options, shape)
+        self.scale = _normal(ids, f"damage-scale-{copy}")
+        self.chosen = item_draws(ids, purpose=f"damage-broken-{copy}")
+        self.shocks = np.column_stack([_normal(ids, f"matched-null-{copy}-{option}") for option in range(options)])
+
+    def of(self, damage: Damage, strength: float) -> Floats:
+        """In units of the typical spread, shape [n, options]."""
+        if damage.position:
+            return np.asarray(strength * self.preferred)
+        amount = np.full(len(self.chosen), strength * (1 - damage.broken))
+        if damage.spread:
+            amount = amount * np.exp(damage.spread * self.scale)
+        if damage.broken:
+            share = strength if damage.broken == 1 else 1 - np.exp(-0.8 * damage.broken * strength)
+            amount = np.where(self.chosen < share, SCRAMBLED, amount)
+        return np.asarray(amount[:, None] * self.shocks)
 
 
 def _normal(ids: Sequence[str], purpose: str) -> Floats:
