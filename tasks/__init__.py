@@ -1,4 +1,4 @@
-"""Built-in tasks, one file each, and tasks from JSONL files."""
+"""Built-in tasks, one file each (ARC and OpenBookQA are alike and share one), and tasks from JSONL files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from suite.errors import SuiteError, unknown_name
 from suite.files import unpacked_name
 from suite.task import Task, jsonl_task
 from suite.tasks import (
-    arc_challenge,
-    arc_easy,
     bbq,
     boolq,
     commonsenseqa,
@@ -21,8 +19,8 @@ from suite.tasks import (
     medmcqa,
     medqa,
     mmlu,
-    openbookqa,
     piqa,
+    science_exams,
     sciq,
     socialiqa,
     truthfulqa,
@@ -32,8 +30,8 @@ from suite.tasks import (
 from suite.tasks.six_option_file import json_task
 
 TASKS: dict[str, Task] = {
-    "arc-challenge": arc_challenge.TASK,
-    "arc-easy": arc_easy.TASK,
+    "arc-challenge": science_exams.ARC_CHALLENGE,
+    "arc-easy": science_exams.ARC_EASY,
     "bbq": bbq.TASK,
     "boolq": boolq.TASK,
     "commonsenseqa": commonsenseqa.TASK,
@@ -43,7 +41,7 @@ TASKS: dict[str, Task] = {
     "medmcqa": medmcqa.TASK,
     "medqa": medqa.TASK,
     "mmlu": mmlu.TASK,
-    "openbookqa": openbookqa.TASK,
+    "openbookqa": science_exams.OPENBOOKQA,
     "piqa": piqa.TASK,
     "sciq": sciq.TASK,
     "socialiqa": socialiqa.TASK,

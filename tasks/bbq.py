@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
-from suite.task import Question, Task, check_new_id, check_question, content_hash
-from suite.tasks.external import Place, find, folders, located, records
-from suite.tasks.grouping import with_groups
+from suite.task import Question, Task, content_hash
+from suite.tasks.external import Place, find, folders, located, options, questions
 
 CATEGORIES = (
     "Age",
@@ -49,35 +46,15 @@ def load() -> tuple[Question, ...]:
         SuiteError: no file, or bad data with its line.
     """
     own = tuple(file for folder in folders() for name in CATEGORIES if (file := located(folder, f"{name}.jsonl")))
-    files = own or (find("bbq", PLACE),)
-    return read(files, tuple(file.stat().st_mtime_ns for file in files))
+    return questions(_question, *(own or (find("bbq", PLACE),)))
 
 
-@lru_cache(maxsize=1)
-def read(files: tuple[Path, ...], _modified: tuple[int, ...]) -> tuple[Question, ...]:
-    """The questions of some files, authors' format or ``choices`` with ``answer_index``."""
-    questions, templates = [], []
-    seen: dict[str, str] = {}
-    for file in files:
-        for where, record in records(file):
-            item = check_question(_question(record, where), where)
-            check_new_id(item, where, seen)
-            questions.append(item)
-            templates.append([f"{item.subject}\0{record.get('question_index')}"])
-    if not questions:
-        raise SuiteError(f"{files[0]}: no questions in it")
-    return with_groups(questions, templates)
-
-
-def _question(record: Mapping[str, Any], where: str) -> Question:
-    choices = record.get("choices") or [record.get(f"ans{number}") for number in range(3)]
+def _question(record: Mapping[str, Any], _: int, where: str) -> tuple[Question, str]:
+    """Authors' format, or ``choices`` with ``answer_index``."""
+    choices = options(record, "ans", 3, where)
     answer = record.get("answer_index", record.get("label"))
     category = str(record.get("subject") or record.get("category") or "")
     condition, polarity = str(record.get("context_condition")), str(record.get("question_polarity"))
-    if not isinstance(choices, list) or len(choices) != 3 or not all(isinstance(choice, str) for choice in choices):
-        raise SuiteError(f"{where}: three options are needed, ans0 to ans2 or a list 'choices'")
-    if len(set(choices)) < 3:
-        raise SuiteError(f"{where}: two options are identical, only one can be the answer")
     if isinstance(answer, bool) or answer not in (0, 1, 2):
         raise SuiteError(f"{where}: the answer {answer!r} is not among the options 0 to 2")
     if condition not in _CONTEXTS or polarity not in _POLARITIES:
@@ -90,15 +67,16 @@ def _question(record: Mapping[str, Any], where: str) -> Question:
     if condition == "disambig" and expected is not None:
         slices.append("direction:stereotyped" if expected == answer else "direction:counter-stereotyped")
     number = str(record.get("id") or record.get("example_id", "")).rpartition("/")[2]
-    return Question(
+    item = Question(
         id=f"bbq/{category}/{number}",
         question=str(record.get("question") or ""),
-        choices=tuple(choices),
+        choices=choices,
         answer=int(answer),
         context=str(record.get("context") or ""),
         subject=category,
         slices=tuple(slices),
     )
+    return item, f"{category}\0{record.get('question_index')}"
 
 
 def stereotyped_answer(record: Mapping[str, Any]) -> int | None:
@@ -144,7 +122,6 @@ TASK = Task(
     options="3",
     scoring="cloze-sum",
     load=load,
-    cloze="{context}\nQuestion: {question}\nAnswer:",
     needs=PLACE.fetch,
     locate=lambda: content_hash(load()),
 )

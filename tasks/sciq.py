@@ -1,35 +1,23 @@
-"""SciQ: science exam questions, most with a support passage, validation split."""
+"""SciQ: science exam questions, most with a support passage, validation split.
+
+1,000 questions with 4 options; 113 have no passage. The id is the row, as the data has no ids. Items whose passages
+begin alike are one group.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
-from typing import Any
 
 from suite.task import Question, Task
-from suite.tasks.embedded import arrow_rows, read_files, revision
-from suite.tasks.grouping import opening, with_groups
-
-DATA = "hf_datasets/sciq/none/validation/data-00000-of-00001.arrow"
-SHA256 = "656cdf16f40617360683b039b8c2a2b48b479be06d1df5c8b023afbb648da9bd"
+from suite.tasks.embedded import Row, Split
+from suite.tasks.grouping import opening
 
 
-@lru_cache(maxsize=1)
-def load() -> tuple[Question, ...]:
-    """1,000 questions with 4 options; 113 have no passage. The id is the row, as the data has no ids."""
-    (raw,) = read_files([DATA], SHA256)
-    questions = [_question(row, number) for number, row in enumerate(arrow_rows(raw))]
-    return with_groups(questions, [[opening(item.context)] if item.context else [] for item in questions])
-
-
-def _question(row: dict[str, Any], number: int) -> Question:
-    identifier = f"sciq/validation/{number}"
+def _question(row: Row, identifier: str) -> Question:
     choices = [row["distractor1"], row["distractor2"], row["distractor3"]]
     answer = answer_position(identifier)
     choices.insert(answer, row["correct_answer"])
-    return Question(
-        id=identifier, question=row["question"], choices=tuple(choices), answer=answer, context=row["support"].lstrip()
-    )
+    return Question(identifier, row["question"], tuple(choices), answer, context=row["support"].lstrip())
 
 
 def answer_position(identifier: str) -> int:
@@ -40,18 +28,24 @@ def answer_position(identifier: str) -> int:
     return hashlib.sha256(identifier.encode()).digest()[0] % 4
 
 
+SPLIT = Split(
+    "sciq/validation",
+    "hf_datasets/sciq/none/validation/data-00000-of-00001.arrow",
+    "656cdf16f40617360683b039b8c2a2b48b479be06d1df5c8b023afbb648da9bd",
+    _question,
+    shares=lambda item, _: [opening(item.context)] if item.context else [],
+)
 TASK = Task(
     name="sciq",
     title="SciQ (with support passages)",
     paper="arXiv:1707.06209",
     licence="CC-BY-NC-3.0",
     source="https://allenai.org/data/sciq",
-    revision=revision("sciq/validation", SHA256),
+    revision=SPLIT.revision,
     kind="comprehension",
     options="4",
     scoring="cloze-sum",
-    load=load,
-    cloze="{context}\nQuestion: {question}\nAnswer:",
+    load=SPLIT.load,
     prompts={"closed-book": "Question: {question}\nAnswer:"},
     items=1000,
 )

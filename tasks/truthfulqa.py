@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from suite.errors import SuiteError
 from suite.task import MAX_OPTIONS, Question, Task, check_question, content_hash
-from suite.tasks.external import Place, find, records
-from suite.tasks.grouping import opening, with_groups
+from suite.tasks.external import Place, check_different, find, questions
+from suite.tasks.grouping import opening
 
 SHUFFLE_SEED = 0
 PLACE = Place(
@@ -30,28 +29,18 @@ def load() -> tuple[Question, ...]:
     Raises:
         SuiteError: no file, or bad data with its line.
     """
-    path = find("truthfulqa-mc1", PLACE)
-    return read(path, path.stat().st_mtime_ns)
+    return questions(_question, find("truthfulqa-mc1", PLACE))
 
 
-@lru_cache(maxsize=1)
-def read(path: Path, _modified: int) -> tuple[Question, ...]:
-    """The questions of one file: JSONL with ``choices`` and ``answer_index``, or the authors' ``mc1_targets``."""
-    questions = [_question(record, row, where) for row, (where, record) in enumerate(records(path))]
-    if not questions:
-        raise SuiteError(f"{path}: no questions in it")
-    return with_groups(questions, [[opening(item.question)] for item in questions])
-
-
-def _question(record: Mapping[str, Any], row: int, where: str) -> Question:
+def _question(record: Mapping[str, Any], row: int, where: str) -> tuple[Question, str]:
+    """JSONL with ``choices`` and ``answer_index``, or the authors' ``mc1_targets``."""
     choices, answer = _options(record, where)
-    if len(set(choices)) < len(choices):
-        raise SuiteError(f"{where}: two options are identical, only one can be the answer")
+    check_different(choices, where)
     identifier = f"truthfulqa-mc1/{row}"
-    item = Question(identifier, str(record.get("question") or ""), tuple(choices), answer)
-    check_question(item, where)
+    item = check_question(Question(identifier, str(record.get("question") or ""), tuple(choices), answer), where)
     order = shuffled(identifier, len(choices))
-    return Question(identifier, item.question, tuple(choices[old] for old in order), order.index(answer))
+    mixed = replace(item, choices=tuple(choices[old] for old in order), answer=order.index(answer))
+    return mixed, opening(item.question)
 
 
 def _options(record: Mapping[str, Any], where: str) -> tuple[list[str], int]:

