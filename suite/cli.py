@@ -451,8 +451,9 @@ def _json(content: object) -> str:
 
 def _metrics(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
+    from suite.config import Protocol
     from suite.metrics.figures import DENSE, FIGURES, PAGE_COLUMNS
-    from suite.metrics.rows import compute_rows
+    from suite.metrics.rows import measure_cells
     from suite.metrics.workers import workers_for
 
     if not 0 < args.alpha < 1:
@@ -468,10 +469,10 @@ def _metrics(args: argparse.Namespace) -> int:
     if args.slices:
         from suite.metrics.slices import compute_slices
 
-        rows, names = compute_slices(cells, protocol=args.protocol, alpha=args.alpha), _SLICE_COLUMNS
+        rows, names = compute_slices(cells, Protocol(args.protocol, args.alpha)), _SLICE_COLUMNS
     else:
-        replicates, workers = 0 if args.spread else 1000, workers_for(sum(map(len, cells)))
-        rows = compute_rows(cells, protocol=args.protocol, alpha=args.alpha, replicates=replicates, workers=workers)
+        protocol = Protocol(args.protocol, args.alpha, replicates=0 if args.spread else 1000)
+        rows = [one.row for one in measure_cells(cells, protocol, workers=workers_for(sum(map(len, cells))))]
     if args.spread:
         from suite.metrics.prompt_spread import prompt_spread
 
@@ -492,13 +493,13 @@ def _metrics(args: argparse.Namespace) -> int:
 
 
 def _details(args: argparse.Namespace, cells: list[Cell]) -> int:
+    from suite.config import Protocol
     from suite.metrics.details import compute_details, details_tables
     from suite.metrics.workers import workers_for
 
     wanted = 0.1 if args.wanted_error is None else args.wanted_error
-    found = compute_details(
-        cells, protocol=args.protocol, alpha=args.alpha, wanted_error=wanted, workers=workers_for(sum(map(len, cells)))
-    )
+    protocol, workers = Protocol(args.protocol, args.alpha), workers_for(sum(map(len, cells)))
+    found = compute_details(cells, protocol, wanted_error=wanted, workers=workers)
     if args.json:
         print(_json(found))
         return DONE

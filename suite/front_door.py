@@ -130,10 +130,11 @@ def measure(
     Raises:
         SuiteError: no cells, two cells of one name, or a parameter out of range.
     """
-    from suite.metrics.rows import compute_rows
+    from suite.config import Protocol
+    from suite.metrics.rows import measure_cells
 
-    found = compute_rows(_cells(cells), protocol=protocol, alpha=alpha, splits=splits, replicates=replicates, seed=seed)
-    return Rows(dict(row) for row in found)
+    found = measure_cells(_cells(cells), Protocol(protocol, alpha, splits, replicates, seed))
+    return Rows(dict(one.row) for one in found)
 
 
 def judge(cells: Cell | Iterable[Cell]) -> Rows:

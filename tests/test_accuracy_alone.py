@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
@@ -14,7 +15,6 @@ from suite.verdicts.accuracy_alone import _shown, both_sides, find_passed
 from suite.verdicts.dose import Answers, Ladder
 from suite.verdicts.dose_records import JOINT_KEYS
 from suite.verdicts.given import Given
-from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 RULES = Protocol(splits=4, replicates=200)
 

@@ -20,14 +20,14 @@ import pytest
 import torch
 from support.disks import small_disk
 from support.gguf_files import write_gguf
+from support.record_keys import VERDICT_KEYS
 from support.task_files import QUESTIONS, listing, spoil, write_task
 
 import suite.cli
+from scripts.studies.synthetic import Population, draw_cells, plan_curve
 from suite.cell import cell_path, make_cell, read_cell, write_cell
 from suite.cli import main
 from suite.config import parse_config
-from suite.verdicts.synthetic import Population, draw_cells, plan_curve
-from suite.verdicts.verdict import VERDICT_KEYS
 
 CONFIG = "models: [{model}]\ntasks: [{{name: {task}, limit: 4}}]\nvariants: [dense]\ndtype: float32\ndevice: cpu\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 from dataclasses import replace
 
@@ -11,18 +12,24 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from scipy import stats
+from support.record_keys import VERDICT_KEYS
 
+from scripts.studies import synthetic
+from scripts.studies.synthetic import SHAPES, Population, draw_cells, plan_curve, set_size_by_noise
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
 from suite.verdicts.collapse import Curve, Finding, correct_family, judge
 from suite.verdicts.curves import JOINT_KEYS, METRICS
 from suite.verdicts.shapes import Whitened, reject_rivals, smooth_families, step_family
-from suite.verdicts.synthetic import SHAPES, Population, draw_cells, plan_curve, set_size_by_noise
-from suite.verdicts.verdict import VERDICT_KEYS, Verdict, find_verdicts
+from suite.verdicts.verdict import Verdict, find_verdicts
 
 FAST = Protocol(splits=10, replicates=200)
 POPULATION = Population()
+
+
+def test_examples_of_planted_curves_hold() -> None:
+    assert doctest.testmod(synthetic) == (0, 3)
 
 
 def planted(

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from suite import measure
 from suite.cell import Cell, make_cell
 from suite.config import Protocol
 from suite.metrics.figures import CELL, FIGURES, columns_of
-from suite.metrics.rows import compute_rows, rows_against
+from suite.metrics.rows import rows_against
 
 PROTOCOL = Protocol(splits=4, replicates=60)
 
@@ -68,7 +69,7 @@ def test_names_change_nothing(pair: tuple[Cell, Cell]) -> None:
         replace(changed, model={"name": "small"}),
     ]
     columns = [column for key, figure in FIGURES.items() if figure.source != CELL for column in columns_of(key)]
-    for row, other in zip(rows, compute_rows(disguised, splits=4, replicates=60), strict=True):
+    for row, other in zip(rows, measure(disguised, splits=4, replicates=60), strict=True):
         assert {key: row[key] for key in columns} == {key: other[key] for key in columns}  # type: ignore[literal-required]
         assert row["n_paired"] == other["n_paired"]
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells, score_cell
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.damage import NULLS, Path, damage_paths, explained, interpolated
 from suite.verdicts.decoupling import COUPLINGS, Coupling, Estimate, find_couplings
-from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 FAST = Protocol(splits=4, replicates=100)
 

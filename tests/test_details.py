@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
+from suite import measure
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
+from suite.config import Protocol
 from suite.metrics.details import compute_details
 from suite.metrics.folds import hashed_folds, item_draws
-from suite.metrics.rows import compute_rows
 
 
 def cell_of(scores: np.ndarray, answers: np.ndarray, variant: str = "dense") -> Cell:
@@ -57,7 +58,7 @@ def score(method: str, p: list[float], option: int, u: float) -> float:
 def test_sets_are_those_of_brute_force(method: str) -> None:
     n, width, splits, alpha = 70, 4, 3, 0.2
     scores, answers = world(n, width)
-    (details,) = compute_details([cell_of(scores, answers)], splits=splits, alpha=alpha)
+    (details,) = compute_details([cell_of(scores, answers)], Protocol(splits=splits, alpha=alpha))
     ids = sorted(f"i{row}" for row in range(n))
     order = [int(name[1:]) for name in ids]
     p, right = softmax(scores)[order].tolist(), answers[order].tolist()
@@ -114,7 +115,7 @@ def test_raps_is_mapies(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("suite.metrics.sample.item_draws", lambda ids, **_: np.full(len(ids), 0.5))
     scores, answers = world(400, 3, seed=3)
-    (details,) = compute_details([cell_of(scores, answers)], splits=1)
+    (details,) = compute_details([cell_of(scores, answers)], Protocol(splits=1))
     ids = sorted(f"i{row}" for row in range(400))
     order = np.array([int(name[1:]) for name in ids])
     p, right, folds = softmax(scores)[order], answers[order], hashed_folds(ids, splits=1)
@@ -137,7 +138,7 @@ def test_the_curve_the_bins_and_the_deferral_are_those_of_their_definitions() ->
     scores, answers = world(n, 4, seed=5)
     scores *= 2
     cell = cell_of(scores, answers)
-    (details,) = compute_details([cell], splits=2, wanted_error=0.3)
+    (details,) = compute_details([cell], Protocol(splits=2), wanted_error=0.3)
     confidence, wrong = softmax(scores).max(axis=1), scores.argmax(axis=1) != answers
     ranked = wrong[np.argsort(-confidence)]
     curve = details["risk_coverage"]
@@ -167,8 +168,8 @@ def test_details_and_rows_say_the_same() -> None:
     scores, answers = world(240, 4)
     noise = np.random.default_rng(1).normal(size=scores.shape)
     cells = [cell_of(scores, answers), cell_of(scores + noise, answers, "rtn-w4")]
-    found = compute_details(cells[::-1], splits=4)
-    rows = compute_rows(cells, splits=4, replicates=0)
+    found = compute_details(cells[::-1], Protocol(splits=4))
+    rows = measure(cells, splits=4, replicates=0)
     assert [one["variant"] for one in found] == ["dense", "rtn-w4"]
     for details, row in zip(found, rows, strict=True):
         json.dumps(details, allow_nan=False)
@@ -209,7 +210,8 @@ def test_the_command_prints_a_block_a_cell(two: list[str], capsys: pytest.Captur
         *("prediction sets", "coverage of sets of that size", "coverage by the right option"),
         *("reliability", "error rate among the most confident, by the share of items answered", "deferral"),
     ]
-    (details, _) = compute_details([cell_of(*world(60, 3), name) for name in ("dense", "rtn-w4")], wanted_error=0.6)
+    cells = [cell_of(*world(60, 3), name) for name in ("dense", "rtn-w4")]
+    (details, _) = compute_details(cells, Protocol(), wanted_error=0.6)
     header, *lines = [line.split() for line in block[1].splitlines()[1:]]
     assert header == ["sets", "size", "coverage", "0", "1", "2", "3"]
     for line in lines:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
+from support.record_keys import DOSE_KEYS
 
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
 from suite.config import Primary, Protocol, RunConfig, TaskChoice
@@ -18,8 +20,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.score_test import Stratum, score_statistic
 from suite.verdicts.dose import Answers, Band, Ladder, find_doses, kept_everywhere
-from suite.verdicts.dose_records import DOSE_KEYS, dose_lines, find_dose_records
-from suite.verdicts.synthetic import Plan, Population, draw_cells
+from suite.verdicts.dose_records import dose_lines, find_dose_records
 
 Floats = NDArray[np.float64]
 CHANCE = 0.75

@@ -14,9 +14,9 @@ from support.gguf_files import dequantized, write_gguf
 from support.tiny_models import build_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from suite import measure
 from suite.cell import load_cells
 from suite.config import parse_config
-from suite.metrics.rows import compute_rows
 from suite.run.pipeline import execute
 
 # k-quants come in blocks of 256 weights of a row
@@ -123,7 +123,7 @@ def test_a_run_lists_generated_and_gguf_variants_side_by_side(
     assert (result.scored, result.failures) == (9, [])
     cells = {str(cell.variant["name"]): cell for cell in load_cells([tmp_path / "run"])}
     assert set(cells) == {"dense", "rtn-w4-g32", "magnitude-s50", *FILES, *twins.values()}
-    rows = {str(row["variant"]): row for row in compute_rows(list(cells.values()), splits=2, replicates=0)}
+    rows = {str(row["variant"]): row for row in measure(list(cells.values()), splits=2, replicates=0)}
     verdicts = json.loads((tmp_path / "run" / "verdicts.json").read_text())
     assert {"gguf", "rtn-g32", "magnitude"} <= {verdict["method"] for verdict in verdicts}
     for name, (_, bits) in FILES.items():

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from suite import measure
 from suite.cell import Cell
-from suite.metrics.rows import compute_rows
 
 SHARED = Path(os.environ.get("SUITE_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 PUBLISHED = SHARED / "data" / "published"
@@ -41,7 +41,7 @@ def cells_of(task, models=slice(None)):
 @pytest.mark.parametrize("task", ["qa", "drs", "ds"])
 def test_published_accuracies_set_sizes_and_uacc_are_reproduced(task):
     table = json.loads((PUBLISHED / "published_table.json").read_text())["models"]
-    rows = compute_rows(list(cells_of(task)), protocol="ye2024", replicates=0)
+    rows = measure(list(cells_of(task)), protocol="ye2024", replicates=0)
     for name, entry in table.items():
         mine = [row for row in rows if row["model"] == name]
         assert len(mine) == 3
@@ -56,6 +56,6 @@ def test_published_accuracies_set_sizes_and_uacc_are_reproduced(task):
 
 @needs_data
 def test_exact_protocol_agrees_with_mapie_and_netcal_on_published_logits():
-    # compute_rows raises where the kernel and the libraries differ
-    rows = compute_rows(list(cells_of("qa", slice(0, 2))), splits=5, replicates=0)
+    # measure raises where the kernel and the libraries differ
+    rows = measure(list(cells_of("qa", slice(0, 2))), splits=5, replicates=0)
     assert all(abs(row["lac_coverage"] - 0.9) < 0.01 for row in rows)

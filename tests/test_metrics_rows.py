@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
+from suite import measure
 from suite.cell import make_cell
 from suite.config import Protocol
 from suite.errors import SuiteError
@@ -21,7 +22,7 @@ from suite.metrics.figures import CELL, FIGURES, INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
 from suite.metrics.proper import brier_score
 from suite.metrics.row import Row
-from suite.metrics.rows import FLAGS, compute_rows, score_cell
+from suite.metrics.rows import FLAGS, score_cell
 
 FAST = {"splits": 4, "replicates": 40}
 
@@ -69,7 +70,7 @@ def curve():
 
 @pytest.fixture(scope="module")
 def rows(curve):
-    return compute_rows(curve, **FAST)
+    return measure(curve, **FAST)
 
 
 def test_rows_are_json_and_have_every_key_in_order(rows):
@@ -83,7 +84,7 @@ def test_rows_hold_what_their_type_says(curve):
     assert set(Row.__annotations__) == typed
     checked = {key: TypeAdapter(hint) for key, hint in get_type_hints(Row).items()}
     odd = cell([[0.5, 0.5]] * 20, [0] * 20, variant="by hand")
-    for row in compute_rows([*curve, odd], **FAST):
+    for row in measure([*curve, odd], **FAST):
         for key, hint in checked.items():
             hint.validate_python(row[key], strict=True)
         assert all(row[key] is None or type(row[key]) is float for key in set(ROW_KEYS) - typed)
@@ -101,7 +102,7 @@ def test_documented_keys_are_there(rows):
 
 
 def test_whatever_is_missing_has_a_reason(rows, curve):
-    for row in rows + compute_rows(curve, splits=2, replicates=0):
+    for row in rows + measure(curve, splits=2, replicates=0):
         for key, value in row.items():
             if value is None:
                 base = key.removesuffix("_low").removesuffix("_high")
@@ -115,9 +116,7 @@ def test_whatever_is_missing_has_a_reason(rows, curve):
 
 def test_what_the_scoring_remarked_is_on_the_row():
     answers, (dense,) = world(n=60)
-    rows = [
-        compute_rows([cell(dense, answers, run=run)], splits=2, replicates=0)[0] for run in ({}, {"notes": ["a", "b"]})
-    ]
+    rows = [measure([cell(dense, answers, run=run)], splits=2, replicates=0)[0] for run in ({}, {"notes": ["a", "b"]})]
     assert [row["notes"].get("run") for row in rows] == [None, "a; b"]
 
 
@@ -127,7 +126,7 @@ def test_what_the_scoring_remarked_is_on_the_row():
 def test_a_variant_scored_with_other_kernels_than_dense_says_so(dense, other, said):
     answers, (first, second) = world(noise=(0.0, 1.0))
     cells = [cell(first, answers, run={"kernels": dense}), cell(second, answers, variant="v", run={"kernels": other})]
-    found = compute_rows(cells, **FAST)
+    found = measure(cells, **FAST)
     assert "kernels" not in only(found, "dense")["notes"]
     note = only(found, "v")["notes"].get("kernels", "")
     assert note.startswith("scored with AVX2 kernels, dense with AVX512") is said
@@ -238,8 +237,8 @@ def test_order_of_items_cells_and_options_changes_nothing(curve, rows):
     rng = np.random.default_rng(1)
     columns = rng.permutation(4)
     shuffled = [reordered(c, rng.permutation(len(c))) for c in curve[::-1]]
-    assert same(compute_rows(shuffled, **FAST), rows)
-    moved = compute_rows([reordered(c, np.arange(len(c)), columns) for c in curve], **FAST)
+    assert same(measure(shuffled, **FAST), rows)
+    moved = measure([reordered(c, np.arange(len(c)), columns) for c in curve], **FAST)
     for row, expected in zip(moved, rows, strict=True):
         for key in ROW_KEYS:
             if isinstance(expected[key], float):
@@ -247,13 +246,13 @@ def test_order_of_items_cells_and_options_changes_nothing(curve, rows):
 
 
 def test_other_variants_change_nothing(curve, rows):
-    alone = compute_rows([curve[0], curve[2]], **FAST)
+    alone = measure([curve[0], curve[2]], **FAST)
     assert same(only(alone, "rtn-w2"), only(rows, "rtn-w2"))
     assert same(only(alone, "dense"), only(rows, "dense"))
 
 
 def test_seed_changes_splits_and_draws_but_not_plain_figures(curve, rows):
-    other = only(compute_rows(curve, seed=1, **FAST), "rtn-w4")
+    other = only(measure(curve, seed=1, **FAST), "rtn-w4")
     row = only(rows, "rtn-w4")
     assert other["accuracy"] == row["accuracy"]
     assert other["ece"] == row["ece"]
@@ -268,7 +267,7 @@ def test_curves_are_kept_apart(curve):
         cell(dense, answers, task="u"),
         cell(dense + 1e-3, answers, task="t", prompt="other", variant="rtn-w4"),
     ]
-    rows = compute_rows([*curve, *elsewhere], **FAST)
+    rows = measure([*curve, *elsewhere], **FAST)
     assert [(r["task"], r["prompt"], r["variant"]) for r in rows] == [
         ("t", "base", "dense"),
         ("t", "base", "rtn-w4"),
@@ -284,7 +283,7 @@ def test_curves_are_kept_apart(curve):
 def test_flips_and_changes_by_hand():
     dense = np.array([[3.0, 0], [3, 0], [3, 0], [0, 3], [0, 3]] * 30)
     variant = np.array([[3.0, 0], [0, 3], [0, 3], [3, 0], [0, 3]] * 30)
-    row = compute_rows([cell(dense, [0] * 150), cell(variant, [0] * 150, variant="rtn-w3")], **FAST)[1]
+    row = measure([cell(dense, [0] * 150), cell(variant, [0] * 150, variant="rtn-w3")], **FAST)[1]
     assert row["flips_to_wrong"] == pytest.approx(0.4)
     assert row["flips_to_right"] == pytest.approx(0.2)
     assert row["accuracy_change"] == pytest.approx(-0.2)
@@ -308,11 +307,11 @@ def test_pairing_uses_shared_items_with_equal_answers_and_option_counts():
         ragged[i] = [*ragged[i], 0.0]
     order = np.random.default_rng(0).permutation(200)[:150]
     odd = cell([ragged[i] for i in order], changed[order], ids=[ids[i] for i in order], variant="rtn-w3")
-    row = compute_rows([cell(dense, answers, ids=ids), odd], **FAST)[1]
+    row = measure([cell(dense, answers, ids=ids), odd], **FAST)[1]
     kept = sorted((i for i in order if i >= 20), key=lambda i: ids[i])
     assert row["n_paired"] == len(kept)
     assert row["flags"] == ["unpaired-items"]
-    clean = compute_rows(
+    clean = measure(
         [
             cell(dense[kept], answers[kept], ids=[ids[i] for i in kept]),
             cell(variant[kept], answers[kept], ids=[ids[i] for i in kept], variant="rtn-w3"),
@@ -333,7 +332,7 @@ def test_pairing_uses_shared_items_with_equal_answers_and_option_counts():
 def test_nothing_shared_is_said():
     answers, (dense, variant) = world(n=120, noise=(0, 1))
     other = cell(variant, answers, ids=[f"j{i}" for i in range(120)], variant="rtn-w4")
-    row = compute_rows([cell(dense, answers), other], **FAST)[1]
+    row = measure([cell(dense, answers), other], **FAST)[1]
     assert row["n_paired"] == 0
     assert row["kl"] is None
     assert "shared" in row["notes"]["kl"]
@@ -344,7 +343,7 @@ def test_nothing_shared_is_said():
 def test_a_variant_that_changed_nothing_is_a_no_op(variant):
     answers, (dense, other) = world(noise=(0, 1))
     changed = other if variant.get("no_op") else dense
-    row = compute_rows([cell(dense, answers), cell(changed, answers, variant=variant)], **FAST)[1]
+    row = measure([cell(dense, answers), cell(changed, answers, variant=variant)], **FAST)[1]
     assert "no-op" in row["flags"]
     if not variant.get("no_op"):
         for key in ("flips_to_wrong", "kl", "accuracy_change", "set_size_change", "ece_change"):
@@ -356,10 +355,10 @@ def test_chance_is_judged_by_the_dense_model_for_the_whole_curve():
     rng = np.random.default_rng(3)
     answers, (good, bad) = world(n=300, noise=(0, 100))
     noise = rng.normal(size=(300, 4))
-    blind = compute_rows([cell(noise, answers), cell(good, answers, variant="rtn-w4")], **FAST)
+    blind = measure([cell(noise, answers), cell(good, answers, variant="rtn-w4")], **FAST)
     assert all("at-chance" in row["flags"] for row in blind)
     assert "variant-at-chance" not in blind[1]["flags"]
-    broken = compute_rows([cell(good, answers), cell(bad, answers, variant="rtn-w2")], **FAST)
+    broken = measure([cell(good, answers), cell(bad, answers, variant="rtn-w2")], **FAST)
     assert broken[0]["flags"] == []
     assert "variant-at-chance" in broken[1]["flags"]
     assert "at-chance" not in broken[1]["flags"]
@@ -368,7 +367,7 @@ def test_chance_is_judged_by_the_dense_model_for_the_whole_curve():
 def test_lac_set_size_at_chance_is_the_chance_level():
     rng = np.random.default_rng(4)
     z, answers = rng.normal(size=(4000, 5)), rng.integers(0, 5, 4000)
-    row = compute_rows([cell(z, answers)], splits=10, replicates=0)[0]
+    row = measure([cell(z, answers)], splits=10, replicates=0)[0]
     assert row["set_size_chance"] == pytest.approx(4.5)
     assert row["lac_set_size"] == pytest.approx(4.5, abs=0.06)
     assert row["chance_accuracy"] == pytest.approx(0.2)
@@ -377,7 +376,7 @@ def test_lac_set_size_at_chance_is_the_chance_level():
 def test_requantized_parent_and_metadata_are_passed_on():
     answers, (dense,) = world()
     variant = {"name": "dense", "bits_per_weight": 4.5, "megabytes": 88, "sparsity": 0.0}
-    row = compute_rows(
+    row = measure(
         [cell(dense, answers, variant=variant, model={"params": 135e6, "parent_quantization": "Q4_1"})], **FAST
     )[0]
     assert row["flags"] == ["requantized-parent"]
@@ -408,7 +407,7 @@ def left(share, reason=None, names="model.layers.*.mlp.experts.*.up_proj.weight"
 def test_what_stayed_without_a_reason_is_flagged(touched, untouched, flagged):
     answers, (dense, mild) = world(noise=(0.0, 0.5))
     variant = {"name": "rtn-w4", "share_touched": touched, "untouched": untouched}
-    rows = compute_rows([cell(dense, answers), cell(mild, answers, variant=variant)], **FAST)
+    rows = measure([cell(dense, answers), cell(mild, answers, variant=variant)], **FAST)
     row = only(rows, "rtn-w4")
     assert row["share_touched"] == touched
     assert ("partly-compressed" in row["flags"]) is flagged
@@ -425,7 +424,7 @@ def test_what_stayed_and_what_does_not_count_is_named():
         "untouched": [left(0.5), left(0.25, "was rtn-w4 already", names="b.weight")],
         "left_out": ["model.embed_tokens.weight (embeddings)", "model.layers.*.mlp.gate.weight (router)"],
     }
-    (row,) = compute_rows([cell(dense, answers, variant=variant)], **FAST)
+    (row,) = measure([cell(dense, answers, variant=variant)], **FAST)
     assert row["notes"]["weights"] == (
         "unchanged: model.layers.*.mlp.experts.*.up_proj.weight (0.500 of the weights); "
         "b.weight (0.250 of the weights, was rtn-w4 already). "
@@ -435,12 +434,12 @@ def test_what_stayed_and_what_does_not_count_is_named():
 
 def test_ties_are_counted_flagged_and_averaged():
     scores = np.tile([[1.0, 1.0, 0.0]], (200, 1))
-    row = compute_rows([cell(scores, [0, 1] * 100)], **FAST)[0]
+    row = measure([cell(scores, [0, 1] * 100)], **FAST)[0]
     assert row["tie_rate"] == 1.0
     assert row["accuracy"] == 0.5
     assert "ties" in row["flags"]
     dense, variant = cell(scores, [0, 1] * 100), cell(scores * 1.5, [0, 1] * 100, variant="rtn-w4")
-    row = compute_rows([dense, variant], **FAST)[1]
+    row = measure([dense, variant], **FAST)[1]
     assert row["flips_to_wrong"] == row["flips_to_right"] == 0
 
 
@@ -448,7 +447,7 @@ def test_zero_probabilities_give_reasons_not_infinities():
     dense = np.tile([[0.5, 0.3, 0.2]], (150, 1))
     variant = np.tile([[0.7, 0.3, 0.0]], (150, 1))
     answers = [0] * 100 + [2] * 50
-    first, row = compute_rows(
+    first, row = measure(
         [cell(dense, answers, kind="probs"), cell(variant, answers, kind="probs", variant="rtn-w2")], **FAST
     )
     assert row["nll"] is None
@@ -463,13 +462,13 @@ def test_zero_probabilities_give_reasons_not_infinities():
 
 def test_all_right_and_all_wrong():
     sure = np.tile([[4.0, 0.0, 0.0]], (120, 1))
-    right = compute_rows([cell(sure, [0] * 120)], **FAST)[0]
+    right = measure([cell(sure, [0] * 120)], **FAST)[0]
     assert right["accuracy"] == right["accuracy_high"] == 1.0
     assert right["accuracy_low"] == pytest.approx(0.025 ** (1 / 120))
     assert right["error_auroc"] is None
     assert right["lac_set_size"] == 1.0
     assert "temperature-at-bound" in right["flags"]
-    wrong = compute_rows([cell(sure, [1] * 120)], **FAST)[0]
+    wrong = measure([cell(sure, [1] * 120)], **FAST)[0]
     assert wrong["accuracy"] == 0.0
     assert wrong["accuracy_high"] == pytest.approx(1 - 0.025 ** (1 / 120))
     assert wrong["flags"] == ["at-chance", "temperature-at-bound"]
@@ -485,7 +484,7 @@ def test_the_interval_of_accuracy_is_exact(wrong):
     from scipy.stats import binomtest
 
     answers = [1] * wrong + [0] * (200 - wrong)
-    (row,) = compute_rows([cell(np.tile([[4.0, 0.0, 0.0]], (200, 1)), answers)], **FAST)
+    (row,) = measure([cell(np.tile([[4.0, 0.0, 0.0]], (200, 1)), answers)], **FAST)
     expected = binomtest(200 - wrong, 200).proportion_ci(method="exact")
     assert ends(row, "accuracy") == pytest.approx((expected.low, expected.high))
 
@@ -499,7 +498,7 @@ def scaled(n, seed=0):
 
 @pytest.mark.parametrize("n", [40, 100, 400])
 def test_no_flip_is_no_certainty_about_accuracy(n):
-    row = compute_rows(scaled(n), **FAST)[1]
+    row = measure(scaled(n), **FAST)[1]
     hidden = 1 - 0.025 ** (1 / n)
     assert row["accuracy_change"] == row["flips_to_wrong"] == row["flips_to_right"] == 0
     assert ends(row, "accuracy_change") == pytest.approx((-hidden, hidden))
@@ -509,7 +508,7 @@ def test_no_flip_is_no_certainty_about_accuracy(n):
 def test_the_interval_of_the_accuracy_change_is_that_of_the_flips():
     """With many flips it is the normal one of paired differences; resampling gives the same."""
     answers, (dense, variant) = world(n=2000, noise=(0.0, 1.5))
-    row = compute_rows([cell(dense, answers), cell(variant, answers, variant="rtn-w4")], splits=2, replicates=100)[1]
+    row = measure([cell(dense, answers), cell(variant, answers, variant="rtn-w4")], splits=2, replicates=100)[1]
     changes = (variant.argmax(axis=1) == answers).astype(float) - (dense.argmax(axis=1) == answers)
     reach = 1.96 * changes.std() / math.sqrt(2000)
     expected = (changes.mean() - reach, changes.mean() + reach)
@@ -519,7 +518,7 @@ def test_the_interval_of_the_accuracy_change_is_that_of_the_flips():
 
 def test_one_hot_scores_that_are_all_right_leave_room_for_what_was_not_seen():
     answers = [i % 4 for i in range(100)]
-    (row,) = compute_rows([cell(one_hot(answers), answers, kind="probs")], **FAST)
+    (row,) = measure([cell(one_hot(answers), answers, kind="probs")], **FAST)
     hidden = 1 - 0.025**0.01
     assert ends(row, "accuracy") == pytest.approx((1 - hidden, 1.0))
     assert ends(row, "brier") == ends(row, "brier_ts") == pytest.approx((0.0, 2 * hidden))
@@ -536,7 +535,7 @@ def test_one_hot_scores_that_are_all_right_leave_room_for_what_was_not_seen():
 
 def test_sets_of_every_option_cover_for_certain():
     answers, (dense,) = world(n=12, noise=(0,))
-    (row,) = compute_rows([cell(dense, answers)], alpha=0.02, **FAST)
+    (row,) = measure([cell(dense, answers)], alpha=0.02, **FAST)
     assert (row["lac_set_size"], *ends(row, "lac_set_size")) == (4, 4, 4)
     assert (row["lac_coverage"], *ends(row, "lac_coverage")) == (1, 1, 1)
 
@@ -544,7 +543,7 @@ def test_sets_of_every_option_cover_for_certain():
 def test_a_brier_score_that_rests_on_one_item_is_as_uncertain_as_accuracy():
     answers = [i % 4 for i in range(200)]
     given = [1, *answers[1:]]
-    (row,) = compute_rows([cell(one_hot(given), answers, kind="probs")], splits=4, replicates=1000)
+    (row,) = measure([cell(one_hot(given), answers, kind="probs")], splits=4, replicates=1000)
     assert row["brier"] == pytest.approx(0.01)
     wanted = [2 * (1 - row["accuracy_high"]), 2 * (1 - row["accuracy_low"])]
     assert ends(row, "brier") == pytest.approx(wanted, rel=0.1, abs=1e-4)
@@ -556,7 +555,7 @@ def test_a_brier_score_that_rests_on_one_item_is_as_uncertain_as_accuracy():
 def test_a_handful_of_items_gives_rows_not_errors(n, protocol):
     answers, (dense, variant) = world(n=n, width=3, noise=(0, 1))
     cells = [cell(dense, answers), cell(variant, answers, variant="rtn-w4")]
-    rows = compute_rows(cells, protocol=protocol, splits=3, replicates=20)
+    rows = measure(cells, protocol=protocol, splits=3, replicates=20)
     json.dumps(rows, allow_nan=False)
     for row in rows:
         assert "small-n" in row["flags"]
@@ -574,7 +573,7 @@ def test_items_may_differ_in_their_number_of_options():
     rng = np.random.default_rng(6)
     scores = [rng.normal(size=2 + i % 3) for i in range(300)]
     answers = [int(rng.integers(len(s))) for s in scores]
-    row = compute_rows([cell(scores, answers)], splits=20, replicates=20)[0]
+    row = measure([cell(scores, answers)], splits=20, replicates=20)[0]
     assert row["chance_accuracy"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
     assert row["set_size_chance"] == pytest.approx(2.7)
     assert row["lac_set_size"] < 3
@@ -585,8 +584,8 @@ def test_groups_widen_intervals_when_items_repeat():
     answers, (dense,) = world(n=60)
     scores, twice = np.repeat(dense, 5, axis=0), np.repeat(answers, 5)
     groups = [f"g{i // 5}" for i in range(300)]
-    plain = compute_rows([cell(scores, twice)], splits=2, replicates=300)[0]
-    grouped = compute_rows([cell(scores, twice, groups=groups)], splits=2, replicates=300)[0]
+    plain = measure([cell(scores, twice)], splits=2, replicates=300)[0]
+    grouped = measure([cell(scores, twice, groups=groups)], splits=2, replicates=300)[0]
 
     def width(row):
         return row["accuracy_high"] - row["accuracy_low"]
@@ -595,7 +594,7 @@ def test_groups_widen_intervals_when_items_repeat():
 
 
 def test_alpha_moves_coverage_and_size(curve):
-    found = [compute_rows(curve[:1], alpha=alpha, splits=20, replicates=0)[0] for alpha in (0.05, 0.1, 0.2, 0.35)]
+    found = [measure(curve[:1], alpha=alpha, splits=20, replicates=0)[0] for alpha in (0.05, 0.1, 0.2, 0.35)]
     for key in ("lac_coverage", "aps_coverage"):
         for row in found:
             assert row[key] == pytest.approx(1 - row["alpha"], abs=0.04)
@@ -604,7 +603,7 @@ def test_alpha_moves_coverage_and_size(curve):
 
 
 def test_no_replicates_leave_intervals_out(curve):
-    row = compute_rows(curve, splits=2, replicates=0)[1]
+    row = measure(curve, splits=2, replicates=0)[1]
     assert row["accuracy_low"] is None
     assert row["accuracy_change"] is not None
     assert row["accuracy_change_detectable"] is None
@@ -630,14 +629,14 @@ def test_detectable_change_is_stated_from_the_spread_of_replicates(rows):
 )
 def test_bad_parameters_are_one_line(curve, options, message):
     with pytest.raises(SuiteError, match=message) as caught:
-        compute_rows(curve, **options)
+        measure(curve, **options)
     assert "\n" not in str(caught.value)
 
 
 def test_a_disagreement_with_a_library_is_a_note_and_changes_nothing(curve, monkeypatch):
     from suite.metrics import oracle
 
-    (plain,) = compute_rows(curve[:1], **FAST)
+    (plain,) = measure(curve[:1], **FAST)
     assert not {"mapie", "netcal"} & set(plain["notes"])
 
     def stops(*arguments, **options):
@@ -651,7 +650,7 @@ def test_a_disagreement_with_a_library_is_a_note_and_changes_nothing(curve, monk
     ):
         with monkeypatch.context() as patch:
             patch.setattr(oracle, name, answer)
-            (row,) = compute_rows(curve[:1], **FAST)
+            (row,) = measure(curve[:1], **FAST)
         assert words in row["notes"].pop(library)
         assert same(row, plain)
 
@@ -663,7 +662,7 @@ def test_no_alpha_and_no_number_of_items_stops_the_rows():
     pairs += zip(rng.integers(1, 501, 25).tolist(), rng.integers(1, 1000, 25).tolist(), strict=True)
     for n, thousandths in pairs:
         cells = [cell(dense[:n], answers[:n]), cell(variant[:n], answers[:n], variant="rtn-w4")]
-        rows = compute_rows(cells, alpha=thousandths / 1000, splits=2, replicates=10)
+        rows = measure(cells, alpha=thousandths / 1000, splits=2, replicates=10)
         json.dumps(rows, allow_nan=False)
         for row in rows:
             assert not {"mapie", "netcal"} & set(row["notes"]), (n, thousandths, row["notes"])
@@ -676,7 +675,7 @@ def one_hot(options, width=4):
 def test_one_hot_probabilities_have_no_temperature():
     answers = [i % 4 for i in range(120)]
     given = [(i + (i % 10 == 0)) % 4 for i in range(120)]  # one in ten is wrong
-    (row,) = compute_rows([cell(one_hot(given), answers, kind="probs")], **FAST)
+    (row,) = measure([cell(one_hot(given), answers, kind="probs")], **FAST)
     assert row["temperature"] is row["temperature_low"] is row["temperature_high"] is None
     assert "every temperature" in row["notes"]["temperature"]
     assert "temperature-at-bound" not in row["flags"]
@@ -692,7 +691,7 @@ def test_one_hot_probabilities_have_no_temperature():
 def test_a_temperature_at_its_bound_in_every_resample_has_no_interval(n):
     """The right option is always the least likely: the hotter the better, whichever items are drawn."""
     scores = np.tile([65504.0, -65504.0, -65504.0], (n, 1)).tolist()
-    (row,) = compute_rows([cell(scores, [1] * n)], **FAST)
+    (row,) = measure([cell(scores, [1] * n)], **FAST)
     assert row["temperature"] == pytest.approx(100)
     assert "temperature-at-bound" in row["flags"]
     for key in ("temperature", "nll_ts"):
@@ -705,7 +704,7 @@ def test_no_change_that_cannot_be_is_called_detectable(n, known):
     # without a flip the exact interval ends at 1 - .025 ** (1 / n)
     value = 2.8015852 * (1 - 0.025 ** (1 / n)) / 1.959964
     assert (value <= 1) == known
-    row = compute_rows([cell([[1.0, 0.0]] * n, [0] * n, variant=name) for name in ("dense", "rtn-w4")], **FAST)[1]
+    row = measure([cell([[1.0, 0.0]] * n, [0] * n, variant=name) for name in ("dense", "rtn-w4")], **FAST)[1]
     if known:
         assert row["accuracy_change_detectable"] == pytest.approx(value, rel=1e-3)
     else:
@@ -717,7 +716,7 @@ def test_impossible_right_options_everywhere_are_told_as_such():
     answers = [i % 4 for i in range(120)]
     scores = np.tile([0.0, 0.1, 0.2, 0.3], (120, 1))
     scores[np.arange(120), answers] = -np.inf
-    (row,) = compute_rows([cell(scores.tolist(), answers)], **FAST)
+    (row,) = measure([cell(scores.tolist(), answers)], **FAST)
     for key in ("temperature", "nll_ts", "brier_ts", "ece_ts", "ece_ts_debiased"):
         assert row[key] is None
         assert "right option has probability zero in all 120 items" in row["notes"][key]
@@ -736,7 +735,7 @@ def test_the_upper_end_of_a_change_knows_what_few_items_can_hide(lost: int) -> N
     logits[np.arange(400), answers] += 2.5
     after = logits + 0.001 * generator.normal(size=logits.shape)
     after[:lost] = after[:lost, ::-1]
-    rows: list[Any] = [*compute_rows([cell(logits, answers), cell(after, answers, variant="rtn-w4")])]
+    rows: list[Any] = [*measure([cell(logits, answers), cell(after, answers, variant="rtn-w4")])]
     before, row = rows
     for key, chance in AT_CHANCE.items():
         room, change = chance - float(before[key]), float(row[f"{key}_change"])
@@ -749,5 +748,5 @@ def test_the_upper_end_of_a_change_knows_what_few_items_can_hide(lost: int) -> N
         assert low <= change < low + 0.5 * (high - low)
         assert float(row[f"{key}_change_detectable"]) < 3 * (change - low) + 1e-9
     if lost == 40:
-        better: Any = compute_rows([cell(after, answers), cell(logits, answers, variant="rtn-w4")])[1]
+        better: Any = measure([cell(after, answers), cell(logits, answers, variant="rtn-w4")])[1]
         assert all(float(better[f"{key}_change_high"]) < 0 for key in AT_CHANCE)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from suite import measure
 from suite.cell import Cell, make_cell
 from suite.cli import main
 from suite.errors import SuiteError
 from suite.importers import import_cells
-from suite.metrics.rows import compute_rows
 from suite.remarks import remarks
 
 
@@ -100,7 +100,7 @@ def test_the_row_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["import", "jsonl", str(src), "--model", "m", "--task", "t", "--out", str(tmp_path / "run")]) == 0
     assert "note: the probabilities of 200 of 200 items do not sum to 1" in capsys.readouterr().err
     (read,) = import_cells("jsonl", src, model="m", variant="dense", task="t")
-    (row,) = compute_rows([read], replicates=0)
+    (row,) = measure([read], replicates=0)
     notes = row["notes"]
     assert isinstance(notes, dict)
     assert notes["probabilities"] == remarks(read)["probabilities"]
@@ -115,7 +115,7 @@ def test_numbers_that_are_no_probabilities(tmp_path: Path, value: str) -> None:
 
 
 def test_what_an_importer_assumed_is_on_the_row() -> None:
-    (row,) = compute_rows([cell([[0.5, 0.5]] * 20, notes=["one", "two"])], replicates=0)
+    (row,) = measure([cell([[0.5, 0.5]] * 20, notes=["one", "two"])], replicates=0)
     notes = row["notes"]
     assert isinstance(notes, dict)
     assert notes["run"] == "one; two"

@@ -13,6 +13,7 @@ import yaml
 from support.synthetic_cells import cell_of, synthetic_cells
 from support.synthetic_snapshot import PROTOCOL, publish, write_run
 
+from suite import measure
 from suite.cell import Cell, cell_path, load_cells, read_cell, write_cell
 from suite.cli import main
 from suite.compress import apply, check_supported, recipe_of
@@ -20,7 +21,7 @@ from suite.compress.ready_made import variant_of
 from suite.config import Protocol, RunConfig, TaskChoice, parse_config
 from suite.decisions.analyses import judge_measured
 from suite.errors import SuiteError
-from suite.metrics.rows import compute_rows, measure_cells
+from suite.metrics.rows import measure_cells
 from suite.metrics.slices import compute_slices
 from suite.models.checkpoint import load
 from suite.models.model import resolve_model
@@ -246,7 +247,7 @@ def test_a_changed_figure_of_the_seeds_section_is_found(tmp_path: Path) -> None:
 def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     cells = with_repeats({"sciq": 4, "arc-easy": 4})
     without = [cell for cell in cells if cell.variant["name"] not in REPEATS]
-    both = [compute_rows(chosen, splits=4, replicates=30) for chosen in (cells, without)]
+    both = [measure(chosen, splits=4, replicates=30) for chosen in (cells, without)]
     assert highlights(both[0]) == highlights(both[1])
     settings = Protocol("exact", 0.1, splits=4, replicates=30)
     found = [
@@ -262,7 +263,7 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
 def test_parts_of_repetitions_are_a_family_of_their_own() -> None:
     cells = with_repeats({"sciq": 4}, n=80)
     without = [cell for cell in cells if cell.variant["name"] not in REPEATS]
-    both = [compute_slices(chosen, splits=2, replicates=30, smallest=5) for chosen in (cells, without)]
+    both = [compute_slices(chosen, Protocol(splits=2, replicates=30), smallest=5) for chosen in (cells, without)]
     assert [row for row in both[0] if row["variant"] not in REPEATS] == both[1]
     tested = {row["variant"] for row in both[0] if row["accuracy_change_p"] is not None}
     assert {"gptq-w3", *REPEATS} <= tested

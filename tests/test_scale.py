@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.scale import Sized, differences, find_scale, model_family, order_on_size, slope_on_size
-from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 FAST = Protocol(splits=5, replicates=150)
 

@@ -13,10 +13,10 @@ from support.task_files import QUESTIONS, write_task
 
 import suite.models.checkpoint
 import suite.run.pipeline
+from suite import measure
 from suite.cell import Cell, load_cells
 from suite.cli import main
 from suite.config import parse_config
-from suite.metrics.rows import compute_rows
 from suite.run.pipeline import execute
 from suite.run.plan import plan
 from suite.score.scorer import BACKENDS
@@ -102,7 +102,7 @@ def test_another_scorer_goes_from_a_configuration_to_figures(
     for row, count, mine in zip(cell.scores, cell.n_options, wanted, strict=True):
         np.testing.assert_allclose(row[:count] - row[0], np.array(mine) - mine[0])
     right = [int(np.argmax(mine)) == question["answer_index"] for mine, question in zip(wanted, QUESTIONS, strict=True)]
-    (row,) = compute_rows(cells, splits=3, replicates=0)
+    (row,) = measure(cells, splits=3, replicates=0)
     assert row["accuracy"] == pytest.approx(np.mean(right))
     assert execute(config, tmp_path / "run", log=lambda _: None).scored == 0
 

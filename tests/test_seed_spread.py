@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from suite import measure
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
-from suite.metrics.rows import compute_rows
 from suite.metrics.seed_spread import SEED_SPREAD_KEYS, deviation_interval, seed_spread
 
 PLACE = {"model": "m", "task": "t", "scoring": "letter", "prompt": "base", "shots": 0}
@@ -107,7 +107,7 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["metrics", str(tmp_path), "--seeds", "--json"]) == 0
     (found,) = json.loads(capfd.readouterr().out)
     assert found["seeds"] == [1, 2]
-    rows = {str(one["variant"]): one for one in compute_rows(cells)}
+    rows = {str(one["variant"]): one for one in measure(cells)}
     for metric in ("accuracy", "set_size"):
         values = [rows[f"gptq-w3@seed{n}"][f"{metric}_change"] for n in (1, 2)]
         assert found[f"{metric}_change_mean"] == pytest.approx(np.mean(values))

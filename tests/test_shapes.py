@@ -14,10 +14,10 @@ from support.tiny_models import build_tokenizer
 from support.zoo import longrope
 from transformers import Lfm2ForCausalLM
 
+from suite import measure
 from suite.cell import Cell, read_cell
 from suite.cli import main
 from suite.errors import SuiteError
-from suite.metrics.rows import compute_rows
 from suite.run.in_memory import score_network
 from suite.score.transformers.path import path_of
 
@@ -65,7 +65,7 @@ def test_attention_sinks_are_scored_by_eager_attention_and_the_row_says_so(tmp_p
         wanted = [expected(model, prompt_of(question), choice) for choice in choices]
         np.testing.assert_allclose(values[: len(wanted)], wanted, atol=1e-4)
     assert cell.run["attention"] == "eager"
-    row = compute_rows([cell], splits=2, replicates=0)[0]
+    row = measure([cell], splits=2, replicates=0)[0]
     assert "GptOssForCausalLM" in row["notes"]["run"]  # type: ignore[index]
 
 
@@ -160,7 +160,7 @@ def test_a_model_that_sees_is_scored_on_text_without_what_it_sees_with(shape: st
     assert cell.variant["megabytes"] == pytest.approx(cell.model["params"] * 2 / 1e6)
     (note,) = [note for note in cell.model["notes"] if "scored on text alone" in note]
     assert f"{everything - cell.model['params']:,} parameters" in note
-    row = compute_rows([cell], splits=2, replicates=0)[0]
+    row = measure([cell], splits=2, replicates=0)[0]
     assert "vis" in row["notes"]["checkpoint"]  # type: ignore[index]
 
 
@@ -205,7 +205,7 @@ def test_states_that_run_along_the_row_are_scored_the_plain_way(shape: str, tmp_
     cell = scored(zoo.folder(shape, tmp_path / shape), task)
     assert_scores(cell, wanted(zoo.network(shape)))
     assert cell.run["backend"] == "plain"
-    row = compute_rows([cell], splits=2, replicates=0)[0]
+    row = measure([cell], splits=2, replicates=0)[0]
     assert "every option gets its own copy of the context" in row["notes"]["run"]  # type: ignore[index]
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from support.parts_of_tasks import cut_to
 from support.read_pages import markdown
+from support.record_keys import SLICE_VERDICT_KEYS
 from support.synthetic_snapshot import publish, sign, write_run
 
+from scripts.studies.synthetic import Population, draw_cells, plan_curve
 from suite.cell import Cell
 from suite.cli import main
 from suite.config import Protocol, RunConfig, TaskChoice
@@ -25,8 +27,7 @@ from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import JOINT_KEYS
-from suite.verdicts.slices import SLICE_VERDICT_KEYS, find_slice_verdicts
-from suite.verdicts.synthetic import Population, draw_cells, plan_curve
+from suite.verdicts.slices import find_slice_verdicts
 from suite.verdicts.verdict import find_verdicts
 
 FAST = Protocol(splits=10, replicates=200)

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.parts_of_tasks import cut_to
 
+from suite import measure
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.folds import hashed_folds
-from suite.metrics.rows import compute_rows
 from suite.metrics.slices import EDGE_SHARE, SLICE_KEYS, STATEMENTS, compute_slices, holm
 
 N, OPTIONS = 400, 4
@@ -58,7 +59,7 @@ def cell(
 
 
 def table(cells: list[Cell], **options: Any) -> dict[tuple[str, str, str], dict[str, Any]]:
-    rows = compute_slices(cells, **({"splits": 20, "replicates": 200} | options))
+    rows = compute_slices(cells, Protocol(**({"splits": 20, "replicates": 200} | options)))
     return {(str(row["variant"]), str(row["prompt"]), str(row["slice"])): row for row in rows}
 
 
@@ -115,7 +116,7 @@ class TestFigures:
     def test_the_whole_is_the_row_of_the_leaderboard(self) -> None:
         cells = [cell(), cell("rtn-w3", noise=1.0)]
         rows = table(cells)
-        for row in compute_rows(cells, splits=20, replicates=200):
+        for row in measure(cells, splits=20, replicates=200):
             found = rows[str(row["variant"]), "base", "all"]
             keys = ["accuracy", "lac_set_size", "lac_coverage"]
             if row["variant"] != "dense":
@@ -140,7 +141,7 @@ class TestFigures:
         assert "chosen for the dense model's low confidence" in row["notes"]["lac_set_size_change"]
 
     def test_rows_are_json_with_the_same_keys(self) -> None:
-        rows = compute_slices([cell(n=40), cell("rtn-w3", noise=1.0, n=40)], splits=3, replicates=20)
+        rows = compute_slices([cell(n=40), cell("rtn-w3", noise=1.0, n=40)], Protocol(splits=3, replicates=20))
         assert all(tuple(row) == SLICE_KEYS for row in rows)
         json.dumps(rows, allow_nan=False)
 
@@ -251,7 +252,7 @@ class TestCutting:
     def test_cells_without_a_common_item(self) -> None:
         (even,), (odd,) = (cut_to([cell(name)], part) for name, part in (("dense", "even"), ("rtn-w3", "odd")))
         with pytest.raises(SuiteError, match="share no item"):
-            compute_slices([even, odd], splits=2, replicates=0)
+            compute_slices([even, odd], Protocol(splits=2, replicates=0))
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

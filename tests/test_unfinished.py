@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.studies.synthetic import Population, draw_cells, plan_curve
 from suite.cli import main
 from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.publish.unfinished import unfinished
-from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "results" / "embedded"
 POPULATION = Population(options=4)

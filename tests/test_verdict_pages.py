@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from support.pictures import collisions
 from support.read_pages import markdown
 
+from scripts.studies.synthetic import Population, draw_cells, plan_curve
 from suite.config import Protocol
 from suite.decisions.analyses import ANALYSES, DECOUPLING, SCALE, VERDICTS, Judgement, judge_measured
 from suite.metrics.rows import measure_cells
@@ -21,7 +22,6 @@ from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import JOINT_KEYS
-from suite.verdicts.synthetic import Population, draw_cells, plan_curve
 from suite.verdicts.verdict import Verdict
 
 HOSTILE = "a|b <script>alert(1)</script>"

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from scripts.markers import check_markers, write_between
+from suite import measure
 from suite.cell import Cell, cell_path, read_cell, write_cell
-from suite.metrics.rows import compute_rows
 from suite.task import Question
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,7 +54,7 @@ def signal(cell: Cell, answers: Sequence[int]) -> Signal:
         answers: those of the whole task, since the most frequent place among a hundred items is above its share by
             luck; empty where no constant guess is possible.
     """
-    (row,) = compute_rows([cell], splits=1)
+    (row,) = measure([cell], splits=1)
     guess = float((1 / cell.n_options).mean())
     if answers:
         guess = max(guess, max(Counter(answers).values()) / len(answers))

@@ -26,14 +26,7 @@ from typing import Any
 import numpy as np
 
 from scripts.markers import check_markers, kept_block, write_between
-from suite.cell import Cell
-from suite.config import Protocol
-from suite.metrics.measure import Scored
-from suite.metrics.sample import Sample
-from suite.verdicts.collapse import RULE, VERDICTS, Curve, judge
-from suite.verdicts.curves import METRICS, PRIMARY
-from suite.verdicts.shapes import Family, Whitened, smooth_families
-from suite.verdicts.synthetic import (
+from scripts.studies.synthetic import (
     LEVEL_NAMES,
     SHAPES,
     THRESHOLDS,
@@ -43,6 +36,13 @@ from suite.verdicts.synthetic import (
     in_one_step,
     plan_curve,
 )
+from suite.cell import Cell
+from suite.config import Protocol
+from suite.metrics.measure import Scored
+from suite.metrics.sample import Sample
+from suite.verdicts.collapse import RULE, VERDICTS, Curve, judge
+from suite.verdicts.curves import METRICS, PRIMARY
+from suite.verdicts.shapes import Family, Whitened, smooth_families
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -343,7 +343,7 @@ def page(results: Sequence[tuple[Setting, dict[str, Any]]], asked: int, seconds:
         "# How often are the collapse verdicts right?",
         "",
         "Written by `make validate-detector` (scripts/studies/validate_detector.py). Curves of known shape are planted",
-        "by adding noise to made-up scores (suite/verdicts/synthetic.py); set sizes are then computed as for any",
+        "by adding noise to made-up scores (scripts/studies/synthetic.py); set sizes are then computed as for any",
         "model,",
         f"with {SPLITS} splits and {REPLICATES} replicates, and judged by the rule of [collapse.md](collapse.md), its",
         f"constants being: tests at {RULE.level:g}, practical minimum {METRICS[PRIMARY].minimum:g} options or "

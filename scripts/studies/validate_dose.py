@@ -31,13 +31,13 @@ from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
 from scripts.markers import check_markers, write_between
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics import rows
 from suite.metrics.proportions import exact_interval
 from suite.verdicts.dose import COVERAGE_BAND
 from suite.verdicts.dose_records import MEASURES, find_dose_records
-from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 Floats = NDArray[np.float64]
 

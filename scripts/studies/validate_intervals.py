@@ -4,7 +4,7 @@
     python -m scripts.studies.validate_intervals --only proportions
     python -m scripts.studies.validate_intervals --only changes --simulations 400
 
-Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `compute_rows`
+Each simulation draws new items with a known law, scores them with a dense model and a variant, and asks `measure`
 for its intervals. The truth is the same figure on a million items. About twenty minutes on two cores; the tables of few
 errors and few flips alone take a few minutes on one.
 """
@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from scripts.markers import check_markers, kept_block, write_between
 from scripts.studies import change_errors
 from scripts.studies.proportion_coverage import section
+from suite import measure
 from suite.cell import Cell, make_cell
 from suite.metrics import bootstrap, calibration, conformal, proper
 from suite.metrics.proportions import paired_interval
-from suite.metrics.rows import compute_rows
 
 Floats = NDArray[np.float64]
 
@@ -129,7 +129,7 @@ def simulate(
     answers, dense, variant = draw_scores(scenario, n, generator)
     ids = [f"{seed}-{item}" for item in range(n)]  # new items, so new folds and draws
     cells = [as_cell(dense, answers, ids, "dense"), as_cell(variant, answers, ids, "rtn-w4")]
-    row = compute_rows(cells, replicates=replicates)[1]
+    row = measure(cells, replicates=replicates)[1]
     found = {}
     for key in [*CHANGES, *(f"{key}_change" for key in CHANGES)]:
         centre = "ece_debiased" if key == "ece" else key

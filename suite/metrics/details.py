@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.config import Protocol, ProtocolName
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics import calibration, conformal, selective
 from suite.metrics.conformal import SetScores, Stratum
@@ -29,19 +30,12 @@ SHARES = tuple(step / 10 for step in range(1, 11))
 
 
 def compute_details(
-    cells: Sequence[Cell],
-    *,
-    protocol: ProtocolName = "exact",
-    alpha: float = 0.1,
-    splits: int = 100,
-    seed: int = 0,
-    wanted_error: float = 0.1,
-    workers: int = 1,
+    cells: Sequence[Cell], protocol: Protocol, *, wanted_error: float = 0.1, workers: int = 1
 ) -> list[dict[str, Any]]:
     """Breakdowns of cells, without intervals; those of subjects, with intervals, are `suite.metrics.slices`.
 
     Args:
-        cells, protocol, alpha, splits, seed, workers: as in `suite.metrics.rows.compute_rows`.
+        cells, workers: as in `suite.metrics.rows.measure_cells`.
         wanted_error: error rate that the deferral rule shall keep.
 
     Returns:
@@ -54,13 +48,12 @@ def compute_details(
         error and its bound; the threshold is None when everything is deferred.
 
     Raises:
-        SuiteError: a parameter out of range, or no item left to evaluate.
+        SuiteError: a wanted error out of range, or no item left to evaluate.
     """
     if not 0 < wanted_error < 1:
         raise SuiteError(f"wanted error {wanted_error} out of range: use a number between 0 and 1, such as 0.1")
-    rules = Protocol(protocol, alpha, splits, 0, seed)
     summarize = partial(_broken_down, wanted_error=wanted_error)
-    found = measure_cells(cells, rules, summarize=summarize, workers=workers)
+    found = measure_cells(cells, replace(protocol, replicates=0), summarize=summarize, workers=workers)
     which = ({key: value for key, value in one.row.items() if key in WHICH} for one in found)
     return [said | one.summary for said, one in zip(which, found, strict=True) if isinstance(one.summary, dict)]
 

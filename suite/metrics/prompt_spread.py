@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from suite.errors import SuiteError
+from suite.metrics.row import number
 from suite.prompt_name import parse_prompt
 
 SPREAD_FIGURES = ("accuracy", "set_size")
@@ -35,7 +36,7 @@ def prompt_spread(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object
     matters more than compressing the model. What cannot be computed is None.
 
     Args:
-        rows: from `suite.metrics.rows.compute_rows`, under one protocol.
+        rows: of `suite.metrics.rows.measure_cells`, under one protocol.
 
     >>> row = {"model": "m", "task": "t", "scoring": "letter", "shots": 0, "variant": "dense", "set_size": 2.0}
     >>> found = prompt_spread([{**row, "prompt": "base", "accuracy": 0.5}, {**row, "prompt": "task", "accuracy": 0.7}])
@@ -77,8 +78,8 @@ def _row(
     row: dict[str, object] = {"model": model, "task": task, "scoring": scoring, "shots": shots, "variant": variant}
     row |= {"n_prompts": len(asked), "prompts": sorted(asked)}
     for metric in SPREAD_FIGURES:
-        values = {prompt: number(entry.get(metric)) for prompt, entry in asked.items()}
-        parents = {prompt: number(entry.get(metric)) for prompt, entry in dense.items()}
+        values = {prompt: number(entry, metric) for prompt, entry in asked.items()}
+        parents = {prompt: number(entry, metric) for prompt, entry in dense.items()}
         row |= summary(f"{metric}_", [value for value in values.values() if value is not None])
         changes = []
         if variant != "dense":
@@ -87,7 +88,7 @@ def _row(
                 if value is not None and parent is not None:
                     changes.append(value - parent)
         row |= summary(f"{metric}_change_", changes)
-        mean, spread = number(row[f"{metric}_change_mean"]), [parents[p] for p in asked if parents.get(p) is not None]
+        mean, spread = number(row, f"{metric}_change_mean"), [parents[p] for p in asked if parents.get(p) is not None]
         row[f"{metric}_same_direction"] = same_direction(changes)
         deviation = statistics.stdev(value for value in spread if value is not None) if len(spread) > 1 else 0.0
         row[f"{metric}_change_over_spread"] = abs(mean) / deviation if mean is not None and deviation > 0 else None
@@ -116,7 +117,3 @@ def same_direction(changes: Sequence[float]) -> float | None:
         return None
     mean = statistics.fmean(changes)
     return sum(change * mean > 0 or change == mean for change in changes) / len(changes)
-
-
-def number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.config import Protocol, ProtocolName
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics import conformal
 from suite.metrics.compare import on_shared_items, paired_figures
@@ -52,37 +52,6 @@ TOUCHED = 0.95
 _RECORDED = ("bits_per_weight", "megabytes", "sparsity", "relative_weight_error", "share_touched")
 
 
-def compute_rows(
-    cells: Sequence[Cell],
-    *,
-    protocol: ProtocolName = "exact",
-    alpha: float = 0.1,
-    splits: int = 100,
-    replicates: int = 1000,
-    seed: int = 0,
-    workers: int = 1,
-) -> list[Row]:
-    """All figures of all cells.
-
-    Args:
-        cells: in any order; a cell is compared with the dense cell of equal model, task, scoring, prompt and shots.
-        protocol: ``exact`` or ``ye2024`` (see `suite.metrics.folds`).
-        alpha: miscoverage of the prediction sets.
-        splits: number of random splits that conformal figures are averaged over; ``ye2024`` has one.
-        replicates: bootstrap replicates; 0 leaves all intervals None.
-        seed: of splits, draws and bootstrap.
-        workers: processes that share the work; see `suite.metrics.workers`.
-
-    Returns:
-        One dictionary a cell with the keys `ROW_KEYS`, ordered by model, task, scoring, prompt, shots and severity.
-
-    Raises:
-        SuiteError: a parameter out of range.
-    """
-    rules = Protocol(protocol, alpha, splits, replicates, seed)
-    return [measured.row for measured in measure_cells(cells, rules, workers=workers)]
-
-
 def measure_cells(
     cells: Sequence[Cell],
     protocol: Protocol,
@@ -92,15 +61,22 @@ def measure_cells(
     store: Store | None = None,
     workers: int = 1,
 ) -> list[Measured]:
-    """The rows of `compute_rows` with the numbers behind them.
+    """All figures of all cells: rows with the numbers behind them.
 
     Args:
+        cells: in any order; a cell is compared with the dense cell of equal model, task, scoring, prompt and shots.
         keep: keys whose values and bootstrap replicates are wanted.
         summarize: called once a cell with everything that its row was made from, while that is in memory; what it
             returns is kept as `Measured.summary`.
         store: where measurements are kept: those that are there are taken, the others added. Not with `summarize`; it
             holds the keys `suite.metrics.replicates.STORED`.
         workers: processes that share the work; see `suite.metrics.workers`.
+
+    Returns:
+        Ordered by model, task, scoring, prompt, shots and severity; rows have the keys `ROW_KEYS`.
+
+    Raises:
+        SuiteError: two cells of one name, or a single replicate.
     """
     if store is not None and (summarize is not None or not {*keep} <= {*STORED}):
         raise ValueError(f"nothing is kept of {summarize or sorted({*keep} - {*STORED})}")

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from suite.cell import Cell
 from suite.errors import SuiteError
-from suite.metrics.prompt_spread import SPREAD_FIGURES, number, same_direction, summary
+from suite.metrics.prompt_spread import SPREAD_FIGURES, same_direction, summary
 from suite.metrics.proportions import NORMAL
+from suite.metrics.row import number
 from suite.variant import parse_variant
 
 SEED_SPREAD_KEYS = (
@@ -42,7 +43,7 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
     moves the change more than another draw of the items does. What cannot be computed is None.
 
     Args:
-        rows: from `suite.metrics.rows.compute_rows`, under one protocol, with intervals.
+        rows: of `suite.metrics.rows.measure_cells`, under one protocol, with intervals.
         cells: behind the rows, for the recipes they record.
 
     >>> row = {"model": "m", "task": "t", "scoring": "letter", "prompt": "base", "shots": 0, "set_size": 2.0}
@@ -109,7 +110,7 @@ def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object
         lows, highs = (_known(seeds, order, f"{change}_{end}") for end in ("low", "high"))
         half = sum(high - low for low, high in zip(lows, highs, strict=True)) / len(lows) / 2 if lows else None
         row[f"{change}_half_width"] = half
-        deviation = number(row[f"{change}_deviation"])
+        deviation = number(row, f"{change}_deviation")
         if deviation is not None:
             row[f"{change}_deviation_low"], row[f"{change}_deviation_high"] = deviation_interval(
                 deviation, len(changes)
@@ -119,4 +120,4 @@ def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object
 
 
 def _known(seeds: Mapping[int | None, Mapping[str, object]], order: Sequence[int | None], key: str) -> list[float]:
-    return [value for seed in order if (value := number(seeds[seed].get(key))) is not None]
+    return [value for seed in order if (value := number(seeds[seed], key)) is not None]

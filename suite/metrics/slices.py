@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.config import Protocol, ProtocolName
+from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal, proportions
 from suite.metrics.compare import shared_rows
@@ -69,16 +69,7 @@ SLICE_KEYS = (
 """Every key of a row, in order."""
 
 
-def compute_slices(
-    cells: Sequence[Cell],
-    *,
-    protocol: ProtocolName = "exact",
-    alpha: float = 0.1,
-    splits: int = 100,
-    replicates: int = 1000,
-    seed: int = 0,
-    smallest: int = SMALLEST,
-) -> list[dict[str, object]]:
+def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int = SMALLEST) -> list[dict[str, object]]:
     """One dictionary a cell and part, with the keys `SLICE_KEYS`; the part ``all`` comes first.
 
     Parts: ``subject:<name>`` and every slice that items carry; ``edge``, the fifth of the items on which the dense
@@ -104,14 +95,13 @@ def compute_slices(
         smallest: parts with fewer independent units get no p-values and the verdict ``too few items``.
 
     Raises:
-        SuiteError: a parameter out of range.
+        SuiteError: a single replicate.
     """
-    rules = Protocol(protocol, alpha, splits, replicates, seed)
     by_key: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.curve_key, []).append(cell)
-    samples = Samples(rules)
+    samples = Samples(protocol)
     table: list[dict[str, object]] = []
     for key in sorted(curves):
         members = sorted(curves[key], key=lambda cell: (not cell.is_dense, cell.key.variant))

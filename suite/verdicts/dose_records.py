@@ -47,29 +47,6 @@ from suite.verdicts.repeats import find_repeats, reads_text
 
 Floats = NDArray[np.float64]
 
-DOSE_KEYS = (
-    "model",
-    "method",
-    "task",
-    "metric",
-    "tolerance",
-    "kept_through",
-    "lost_from",
-    "not_known",
-    "items_to_decide",
-    "dose",
-    "dose_low",
-    "dose_high",
-    "dose_bound",
-    "levels",
-    "kept_on_every_task",
-    "lost_on_a_task",
-    "floor",
-    "scope",
-    "notes",
-)
-"""Every key of a dose record, in order."""
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -183,7 +160,7 @@ def doses_of(
     confidence: float = CONFIDENCE,
     workers: int = 1,
 ) -> list[dict[str, object]]:
-    """Records of every curve with the keys `DOSE_KEYS`, JSON-safe: by model (size), method, task (average last),
+    """Records of every curve, JSON-safe: by model (size), method, task (average last),
     metric, scope (the recipe's second, where levels have several seeds) and tolerance.
 
     Args:

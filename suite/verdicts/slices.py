@@ -18,16 +18,7 @@ from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
 from suite.prompt_name import original_of, parse_prompt
 from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
 from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels, record_title
-from suite.verdicts.verdict import LEAST_SIMULATIONS, VERDICT_KEYS, Verdict, across_settings
-
-SLICE_VERDICT_KEYS = (
-    *VERDICT_KEYS[: VERDICT_KEYS.index("metric")],
-    "slice",
-    "n",
-    "units",
-    *VERDICT_KEYS[VERDICT_KEYS.index("metric") :],
-)
-"""Every key of a slice verdict, in order: those of a verdict, the part's name, its items and independent units."""
+from suite.verdicts.verdict import LEAST_SIMULATIONS, Verdict, across_settings
 
 CHOSEN = (
     "items chosen because dense is least sure of them: their sets tend to shrink under any other model, "
@@ -50,9 +41,10 @@ class SliceVerdict:
     units: int
 
     def record(self) -> dict[str, object]:
-        """The verdict with the keys `SLICE_VERDICT_KEYS`, JSON-safe."""
-        values = self.verdict.record() | {"slice": self.name, "n": self.n, "units": self.units}
-        return {key: values[key] for key in SLICE_VERDICT_KEYS}
+        """The verdict, JSON-safe, with the part's name, its items and independent units behind the task."""
+        record = self.verdict.record()
+        whole = {key: record.pop(key) for key in ("model", "method", "family", "task")}
+        return {**whole, "slice": self.name, "n": self.n, "units": self.units, **record}
 
 
 @dataclass(frozen=True)

@@ -24,38 +24,6 @@ from suite.verdicts.curves import (
 )
 from suite.verdicts.rise import Rise, describe_rise
 
-VERDICT_KEYS = (
-    "model",
-    "method",
-    "family",
-    "task",
-    "metric",
-    "verdict",
-    "level",
-    "level_low",
-    "level_high",
-    "end_of_curve",
-    "jump",
-    "jump_low",
-    "jump_high",
-    "jump_of_headroom",
-    "p_value",
-    "p_value_raw",
-    "p_gradual",
-    "p_gradual_raw",
-    "minimum_detectable",
-    "axis",
-    "steepest_span",
-    "steepest_share",
-    "steepest_share_low",
-    "steepest_share_high",
-    "rise_width",
-    "rise_width_low",
-    "rise_width_high",
-    "notes",
-)
-"""Every key of a verdict record, in order."""
-
 LEAST_SIMULATIONS = 1999
 
 
@@ -69,7 +37,7 @@ class Verdict:
     curve: Curve | None
 
     def record(self) -> dict[str, object]:
-        """The verdict with the keys `VERDICT_KEYS`, JSON-safe; levels by the name of their variant.
+        """The verdict, JSON-safe; levels by the name of their variant.
 
         `jump` is in units of the metric and positive when the metric gets worse.
         """

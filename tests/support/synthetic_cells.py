@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from suite import measure
 from suite.cell import Cell, make_cell
-from suite.metrics.rows import compute_rows
 from suite.variant import parse_variant
 
 TWO_METHODS = (
@@ -82,4 +82,4 @@ def cell_of(
 
 def synthetic_rows(cells: Sequence[Cell], *, replicates: int = 50, splits: int = 10) -> list[dict[str, object]]:
     """The rows of cells, with few splits and replicates: quick, and good enough to be shown."""
-    return compute_rows(cells, splits=splits, replicates=replicates)
+    return measure(cells, splits=splits, replicates=replicates)

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from scripts.studies import validate_dose as study
+from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.verdicts.dose_records import find_dose_records
-from suite.verdicts.synthetic import Plan, Population, draw_cells
 
 DRAWS, ITEMS = 40, 100
 NOISE = 1.127415

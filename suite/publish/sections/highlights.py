@@ -30,7 +30,7 @@ def highlights(rows: Sequence[Fields]) -> list[str]:
     """Two plain sentences, or none where there are no rows.
 
     Args:
-        rows: from `suite.metrics.rows.compute_rows`, in any order; the order changes nothing.
+        rows: of `suite.metrics.rows.measure_cells`, in any order; the order changes nothing.
 
     Returns:
         Plain text, safe to print.
