@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,40 +120,59 @@ class LostAnswers:
 
     def tested(self, limit: float, less: float = 0.0) -> float:
         """The contrast at a limit in its standard errors."""
-        return statistic_of(
-            [_contrast(one, self.metric, self.unit, limit, less / len(self.tasks)) for one in self.tasks]
-        )
+        return statistic_of([one.contrast(limit, less / len(self.tasks)) for one in self._anchored])
 
-    @property
+    @cached_property
     def events(self) -> float:
         """Independent items that could have been lost. On the mean of tasks one task may lose for all of them."""
-        anchors = [_anchor(one, self.metric, self.unit) for one in self.tasks]
-        shares = [float(np.dot(anchor, one.counts)) / one.n for anchor, one in zip(anchors, self.tasks, strict=True)]
+        shares = [float(np.dot(one.anchor, one.pairs.counts)) / one.pairs.n for one in self._anchored]
         return len(self.tasks) * min(max(share, 0.0) * one.worth for share, one in zip(shares, self.tasks, strict=True))
 
-    @property
+    @cached_property
     def _means(self) -> tuple[float, float]:
         lost = [np.dot(np.subtract(one.dense, one.compressed), one.counts) / one.n for one in self.tasks]
-        anchor = [np.dot(_anchor(one, self.metric, self.unit), one.counts) / one.n for one in self.tasks]
+        anchor = [np.dot(one.anchor, one.pairs.counts) / one.pairs.n for one in self._anchored]
         return float(np.mean(lost)), float(np.mean(anchor))
 
+    @cached_property
+    def _anchored(self) -> tuple[_Anchored, ...]:
+        return tuple(_Anchored(one, self.metric, self.unit) for one in self.tasks)
 
-def _anchor(one: Pairs, metric: str, unit: str) -> Floats:
-    return ANCHORS[metric, unit](np.array(one.dense), np.array(one.chance))
 
+@dataclass(frozen=True)
+class _Anchored:
+    """A table, and what a loss on it is a share of: what does not depend on the limit is computed once."""
 
-def _contrast(one: Pairs, metric: str, unit: str, limit: float, less: float) -> Counted:
-    counts, chance = np.array(one.counts, dtype=np.float64), np.array(one.chance)
-    taken = less / one.n
-    values = np.subtract(one.dense, one.compressed) - limit * _anchor(one, metric, unit) - taken
-    shares = counts / one.n
-    # an answer that nobody saw: right or wrong of either model
-    right, wrong = np.ones_like(chance), np.zeros_like(chance)
-    corners = [dense - limit * ANCHORS[metric, unit](dense, chance) - taken for dense in (right, wrong)]
-    low = min(float(corner.min()) for corner in corners) - 1
-    high = max(float(corner.max()) for corner in corners)
-    mean = float(values @ shares)
-    return Counted(values, shares, one.worth, low, high, mean, float(shares @ (values - mean) ** 2))
+    pairs: Pairs
+    metric: str
+    unit: str
+
+    @cached_property
+    def anchor(self) -> Floats:
+        """Of each row of the table."""
+        return ANCHORS[self.metric, self.unit](np.array(self.pairs.dense), np.array(self.pairs.chance))
+
+    @cached_property
+    def _rows(self) -> tuple[Floats, Floats, list[tuple[float, Floats]]]:
+        """What was lost in each row, its share of the items, and the anchors of an answer that nobody saw: right or
+        wrong of dense."""
+        lost = np.subtract(self.pairs.dense, self.pairs.compressed)
+        shares = np.array(self.pairs.counts, dtype=np.float64) / self.pairs.n
+        chance = np.unique(self.pairs.chance)
+        unseen = [(dense, ANCHORS[self.metric, self.unit](np.full_like(chance, dense), chance)) for dense in (1.0, 0.0)]
+        return lost, shares, unseen
+
+    def contrast(self, limit: float, less: float) -> Counted:
+        """The contrast at a limit, so many answers less."""
+        lost, shares, unseen = self._rows
+        taken = less / self.pairs.n
+        values = lost - limit * self.anchor - taken
+        corners = [dense - limit * anchors - taken for dense, anchors in unseen]
+        low = min(float(corner.min()) for corner in corners) - 1
+        high = max(float(corner.max()) for corner in corners)
+        mean = float(values @ shares)
+        spread = float(shares @ (values - mean) ** 2)
+        return Counted(values.tolist(), shares.tolist(), self.pairs.worth, low, high, mean, spread)
 
 
 @lru_cache(maxsize=65536)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from suite.metrics.score_test import tango
 
@@ -35,24 +36,46 @@ def power(n: int, limit: float, flips: float, *, lost: float = 0.0, confidence: 
     >>> round(power(1000, 0.02, 0.05), 2)
     0.87
     """
-    from scipy.special import betainc, ndtri
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     if n < floor_items(limit, confidence=confidence):
         return 0.0
     spread = 8 * math.sqrt(n * flips * (1 - flips)) + 8
     counts = np.arange(max(0, math.floor(n * flips - spread)), min(n, math.ceil(n * flips + spread)) + 1)
-    # the most that may be lost of so many flips: -1 where even none is too many
-    most, beyond = np.full(len(counts), -1), counts + 1
-    while (beyond - most > 1).any():
-        middle = np.clip((most + beyond) // 2, 0, counts)
-        shown = tango(middle.astype(float), (counts - middle).astype(float), n, limit) <= ndtri(1 - confidence)
+    most = _most_lost(n, counts, limit, confidence)
+    # of the binomial distribution each count's own share of the cumulative one: sums stay exact
+    reached = bdtr(counts, n, flips)
+    weights = np.diff(reached, prepend=float(bdtr(counts[0] - 1, n, flips)) if counts[0] else 0.0)
+    within = np.where(most < 0, 0.0, bdtr(np.maximum(most, 0), counts, (1 + lost / flips) / 2))
+    return float(weights @ within)
+
+
+def _most_lost(n: int, counts: NDArray[np.intp], limit: float, confidence: float) -> NDArray[np.intp]:
+    """The most answers that may be lost where so many flip and the loss is still shown to lie below the limit; -1 where
+    even none is too many. The test is one-sided: whoever loses less passes too."""
+    from scipy.special import betainc, ndtri
+
+    quantile = ndtri(1 - confidence)
+
+    def shown(lost: NDArray[np.intp], flipped: NDArray[np.intp]) -> NDArray[np.bool_]:
+        passed = tango(lost.astype(float), (flipped - lost).astype(float), n, limit) <= quantile
         # what few flips hide: the second test of `suite.decisions.answers`
-        net = np.minimum(np.maximum(2 * middle - counts, 0), n - 1)
-        shown &= betainc(n - net, net + 1, 1 - limit) <= 1 - confidence
-        open_ = beyond - most > 1
-        most, beyond = np.where(open_ & shown, middle, most), np.where(open_ & ~shown, middle, beyond)
-    return float((binom.pmf(counts, n, flips) * binom.cdf(most, counts, (1 + lost / flips) / 2)).sum())
+        net = np.minimum(np.maximum(2 * lost - flipped, 0), n - 1)
+        passed[passed] = betainc(n - net[passed], net[passed] + 1, 1 - limit) <= 1 - confidence
+        return passed
+
+    # from a guess, which is rarely off by more than one or two
+    guess = (counts + n * limit + quantile * np.sqrt(np.maximum(counts - n * limit**2, 1.0))) / 2
+    most = np.clip(np.floor(guess), -1, counts).astype(np.intp)
+    for step in (1, -1):
+        moving = np.arange(len(counts))
+        while len(moving):
+            at = most[moving] + (step > 0)
+            inside = (at >= 0) & (at <= counts[moving])
+            moving, at = moving[inside], at[inside]
+            moving = moving[shown(at, counts[moving]) == (step > 0)]
+            most[moving] += step
+    return most
 
 
 def items_needed(

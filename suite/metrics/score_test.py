@@ -76,15 +76,15 @@ class Counted:
     """What the score test needs to know of a stratum: its distinct values and how often they were seen.
 
     Attributes:
-        values: distinct ones.
-        shares: of the items with each of them, shape of `values`, sum 1.
+        values: distinct ones; few, so that lists are quicker than arrays.
+        shares: of the items with each of them, length of `values`, sum 1.
         worth: of how many independent items.
         low, high: as of the stratum.
         mean, variance: of the values.
     """
 
-    values: Floats
-    shares: Floats
+    values: list[float]
+    shares: list[float]
     worth: float
     low: float
     high: float
@@ -96,8 +96,8 @@ def counted(stratum: Stratum) -> Counted:
     """A stratum as counts of its distinct values."""
     values, counts = np.unique(stratum.values, return_counts=True)
     return Counted(
-        values,
-        counts / len(stratum.values),
+        values.tolist(),
+        (counts / len(stratum.values)).tolist(),
         effective_number(stratum.values, stratum.units),
         stratum.low,
         stratum.high,
@@ -148,56 +148,59 @@ def effective_number(values: Floats, units: Numbers) -> float:
     return max(1.0, n / max(between / within, 1.0))
 
 
-def _variance_at(values: Floats, shares: Floats, mean: float, low: float, high: float) -> float:
+def _variance_at(values: Sequence[float], shares: Sequence[float], mean: float, low: float, high: float) -> float:
     """Variance of one item in the likeliest distribution on [low, high] that has this mean.
 
     It weighs a value x by share / (1 + s (x - mean)); where no s gives the mean, the rest of the weight lies at an end
     where nothing was seen.
     """
-    gaps, below, above = values - mean, low - mean, high - mean
+    below, above = low - mean, high - mean
     if not below < 0 < above:
         return 0.0
 
-    # few of them: quicker than arrays
-    pairs: list[tuple[float, float]] = list(zip((shares * gaps).tolist(), gaps.tolist(), strict=True))
+    gaps = [value - mean for value in values]
     first, last = -1 / above, -1 / below
     margin = 1e-9 * (last - first)
+    pairs = [(share * gap, gap) for share, gap in zip(shares, gaps, strict=True)]
     slope, end = _balanced(pairs, first + margin, last - margin), 0.0
     if slope == first + margin:
         end = above
     elif slope == last - margin:
         end = below
-    weights = shares / (1 + slope * gaps)
-    spread = float((weights * gaps**2).sum())
+    weights = [share / (1 + slope * gap) for share, gap in zip(shares, gaps, strict=True)]
+    spread = float(np.add.reduce([weight * (gap * gap) for weight, gap in zip(weights, gaps, strict=True)]))
     if end:
-        spread += max(-float((weights * gaps).sum()) / end, 0.0) * end**2
+        left = float(np.add.reduce([weight * gap for weight, gap in zip(weights, gaps, strict=True)]))
+        spread += max(-left / end, 0.0) * end**2
     return spread
 
 
 def _balanced(pairs: Sequence[tuple[float, float]], first: float, last: float) -> float:
     """The s between two ends at which the sum of weight / (1 + s gap), which falls, is zero; else the nearer end."""
-
-    def balance(slope: float) -> tuple[float, float]:
-        value = change = 0.0
+    for end, sign in ((first, 1.0), (last, -1.0)):
+        value = 0.0
         for weight, gap in pairs:
-            part = weight / (1 + slope * gap)
-            value += part
-            change -= part * gap / (1 + slope * gap)
-        return value, change
-
-    if balance(first)[0] <= 0:
-        return first
-    if balance(last)[0] >= 0:
-        return last
+            value += weight / (1 + end * gap)
+        if sign * value <= 0:
+            return end
     low, high, slope = first, last, 0.0
+    near = 1e-14 * (last - first)
     for _ in range(200):
         # Newton's step, or half of what is left
-        value, change = balance(slope)
-        low, high = (slope, high) if value > 0 else (low, slope)
+        value = change = 0.0
+        for weight, gap in pairs:
+            scale = 1 + slope * gap
+            part = weight / scale
+            value += part
+            change -= part * gap / scale
+        if value > 0:
+            low = slope
+        else:
+            high = slope
         after = slope - value / change if change else low
         if not low < after < high:
             after = (low + high) / 2
-        if abs(after - slope) <= 1e-14 * (last - first):
+        if abs(after - slope) <= near:
             return after
         slope = after
     return slope
