@@ -25,14 +25,14 @@ START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
 
 
 def first_answer(board: str) -> str:
-    """The strips of a leaderboard, the sentences above them, and whether the primary measure was planned.
+    """The strips of a leaderboard, how many curves are kept and lost, and whether the primary measure was planned.
 
     Raises:
         SystemExit: the leaderboard has no such section, no strips, or does not say how the measure was chosen.
     """
     _, found, section = board.partition(f"{HEADING}\n")
     blocks = section.partition("\n## ")[0].strip().split("\n\n")
-    strips = next((match for block in blocks if (match := re.fullmatch(r"!\[(.*)\]\((figures/.*)\)", block))), None)
+    strips = re.search(r"^!\[(.*)\]\((figures/strips.*)\)$", board, re.MULTILINE)
     chosen = next((block for block in blocks if block.startswith(PRIMARY)), None)
     if not found or strips is None or chosen is None:
         raise SystemExit(f"{BOARD}: has no section '{HEADING}' with strips; publish the results again")

@@ -618,7 +618,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _defer(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
-    from suite.config import protocol_of, read_config
+    from suite.config import Costs, protocol_of, read_config
     from suite.decisions import deferral, task_shift
 
     if not args.shift and None in (args.cost_wrong, args.cost_review):
@@ -629,7 +629,7 @@ def _defer(args: argparse.Namespace) -> int:
     if args.shift:
         records, shown = task_shift.find_shifts(load_cells([args.run_dir]), protocol), task_shift.SHOWN
     else:
-        costs = deferral.Costs(args.cost_wrong, args.cost_review)
+        costs = Costs(args.cost_wrong, args.cost_review)
         records, shown = deferral.find_deferrals(load_cells([args.run_dir]), protocol, costs), deferral.SHOWN
     if args.json:
         print(_json(records))

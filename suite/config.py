@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -59,12 +60,14 @@ _TITLES = {
     "Protocol": "'protocol'",
     "ReadyMade": "a ready-made variant",
     "Primary": "'primary'",
+    "Costs": "'costs'",
 }
 _BEFORE = {
     "TaskChoice": "task {name!r}: ",
     "Protocol": "protocol ",
     "ReadyMade": "ready-made variant {checkpoint!r}: ",
     "Primary": "primary ",
+    "Costs": "costs ",
 }
 """What messages say before one of its keys."""
 
@@ -79,6 +82,8 @@ _SENTENCES = {
     "trust_remote_code": "'trust_remote_code' must be true or false",
     "prompt": "'prompt' must be text",
     "variant": "'variant' is no name",
+    "wrong": "'wrong' must be a number above 0, such as 10, not {}",
+    "review": "'review' must be a number above 0, such as 2, not {}",
     "alpha": "alpha {} is not between 0 and 1",
     "tolerances": "tolerances must be a list of numbers between 0 and 1, such as 0.05, not {}",
 }
@@ -174,6 +179,32 @@ class Primary:
     _said = _in_one_line
 
 
+@dataclass(frozen=True, config=KEYS)
+class Costs:
+    """What a wrong answer and a review cost, in one unit; a right answer costs nothing.
+
+    Raises:
+        SuiteError: not above 0, not finite, or a review that costs no less than a wrong answer.
+    """
+
+    wrong: Annotated[StrictFloat, Field(json_schema_extra={"exclusiveMinimum": 0})]
+    """Of a wrong answer."""
+    review: Annotated[StrictFloat, Field(json_schema_extra={"exclusiveMinimum": 0})]
+    """Of a question that is left to a reviewer: less than a wrong answer."""
+
+    def __post_init__(self) -> None:
+        for name, cost in (("wrong answer", self.wrong), ("review", self.review)):
+            if not (math.isfinite(cost) and cost > 0):
+                raise SuiteError(f"cost of a {name} {cost:g}: not a number above 0; use one such as 2")
+        if self.review >= self.wrong:
+            raise SuiteError(
+                f"a review costs {self.review:g} and a wrong answer {self.wrong:g}: no review would ever pay; "
+                "give a wrong answer the higher cost"
+            )
+
+    _said = _in_one_line
+
+
 def _task(raw: object) -> object:
     return TaskChoice(raw) if isinstance(raw, str) else raw
 
@@ -225,6 +256,8 @@ class RunConfig:
     policy: _Name | dict[str, Any] | None = None
     """What may be lost at most: a built-in policy (`suite policy list`), or a policy as it would stand in a file. Every
     variant is then accepted, reviewed or rejected (docs/gate.md)."""
+    costs: Costs | None = None
+    """What a wrong answer and a review cost (docs/deferral.md); nothing for 10 and 2."""
 
     _said = _in_one_line
 
@@ -239,6 +272,7 @@ class RunConfig:
             ("primary", None),
             ("scorer", None),
             ("policy", None),
+            ("costs", None),
         ):
             if content[key] == default:
                 del content[key]
@@ -257,9 +291,10 @@ class RunConfig:
         return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
-        """The configuration with every default written out; no `primary`, `scorer` or `policy` where it has none."""
+        """The configuration with every default written out; no `primary`, `scorer`, `policy` or `costs` where it has
+        none."""
         content = json.loads(json.dumps(asdict(self)))
-        for key in ("primary", "scorer", "policy"):
+        for key in ("primary", "scorer", "policy", "costs"):
             if content[key] is None:
                 del content[key]
         text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

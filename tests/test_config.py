@@ -13,7 +13,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from suite.config import Primary, Protocol, RunConfig, TaskChoice, json_schema, parse_config, read_config
+from suite.config import Costs, Primary, Protocol, RunConfig, TaskChoice, json_schema, parse_config, read_config
 from suite.errors import SuiteError
 from suite.verdicts.dose_records import MEASURES
 
@@ -342,6 +342,31 @@ def test_the_hash_tells_primaries_apart_and_not_whether_the_key_was_known() -> N
 )
 def test_a_wrong_primary_is_refused_in_one_line(primary: object, message: str) -> None:
     assert message in refusal(MINIMAL | {"primary": primary})
+
+
+def test_costs_are_kept_and_leave_the_hash_of_a_configuration_without_them_alone() -> None:
+    plain = parse_config(MINIMAL, "c.yaml")
+    config = parse_config(MINIMAL | {"costs": {"wrong": 5, "review": 0.5}}, "c.yaml")
+    assert config.costs == Costs(5, 0.5)
+    assert parse_config(yaml.safe_load(config.to_yaml()), "again") == config
+    assert config.hash != plain.hash == parse_config(MINIMAL | {"costs": None}, "c.yaml").hash
+    assert "costs" not in plain.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        ({"wrong": 5}, "missing key 'review'"),
+        ({"wrong": "5", "review": 1}, "costs 'wrong' must be a number above 0, such as 10, not '5'"),
+        ({"wrong": 5, "review": True}, "costs 'review' must be a number above 0, such as 2, not True"),
+        ({"wrong": 5, "review": 0}, "cost of a review 0: not a number above 0"),
+        ({"wrong": 5, "review": 5}, "no review would ever pay"),
+        ({"wrong": 5, "review": 1, "x": 1}, "unknown key 'x' in 'costs'"),
+        ([5, 1], "'costs' must be a mapping of keys to values"),
+    ],
+)
+def test_wrong_costs_are_refused_in_one_line(costs: object, message: str) -> None:
+    assert message in refusal(MINIMAL | {"costs": costs})
 
 
 def test_primary_metrics_are_those_that_have_doses() -> None:

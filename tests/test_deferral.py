@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from hypothesis import strategies as st
 
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
-from suite.config import Protocol
-from suite.decisions.deferral import Costs, deferral_lines, find_deferrals
+from suite.config import Costs, Protocol, RunConfig, TaskChoice
+from suite.decisions.deferral import KEPT_KEYS, deferral_lines, find_deferrals, kept_costs
 from suite.decisions.task_shift import find_shifts, shift_lines
 from suite.errors import SuiteError
 from suite.metrics.folds import uniforms, unit_keys
 from suite.metrics.proportions import paired_interval, weighted_interval
 from suite.metrics.selective import cheapest_threshold
+from suite.verdicts.given import Given
 
 COSTS = Costs(10, 2)
 
@@ -253,6 +256,31 @@ def test_averages_take_tasks_with_equal_weight() -> None:
 def test_costs_that_are_none(wrong: float, review: float, said: str) -> None:
     with pytest.raises(SuiteError, match=said):
         Costs(wrong, review)
+
+
+def test_a_snapshot_has_what_keeping_costs_on_averages_at_the_costs_of_its_configuration() -> None:
+    cells = [
+        cell([min(97, one + noise) for one in CONFIDENCE], RIGHT, variant=variant, task=task)
+        for task in ("quiz", "other")
+        for variant, noise in (("dense", 0), ("rtn-w4", 25), ("rtn-w4@seed1", 30))
+    ]
+    measured = [
+        SimpleNamespace(cell=one, row={"params_b": None}) for one in cells
+    ]  # all that is asked of measured cells
+
+    def found(costs: Costs | None) -> list[dict[str, Any]]:
+        config = RunConfig(("planted",), (TaskChoice("quiz"), TaskChoice("other")), ("dense", "rtn-w4"), costs=costs)
+        return kept_costs(Given(measured, Protocol(), config))  # type: ignore[arg-type]
+
+    (record,) = found(None)
+    assert (record["variant"], record["task"], record["costs_planned"]) == ("rtn-w4", "macro", False)
+    plain = find_deferrals([one for one in cells if "@" not in one.key.variant], Protocol(), Costs(10, 2))
+    (wanted,) = [one for one in plain if (one["task"], one["rule"], one["variant"]) == ("macro", "kept", "rtn-w4")]
+    assert record == {key: wanted[key] for key in KEPT_KEYS} | {"costs_planned": False}
+    (other,) = found(Costs(3, 1))
+    assert (other["cost_wrong"], other["cost_review"], other["costs_planned"]) == (3, 1, True)
+    assert other["cost"] != record["cost"]
+    assert kept_costs(Given(measured[1:2], Protocol())) == []  # type: ignore[arg-type]
 
 
 def run_dir(folder: Path, cells: list[Cell]) -> Path:

@@ -21,7 +21,6 @@ from suite.publish.figures import draw_strips
 from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
 from suite.publish.pages.markdown import markdown_page
-from suite.publish.sections.doses import answers
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Standings
 from suite.publish.strip_figure import GROUND, LETTER, strips_figure
@@ -262,12 +261,14 @@ def test_both_pages_begin_with_it_and_hold_the_same() -> None:
     board, page, text = pages(
         records, rows=in_order(synthetic_rows(synthetic_cells(variants=("dense", "rtn-w4"), tasks={"sciq": 4}, n=40)))
     )
-    assert list(board)[1][-1] == TITLE
+    assert [headings[-1] for headings in board][1:4] == ["The answer", "What this is", TITLE]
     assert {headings: page[headings] for headings in board} == board
-    assert section(board)[-1] == section(page)[-1]
+    assert section(board) == section(page)
     before = text.partition('<h2 id="board-title">')[0]
     assert before.index(TITLE) < before.index("What to look at first")
-    assert [block[1][0] for block in section(board) if block[0] == "image"] == ["figures/strips.png"]
+    assert [block[1][0] for blocks in board.values() for block in blocks if block[0] == "image"] == [
+        "figures/strips.png"
+    ]
     assert len(table(board)) == 1 + 12
     assert text.count("figures/strips.png") == 1
 
@@ -295,12 +296,8 @@ def test_the_table_says_what_the_records_say() -> None:
     assert f"Of {len(every)} levels {kept} are kept, {worse} worse, {lost} lost, {unknown} not known." in said
 
 
-def test_the_terminal_and_the_picture_say_what_the_page_says() -> None:
-    records = drawn_at_random(3, 4)
-    on_page = [block[1] for block in section(pages(records)[0])]
-    assert answers(records) == on_page[:4]
-    assert answers([]) == []
-    notes = [text.get_text() for text in figure_of(records).texts]
+def test_the_picture_says_whether_it_shows_averages() -> None:
+    notes = [text.get_text() for text in figure_of(drawn_at_random(3, 4)).texts]
     assert any(note.startswith("Averages over tasks.") for note in notes)
     assert not any(
         "Averages" in text.get_text() for text in figure_of(curve("m", "rtn", BITS, "kkll", task="sciq")).texts

@@ -21,8 +21,8 @@ from scipy.stats import beta
 from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.cell import Cell, load_cells, make_cell
-from suite.config import Protocol
-from suite.decisions.deferral import KEPT, TUNED, Costs, find_deferrals, with_interval
+from suite.config import Costs, Protocol
+from suite.decisions.deferral import KEPT, TUNED, find_deferrals, with_interval
 from suite.decisions.task_shift import find_shifts
 from suite.errors import SuiteError
 from suite.publish.pages.markdown import table

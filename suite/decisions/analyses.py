@@ -12,6 +12,7 @@ from typing import Any
 
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, protocol_of
+from suite.decisions.deferral import kept_costs
 from suite.decisions.gate import gates_of
 from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
@@ -28,6 +29,7 @@ from suite.verdicts.verdict import Verdict, find_verdicts
 
 VERDICTS, DECOUPLING, SCALE, DOSES = "verdicts.json", "decoupling.json", "scale.json", "doses.json"
 PARTS, GATE, PASSED = "slice_verdicts.json", "gate.json", "accuracy_alone.json"
+DEFERRAL = "deferral.json"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ ANALYSES: dict[str, Analysis] = {
         "levels and curves. Where set size is not lost beyond what the damage explains too, that says only that the "
         "Brier score is the finer instrument (docs/decoupling.md).",
     ),
+    DEFERRAL: Analysis(kept_costs, formula=1, rests_on=()),
     PARTS: Analysis(
         lambda given: find_slice_verdicts(given.measured, given.protocol, methods=planned_methods(given.config)),
         formula=3,

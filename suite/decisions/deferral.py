@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import Cell
-from suite.config import Protocol
-from suite.errors import SuiteError
+from suite.config import Costs, Protocol
 from suite.metrics.average import Average, Setting, above_chance, averaged_settings, combined
 from suite.metrics.compare import on_shared_items
-from suite.metrics.folds import uniforms, unit_keys
 from suite.metrics.measure import Scored
 from suite.metrics.proportions import (
     LEVEL,
@@ -33,6 +31,7 @@ from suite.metrics.sample import Sample, Samples
 from suite.metrics.selective import cheapest_threshold
 from suite.tables import aligned
 from suite.verdicts.curves import MACRO
+from suite.verdicts.given import Given
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -42,6 +41,9 @@ MeanInterval = Callable[[Floats, NDArray[np.intp]], tuple[float, float]]
 
 TUNED, KEPT = "tuned", "kept"
 """A rule tuned on the cell itself, or kept from dense."""
+
+DEFAULT_COSTS = Costs(wrong=10, review=2)
+"""Where nobody has said what they are: a wrong answer costs five reviews. Snapshots and pages say that nobody has."""
 
 PER = 1000
 """Questions that costs are given for."""
@@ -56,30 +58,15 @@ SHOWN = (
 )
 """Columns of the table in a pipe."""
 
+KEPT_KEYS = (
+    *("model", "task", "variant", "n", "cost_wrong", "cost_review", "answered", "answered_low", "answered_high"),
+    *("error", "error_bound", "cost", "cost_low", "cost_high", "cost_change", "cost_change_low", "cost_change_high"),
+    *("keeping_change", "keeping_change_low", "keeping_change_high", "notes"),
+)
+"""Of the records in a snapshot."""
+
 AVERAGED = ("answered", "error", "cost", "answered_change", "wrong_change", "cost_change", "keeping_change")
 """Figures that are averaged over tasks."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a wrong answer and a review cost, in one unit; a right answer costs nothing.
-
-    Raises:
-        SuiteError: not above 0, not finite, or a review that costs no less than a wrong answer.
-    """
-
-    wrong: float
-    review: float
-
-    def __post_init__(self) -> None:
-        for name, cost in (("wrong answer", self.wrong), ("review", self.review)):
-            if not (math.isfinite(cost) and cost > 0):
-                raise SuiteError(f"cost of a {name} {cost:g}: not a number above 0; use one such as 2")
-        if self.review >= self.wrong:
-            raise SuiteError(
-                f"a review costs {self.review:g} and a wrong answer {self.wrong:g}: no review would ever pay; "
-                "give a wrong answer the higher cost"
-            )
 
 
 @dataclass(frozen=True)
@@ -102,14 +89,9 @@ class Outcome:
         return (~self.answered).astype(np.float64)
 
 
-def first_half(sample: Sample) -> Bools:
-    """Which items are in the first half: by a hash of their unit and the seed, so that all cells share the halves."""
-    return np.asarray(uniforms(unit_keys(sample.units, purpose="deferral"), sample.protocol.seed) < 0.5)
-
-
 def tune(scored: Scored, costs: Costs) -> tuple[float, float]:
     """The cheapest threshold on either half."""
-    half = first_half(scored.sample)
+    half = scored.sample.first_half
     first, second = (
         cheapest_threshold(
             scored.confidence[some], 1 - scored.correct[some], cost_wrong=costs.wrong, cost_review=costs.review
@@ -121,16 +103,36 @@ def tune(scored: Scored, costs: Costs) -> tuple[float, float]:
 
 def apply(scored: Scored, thresholds: tuple[float, float]) -> Outcome:
     """Answer each half at the threshold that was tuned on the other."""
-    half = first_half(scored.sample)
+    half = scored.sample.first_half
     answered = scored.confidence >= np.where(half, thresholds[1], thresholds[0])
     return Outcome(thresholds, answered, np.where(answered, 1 - scored.correct, 0.0))
 
 
-def find_deferrals(cells: Sequence[Cell], protocol: Protocol, costs: Costs) -> list[dict[str, Any]]:
+def kept_costs(given: Given) -> list[dict[str, Any]]:
+    """What it costs to keep dense's thresholds, of every compressed variant on the average over tasks.
+
+    The costs are those of the configuration, else `DEFAULT_COSTS`; ``costs_planned`` says which. Records have the keys
+    `KEPT_KEYS`, as `find_deferrals` gives them; where a model has no average, they are of its tasks.
+    """
+    planned = given.config.costs if given.config else None
+    cells = [one.cell for one in given.measured]
+    found = find_deferrals(cells, given.protocol, planned or DEFAULT_COSTS, rules=(KEPT,))
+    averaged = {one["model"] for one in found if one["task"] == MACRO}
+    return [
+        {key: one[key] for key in KEPT_KEYS if key in one} | {"costs_planned": planned is not None}
+        for one in found
+        if (one["task"] == MACRO) == (one["model"] in averaged)
+    ]
+
+
+def find_deferrals(
+    cells: Sequence[Cell], protocol: Protocol, costs: Costs, *, rules: Sequence[str] = (KEPT, TUNED)
+) -> list[dict[str, Any]]:
     """What deferring costs with each cell.
 
     Args:
         protocol: its seed decides the halves.
+        rules: which records are wanted.
 
     Returns:
         One record a cell and rule (`TUNED`, `KEPT`), then one for each average over tasks. ``answered``: share of the
@@ -146,15 +148,15 @@ def find_deferrals(cells: Sequence[Cell], protocol: Protocol, costs: Costs) -> l
     Raises:
         SuiteError: two cells of one name.
     """
-    rules = replace(protocol, name="exact")
+    protocol = replace(protocol, name="exact")
     records: list[dict[str, Any]] = []
     usable = {}
     for curve in curves_of(cells):
-        samples = Samples(rules)
+        samples = Samples(protocol)
         dense = next((cell for cell in curve if cell.is_dense), None)
         usable[curve[0].curve_key] = dense is not None and _can_lose(Scored(dense, samples.of(dense)))
         for cell in curve:
-            records += _of_cell(cell, dense, samples, costs)
+            records += [one for one in _of_cell(cell, dense, samples, costs, rules) if one["rule"] in rules]
     return records + _averages(records, usable)
 
 
@@ -166,7 +168,9 @@ def _can_lose(dense: Scored) -> bool:
     return above_chance({**row, "flags": ["at-chance"] if is_at_chance(row) else []})
 
 
-def _of_cell(cell: Cell, dense: Cell | None, samples: Samples, costs: Costs) -> list[dict[str, Any]]:
+def _of_cell(
+    cell: Cell, dense: Cell | None, samples: Samples, costs: Costs, rules: Sequence[str]
+) -> list[dict[str, Any]]:
     """The records of one cell: tuned, and for a variant kept."""
     own = Scored(cell, samples.of(cell))
     if cell is dense:
@@ -180,7 +184,7 @@ def _of_cell(cell: Cell, dense: Cell | None, samples: Samples, costs: Costs) -> 
         return [_record(own, TUNED, costs, notes=[note])]
     scored, reference = both
     notes = [] if len(scored.sample) == len(cell) == len(dense) else [f"{len(scored.sample)} items shared with dense"]
-    return [_record(scored, rule, costs, reference=reference, notes=notes) for rule in (KEPT, TUNED)]
+    return [_record(scored, rule, costs, reference=reference, notes=notes) for rule in rules]
 
 
 def _record(
@@ -221,7 +225,7 @@ _VALUES = (
 
 def _unusable(scored: Scored) -> str:
     """Why nothing can be deferred by this confidence; empty where it can."""
-    half = first_half(scored.sample)
+    half = scored.sample.first_half
     if half.all() or not half.any():
         return f"{len(half)} items: too few to tune on one half and count on the other"
     if np.ptp(scored.confidence) < 1e-12:
@@ -313,7 +317,7 @@ def _by_halves(
         interval: of the mean of some items, given their units.
         means: the mean that the interval is of, item by item, where `values` are not that.
     """
-    half, units = first_half(sample), sample.unit_numbers
+    half, units = sample.first_half, sample.unit_numbers
     each = values if means is None else means
     value = float(each.mean())
     below = above = 0.0

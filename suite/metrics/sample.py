@@ -18,10 +18,13 @@ from suite.metrics.folds import (
     Folds,
     hashed_folds,
     item_draws,
+    uniforms,
+    unit_keys,
     ye2024_folds,
 )
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 class Sample:
@@ -57,6 +60,12 @@ class Sample:
     def evaluated_units(self) -> NDArray[np.intp]:
         """Number of the unit of each evaluated item."""
         return self.unit_numbers[self.evaluated]
+
+    @cached_property
+    def first_half(self) -> Bools:
+        """Which items are in the first of two halves, shape [n]: by a hash of their unit and the seed, so that all
+        cells share the halves."""
+        return np.asarray(uniforms(unit_keys(self.units, purpose="deferral"), self.protocol.seed) < 0.5)
 
     @cached_property
     def interval_folds(self) -> Folds:

@@ -22,6 +22,7 @@ from suite.metrics import bootstrap, conformal, proportions
 from suite.metrics.compare import shared_rows
 from suite.metrics.folds import Folds
 from suite.metrics.measure import Scored, recentring
+from suite.metrics.proportions import NORMAL
 from suite.metrics.sample import Samples
 from suite.prompt_name import original_of, parse_prompt
 from suite.variant import is_repeat
@@ -221,6 +222,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def shown_above(estimates: Sequence[tuple[float, float | None]], *, level: float = 0.05) -> list[bool]:
+    """Which of several values are shown to lie above zero, corrected for all of them (Holm).
+
+    Args:
+        estimates: value and lower end of its 95 % interval, None where there is none; nothing is shown there.
+
+    >>> shown_above([(0.3, 0.1), (0.3, -0.1), (0.3, None)])
+    [True, False, False]
+    """
+    from scipy.special import ndtr
+
+    p_values = []
+    for value, low in estimates:
+        error = None if low is None or low >= value else (value - low) / NORMAL
+        # an interval that is a point: all or nothing
+        p = float(value <= 0) if low is not None and error is None else 1.0
+        p_values.append(float(ndtr(-value / error)) if error else p)
+    return [p <= level for p in holm(p_values)]
 
 
 @dataclass

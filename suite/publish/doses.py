@@ -92,6 +92,11 @@ def headlines(records: Sequence[Fields], *, averages: bool = True) -> list[Headl
     ]
 
 
+def known(curve: Headline, metric: str) -> bool:
+    """Whether anything can be said of a curve: some level has a loss."""
+    return any(number(level, "loss") is not None for level in levels(curve.strict(metric)))
+
+
 def tolerances(records: Sequence[Fields]) -> list[float]:
     """Every tolerance, smallest first."""
     return sorted({share for one in records if (share := number(one, "tolerance")) is not None})

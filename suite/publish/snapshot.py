@@ -1,8 +1,8 @@
 """A snapshot: everything a leaderboard publishes in one folder, from the stored scores to the page.
 
     manifest.json  config.yaml  environment.json  cells/  rows.csv  rows.parquet  ranking.csv  equal-megabytes.csv
-    verdicts.json  decoupling.json  scale.json  doses.json  [slice_verdicts.json]  [gate.json]  LEADERBOARD.md
-    index.html  figures/
+    verdicts.json  decoupling.json  scale.json  doses.json  accuracy_alone.json  deferral.json  [slice_verdicts.json]
+    [gate.json]  LEADERBOARD.md  index.html  figures/
 
 `suite verify` makes the tables again from the cells and compares.
 """
@@ -43,7 +43,7 @@ from suite.publish.order import in_order
 from suite.publish.pages.html import html_page
 from suite.publish.pages.markdown import markdown_page
 from suite.publish.records import csv_bytes, parquet_bytes
-from suite.publish.sections.doses import answers
+from suite.publish.sections.answer import answers
 from suite.publish.sections.highlights import published_highlights
 from suite.publish.sections.page import leaderboard_page
 from suite.publish.standings import Standings, collect, standings, standings_texts
@@ -181,7 +181,7 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
         _replace_files(out, made)
     else:
         _replace_folder(out, made, {name: run_dir / name for name in taken})
-    said = answers(computed.records.get(DOSES, ()), computed.lead)
+    said = answers(computed.records, computed.lead)
     return out / "LEADERBOARD.md", said + published_highlights(computed.rows)
 
 

@@ -18,7 +18,9 @@ _SIGNS = set("\\`*_[]|~#!$")
 
 def markdown_page(page: Page) -> str:
     """The text of LEADERBOARD.md."""
-    parts = [f"# {page.title}", _words(page.how_to_read), _words(page.protocol), *map(_words, page.remarks)]
+    parts = [f"# {page.title}", *map(_words, page.remarks)]
+    parts += markdown_section(page.answer) if page.answer else ()
+    parts += markdown_section(Section("What this is", (page.how_to_read, page.protocol)))
     for section in page.sections:
         parts += markdown_section(section)
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Down to which level certainty is kept, from which it is lost, what is not known: the first section of the page."""
+"""Down to which level certainty is kept, from which it is lost, what is not known: behind the answer of the page."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from suite.publish.doses import (
     Lead,
     dose_words,
     headlines,
+    known,
     share,
     tolerances,
 )
 from suite.publish.fields import Fields, number, one_line, text
-from suite.publish.figures import FOLDER, Picture
 from suite.publish.macro import macro_averages
 from suite.publish.numerals import MISSING, fixed, places
 from suite.publish.order import dense_of, grouped, scope_of, setting_names, setting_of, without_repeats
-from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, figures, words
-from suite.publish.sections.words import code, figure, joined, plain, say
-from suite.publish.strips import find_strips
+from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
+from suite.publish.sections.words import code, count, figure, joined, say
 from suite.verdicts.curves import MACRO, task_title
 from suite.verdicts.dose_records import MEASURES, levels, reasons
 
@@ -37,48 +36,37 @@ ALPHA = 0.05
 """What each side may err by."""
 
 
-def doses(
-    records: Sequence[Fields], rows: Sequence[Fields], pictures: Sequence[Picture] = (), lead: Lead = EXPLORATORY
-) -> Section | None:
-    """The answer in words, the strips, the table, and what each of them means; None where there is no curve.
+def doses(records: Sequence[Fields], rows: Sequence[Fields], lead: Lead = EXPLORATORY) -> Section | None:
+    """Curve by curve, and what each word means; None where there is no curve.
 
     Args:
         records: of doses.json.
         rows: rounded and sorted.
-        pictures: those of the strips, if they were drawn.
         lead: the measure that carries the answer.
     """
     curves = headlines(records)
     shares = tolerances(records)
     if not curves or not shares:
         return None
-    strips = find_strips(records, lead.metric)
-    spoken = [one for one in curves if _known(one, lead.metric)]
+    spoken = [one for one in curves if known(one, lead.metric)]
     return Section(
         "Down to which level is certainty kept?",
         (
             _answer(spoken, lead, shares),
             Items(_by_model(spoken, lead.metric)),
-            *(Image(f"{FOLDER}/{one.name}", one.caption, strips.panels) for one in pictures),
             _meaning(lead, shares),
-            *_points(rows, shares),
             _primary(lead, len(spoken)),
-            *_noise(curves, lead.metric),
-            _transferred(records, rows, shares),
         ),
         _header(shares, floors=_floors(curves)),
         tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
-        _notes(curves, lead.metric),
+        (
+            *_points(rows, shares),
+            *_noise(curves, lead.metric),
+            _transferred(records, rows, shares),
+            *_notes(curves, lead.metric),
+        ),
         folded=len(spoken) > NAMED,
     )
-
-
-def answers(records: Sequence[Fields], lead: Lead = EXPLORATORY) -> list[str]:
-    """The words above the strips as plain text, safe to print: of all curves, then a sentence a model."""
-    curves = [one for one in headlines(records) if _known(one, lead.metric)]
-    if not curves:
-        return []
-    return [plain(_answer(curves, lead, tolerances(records))), *map(plain, _by_model(curves, lead.metric))]
 
 
 def every_dose(records: Sequence[Fields]) -> Section | None:
@@ -111,11 +99,6 @@ def every_dose(records: Sequence[Fields]) -> Section | None:
 _HEADINGS = ("kept through", "lost from", "not known, and items that would decide")
 
 
-def _known(curve: Headline, metric: str) -> bool:
-    """Whether anything can be said of a curve: some level has a loss."""
-    return any(number(level, "loss") is not None for level in levels(curve.strict(metric)))
-
-
 def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> Words:
     if not curves:
         return say("Of no curve can anything be said; the reasons are below.")
@@ -127,7 +110,7 @@ def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> 
         "Of {curves}, certainty is *kept* through some level on {kept} and *lost* from some level on {lost}. Of {all} "
         "levels {states}. By accuracy it is {right} and {wrong}. Kept means a loss shown below "
         "{low} of the way from dense to chance, lost one shown above {high}.",
-        curves=_count(len(curves), "curve") + " (averages over tasks)" * average,
+        curves=count(len(curves), "curve") + " (averages over tasks)" * average,
         kept=str(kept),
         lost=str(lost),
         all=str(sum(states.values())),
@@ -162,11 +145,11 @@ def _by_model(curves: Sequence[Headline], metric: str) -> tuple[Words, ...]:
                 model=Span(one_line(model), "strong"),
                 kept=_names(kept),
                 lost=_names(lost),
-                unknown=_count(unknown, "level"),
+                unknown=count(unknown, "level"),
             )
         )
     if len(models) > NAMED:
-        lines.append(f"and {_count(len(models) - NAMED, 'model')} more, in the table")
+        lines.append(f"and {count(len(models) - NAMED, 'model')} more, in the table")
     return tuple(lines)
 
 
@@ -263,11 +246,11 @@ def _notes(curves: Sequence[Headline], metric: str) -> tuple[Block, ...]:
     silent: dict[str, list[str]] = {}
     spoken: dict[str, list[str]] = {}
     for one in curves:
-        known = _known(one, metric)
-        found = reasons(one.strict(metric)) or ([] if known else [f"it has no {metric}"])
+        told = known(one, metric)
+        found = reasons(one.strict(metric)) or ([] if told else [f"it has no {metric}"])
         name = f"{one.model} {one.method}" + ("" if one.task == MACRO else f" on {one.task}")
         for reason in found:
-            (spoken if known else silent).setdefault(reason, []).append(name)
+            (spoken if told else silent).setdefault(reason, []).append(name)
     blocks: list[Block] = []
     for title, why in (("Curves without a row, and why:", silent), ("Notes:", spoken)):
         if why:
@@ -311,10 +294,10 @@ def _points(rows: Sequence[Fields], shares: Sequence[float]) -> tuple[Block, ...
     return ("What a tolerance is in points of accuracy (100 times the share of right answers):", Items(tuple(lines)))
 
 
-def _primary(lead: Lead, count: int) -> Words:
-    expected = fixed(ALPHA * count, 1)
+def _primary(lead: Lead, curves: int) -> Words:
+    expected = fixed(ALPHA * curves, 1)
     family = (
-        f"{_count(count, 'curve')}; at most {share(ALPHA)} of them, {expected}, are expected to be wrong on each side."
+        f"{count(curves, 'curve')}; at most {share(ALPHA)} of them, {expected}, are expected to be wrong on each side."
     )
     if lead.chosen_before:
         return say(
@@ -353,7 +336,7 @@ def _transferred(records: Sequence[Fields], rows: Sequence[Fields], shares: Sequ
         "**Coverage under dense's threshold says nothing without its set size**: a broken model covers by keeping "
         "nearly every option. "
     )
-    curves = [one for one in headlines(records, averages=False) if _known(one, BESIDE)]
+    curves = [one for one in headlines(records, averages=False) if known(one, BESIDE)]
     if curves:
         kept, lost = _ends(curves, BESIDE)
         found += say(
@@ -361,7 +344,7 @@ def _transferred(records: Sequence[Fields], rows: Sequence[Fields], shares: Sequ
             "level on {kept} of {curves}; either of the two is lost from some level on {lost}. ",
             low=share(shares[0]),
             kept=str(kept),
-            curves=_count(len(curves), "curve"),
+            curves=count(len(curves), "curve"),
             lost=str(lost),
         )
     return found + _covered_by_size(without_repeats(rows))
@@ -394,7 +377,3 @@ def _covered_by_size(rows: Sequence[Fields]) -> tuple[str | Span, ...]:
         size=figure(fixed(size, places("set_size"))),
         before=figure(fixed(before, places("set_size"))),
     )
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"

@@ -14,16 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.metrics.average import Setting
-from suite.metrics.proportions import NORMAL
-from suite.metrics.slices import holm
+from suite.metrics.slices import shown_above
 from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import estimate, fixed, rounded
 from suite.publish.order import in_order, setting_names, setting_of, without_repeats
 from suite.publish.sections.section import Items, Section, Words
-from suite.publish.sections.words import figure, plain, say
-
-LEVEL = 0.05
-"""Of p-values that are corrected for all cells that were looked at."""
+from suite.publish.sections.words import count, figure, plain, say
 
 
 def highlights(rows: Sequence[Fields]) -> list[str]:
@@ -57,23 +53,6 @@ def _sentences(rows: Sequence[Fields]) -> tuple[Words, ...]:
     return (_transferred_coverage(rows, names), _calibration(rows, names))
 
 
-def _shown_above(estimates: Sequence[tuple[float, float | None]]) -> list[bool]:
-    """Which of several values are shown to lie above zero, corrected for all of them.
-
-    Args:
-        estimates: value and lower end of its 95 % interval, None where there is none; nothing is shown there.
-    """
-    from scipy.special import ndtr
-
-    p_values = []
-    for value, low in estimates:
-        error = None if low is None or low >= value else (value - low) / NORMAL
-        # an interval that is a point: all or nothing
-        p = float(value <= 0) if low is not None and error is None else 1.0
-        p_values.append(float(ndtr(-value / error)) if error else p)
-    return [p <= LEVEL for p in holm(p_values)]
-
-
 def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     """The variant that loses most coverage under the dense model's threshold, against the promised 1 - alpha."""
     lost = [(short, row) for row in rows if (short := _shortfall(row)) is not None and "no-op" not in flags(row)]
@@ -82,11 +61,11 @@ def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> 
             "**Coverage without recalibration:** no variant has a dense model to take a threshold from, so nothing can "
             "be said."
         )
-    shown = _shown_above([(short, _least_shortfall(each)) for short, each in lost])
+    shown = shown_above([(short, _least_shortfall(each)) for short, each in lost])
     below = [pair for pair, one in zip(lost, shown, strict=True) if one]
     _, row = max(below or lost, key=lambda pair: pair[0])
     target, where = fixed(1 - (number(row, "alpha") or 0.0), 2), _where(row, rows, names)
-    cells = _count(len(lost), "compressed cell")
+    cells = count(len(lost), "compressed cell")
     if not below:
         return say(
             "**Coverage without recalibration:** with the dense model's threshold reused, no variant is shown to cover "
@@ -132,7 +111,7 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     start = say(
         "**Calibration:** temperature scaling lowers ECE in {repaired} of {cells}; ",
         repaired=str(repaired),
-        cells=_count(len(pairs), "compressed cell"),
+        cells=count(len(pairs), "compressed cell"),
     )
     left = [(rise, row) for row in compressed if (rise := number(row, "ece_ts_change")) is not None]
     if not left:
@@ -168,7 +147,7 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
 
 def _risen(changes: Sequence[tuple[float, Fields]], key: str) -> list[Fields]:
     """The rows whose change is shown above zero, corrected for all of them; the largest first."""
-    shown = _shown_above([(value, number(row, f"{key}_low")) for value, row in changes])
+    shown = shown_above([(value, number(row, f"{key}_low")) for value, row in changes])
     kept = [pair for pair, one in zip(changes, shown, strict=True) if one]
     return [row for _, row in sorted(kept, key=lambda pair: -pair[0])]
 
@@ -180,7 +159,3 @@ def _where(row: Fields, rows: Sequence[Fields], names: dict[Setting, str]) -> st
 
 def _who(model: str, variant: str, *, many: bool) -> str:
     return f"{variant} of {model}" if many else variant
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"

@@ -9,6 +9,7 @@ from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields
 from suite.publish.figures import Picture
 from suite.publish.order import setting_names
+from suite.publish.sections.answer import answer
 from suite.publish.sections.doses import doses, every_dose
 from suite.publish.sections.gate import gate
 from suite.publish.sections.highlights import first_look
@@ -52,11 +53,7 @@ def leaderboard_page(
         remarks.append("No cell has been scored.")
     ranked = standings or Standings()
     dosed = (records or {}).get(DOSES, ())
-    opening = [
-        one
-        for one in (doses(dosed, rows, [one for one in pictures if one.scope is None], lead), first_look(rows))
-        if one is not None
-    ]
+    opening = [one for one in (doses(dosed, rows, lead), first_look(rows)) if one is not None]
     found = (
         *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
         gate((records or {}).get(GATE, ())),
@@ -73,6 +70,7 @@ def leaderboard_page(
         protocol=protocol(rows),
         remarks=tuple(remarks),
         sections=(*opening, *(section for section in found if section is not None)),
+        answer=answer(records or {}, [one for one in pictures if one.scope is None], lead),
         opening=max(1, len(opening)),
         every_verdict=every_verdict(records[VERDICTS]) if records else None,
         every_dose=every_dose(dosed),

@@ -104,8 +104,10 @@ class Page:
     """Everything that a leaderboard shows.
 
     Attributes:
-        title, how_to_read, protocol: what stands at its top.
+        title: its heading.
         remarks: what a reader must know before anything else.
+        answer: what stands before every explanation; None where nothing can be answered.
+        how_to_read, protocol: what the rest is about, and how it was measured.
         sections: in their order.
         opening: so many of them stand above a table that sorts.
         every_verdict, every_dose: too long for a page that cannot fold; None where there are none.
@@ -116,6 +118,7 @@ class Page:
     protocol: Words
     remarks: tuple[Words, ...]
     sections: tuple[Section, ...]
+    answer: Section | None = None
     opening: int = 1
     every_verdict: Section | None = None
     every_dose: Section | None = None

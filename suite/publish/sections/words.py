@@ -19,6 +19,15 @@ def figure(shown: str) -> Span:
     return Span(shown, "figure")
 
 
+def count(number_of: int, noun: str) -> str:
+    """A number with what it counts.
+
+    >>> count(1, "curve"), count(2, "curve")
+    ('1 curve', '2 curves')
+    """
+    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
+
+
 def pieces(text: Words) -> tuple[str | Span, ...]:
     """The parts of words, whichever way they are given."""
     return text if isinstance(text, tuple) else (text,)

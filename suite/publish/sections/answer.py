@@ -1,0 +1,375 @@
+"""The top of the page: the strips, then one sentence for each question that a reader comes with.
+
+Each sentence is made of the records of one analysis and of nothing else, and says so where they cannot answer it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from suite.decisions.analyses import DECOUPLING, DEFERRAL, DOSES, GATE, PASSED, SCALE
+from suite.decisions.deferral import PER
+from suite.metrics.slices import shown_above
+from suite.publish.doses import ACCURACY, EXPLORATORY, Headline, Lead, headlines, known, share, tolerances
+from suite.publish.fields import Fields, number, text
+from suite.publish.figures import FOLDER, Picture
+from suite.publish.numerals import fixed, with_interval
+from suite.publish.order import level_label
+from suite.publish.sections.section import Image, Items, Section, Span, Words
+from suite.publish.sections.words import code, count, figure, joined, plain, say
+from suite.publish.strips import find_strips
+from suite.variant import is_repeat
+from suite.verdicts.axis import BITS, nominal_amounts
+from suite.verdicts.curves import MACRO
+from suite.verdicts.decoupling import BEYOND
+from suite.verdicts.dose_records import levels
+
+TITLE = "The answer"
+
+NAMED = 12
+"""So many curves are told one by one; of more the strips and the table tell."""
+
+LISTED = 6
+"""So many variants are named in one place; the others are counted."""
+
+Records = Mapping[str, Sequence[Fields]]
+
+
+def answer(records: Records, pictures: Sequence[Picture] = (), lead: Lead = EXPLORATORY) -> Section | None:
+    """The strips with their key and the sentences; None where there is no curve.
+
+    Args:
+        records: contents of the analyses' files by name.
+        pictures: those of the strips, if they were drawn.
+        lead: the measure that carries the answer.
+    """
+    dosed = records.get(DOSES, ())
+    shares = tolerances(dosed)
+    if not headlines(dosed) or not shares:
+        return None
+    panels = find_strips(dosed, lead.metric).panels
+    return Section(
+        TITLE,
+        (
+            *(Image(f"{FOLDER}/{one.name}", one.caption, panels) for one in pictures),
+            _key(shares),
+            Items(sentences(records, lead)),
+        ),
+    )
+
+
+def answers(records: Records, lead: Lead = EXPLORATORY) -> list[str]:
+    """The sentences as plain text, safe to print; none where there is no curve."""
+    found = answer(records, lead=lead)
+    return [] if found is None else list(map(plain, sentences(records, lead)))
+
+
+def sentences(records: Records, lead: Lead) -> tuple[Words, ...]:
+    """One a question, in the order in which readers ask."""
+    dosed = records.get(DOSES, ())
+    return (
+        kept(dosed, lead),
+        by_accuracy(records.get(PASSED), dosed, records.get(DECOUPLING, ()), lead),
+        by_size(records.get(SCALE, ())),
+        old_threshold(records.get(DEFERRAL, ())),
+        shipped(records.get(GATE, ())),
+    )
+
+
+def _key(shares: Sequence[float]) -> Words:
+    low, high = share(shares[0]), share(shares[-1])
+    return say(
+        "Upper strip certainty, lower strip accuracy; milder compression to the left. *Kept* (K): shown to have lost "
+        "less than {low} of the way from dense to blind guessing, as every milder level. *Lost* (L): shown to have "
+        "lost more than {high}, as every more severe level. *Worse* (W): between. *Not known* (?): these items do not "
+        "say. The line below: the dose at which {low} is lost, with its interval.",
+        low=low,
+        high=high,
+    )
+
+
+# ---------------------------------------------------------------- kept down to where
+
+
+def kept(dosed: Sequence[Fields], lead: Lead) -> Words:
+    """Through which level of each curve certainty is kept, and from which it is lost."""
+    curves = [one for one in headlines(dosed) if known(one, lead.metric)]
+    start = say("**Down to where is certainty kept?** ")
+    if not curves:
+        return start + say("Of no curve can anything be said; the reasons stand below the next table.")
+    seen = () if lead.chosen_before else say(" (This measure was chosen after the results were seen.)")
+    if len(curves) > NAMED:
+        strict = [one.strict(lead.metric) for one in curves]
+        states = Counter(text(level, "state") for one in strict for level in levels(one))
+        return (
+            *start,
+            *say(
+                "It is shown kept through some level on {kept} of {curves} and lost from some level on {lost}; of "
+                "{all} levels {k} are kept, {w} worse, {l} lost, and of {n} these items do not say. The strips have "
+                "each.",
+                kept=str(sum(bool(text(one, "kept_through")) for one in strict)),
+                curves=count(len(curves), "curve"),
+                lost=str(sum(bool(text(one.loose(lead.metric), "lost_from")) for one in curves)),
+                all=str(sum(states.values())),
+                **{letter: str(states[state]) for letter, state in _LETTERS.items()},
+            ),
+            *seen,
+        )
+    models = list(dict.fromkeys(one.model for one in curves))
+    told = (
+        say(
+            "{model}: {curves}",
+            model=model,
+            curves=joined((_curve(one, lead.metric) for one in curves if one.model == model), ", "),
+        )
+        for model in models
+    )
+    return (*start, *joined(told, "; "), ".", *seen)
+
+
+_LETTERS = {"k": "kept", "w": "worse", "l": "lost", "n": "not_known"}
+
+
+def _curve(one: Headline, metric: str) -> Words:
+    through, lost = text(one.strict(metric), "kept_through"), text(one.loose(metric), "lost_from")
+    where = "" if one.task == MACRO else f" on {one.task}"
+    unknown = all(text(level, "state") == "not_known" for level in levels(one.strict(metric)))
+    if unknown:
+        return say("{method}{where} not known at any level", method=one.method, where=(where,))
+    return say(
+        "{method}{where} {kept} and {lost}",
+        method=one.method,
+        where=(where,),
+        kept=say("kept through {level}", level=_amount(through)) if through else "shown kept at no level",
+        lost=say("lost from {level}", level=_amount(lost)) if lost else "shown lost at none",
+    )
+
+
+def _amount(name: str) -> Words:
+    """A level as readers say it, where one number is all that there is to it.
+
+    >>> _amount("gptq-w3"), _amount("wanda-s50"), _amount("sparsegpt-2:4").text, _amount("gptq-w4a4").text
+    ('3 bits', '50 % removed', 'sparsegpt-2:4', 'gptq-w4a4')
+    """
+    amounts, unit = nominal_amounts([name])
+    if amounts is None or level_label(name) != f"{amounts[0]:g}":
+        return code(name)
+    return f"{amounts[0]:g} {'bits' if unit == BITS else '% removed'}"
+
+
+# ---------------------------------------------------------------- accuracy alone
+
+
+def by_accuracy(
+    passed: Sequence[Fields] | None, dosed: Sequence[Fields], coupled: Sequence[Fields], lead: Lead
+) -> Words:
+    """What accuracy alone would have passed, and where its strip has another letter than certainty's."""
+    start = say("**Would accuracy alone have said the same?** ")
+    if passed is None:
+        return start + say("Not asked of these results.")
+    curves = [one for one in headlines(dosed) if known(one, lead.metric) and known(one, ACCURACY)]
+    if not curves:
+        return start + say("No curve has both measures, so nothing can be said.")
+    averages = [one for one in passed if text(one, "task") == MACRO]
+    return (*start, *_passed(averages or passed), *_ends(curves, lead.metric), *_beyond(coupled))
+
+
+def _passed(found: Sequence[Fields]) -> tuple[str | Span, ...]:
+    if not found:
+        return say("At no level is it shown to pass what certainty fails (corrected for all that were asked).")
+    first = max(found, key=lambda one: number(one, "certainty_loss") or 0.0)
+    beyond = sum(one.get("beyond_damage") is True for one in found)
+    more = f", and {count(len(found) - 1, 'more level')}" if len(found) > 1 else ""
+    damage = (
+        f"on {beyond} of them more certainty is lost than such damage explains"
+        if beyond
+        else "none is shown to go beyond what such damage explains, so the Brier score may only be the finer instrument"
+    )
+    return say(
+        "It would have passed {variant} of {model}{where}, where accuracy is shown to have lost less and certainty "
+        "more than {share} of the way to guessing ({accuracy} and {certainty}){more}; {damage}.",
+        variant=code(text(first, "variant")),
+        model=text(first, "model"),
+        where=("" if text(first, "task") == MACRO else f" on {text(first, 'task')}",),
+        share=share(number(first, "tolerance") or 0.0),
+        accuracy=figure(fixed(number(first, "accuracy_loss"), 3)),
+        certainty=figure(fixed(number(first, "certainty_loss"), 3)),
+        more=(more,),
+        damage=damage,
+    )
+
+
+def _ends(curves: Sequence[Headline], metric: str) -> tuple[str | Span, ...]:
+    """On how many curves both measures keep and lose the same levels, and where accuracy alone says kept."""
+    alike = sum(
+        text(one.strict(metric), "kept_through") == text(one.strict(ACCURACY), "kept_through")
+        and text(one.loose(metric), "lost_from") == text(one.loose(ACCURACY), "lost_from")
+        for one in curves
+    )
+    said = say(
+        " By its own strip it is kept through and lost from the same levels on {alike} of {all}",
+        alike=str(alike),
+        all=count(len(curves), "curve"),
+    )
+    looser = [
+        text(level, "variant")
+        for one in curves
+        for level in levels(one.strict(ACCURACY))
+        if text(level, "state") == "kept" and text(level, "variant") not in _kept_levels(one, metric)
+    ]
+    if looser:
+        said += say("; kept by accuracy and not by certainty: {names}", names=_names(looser))
+    return (*said, ".")
+
+
+def _kept_levels(one: Headline, metric: str) -> set[str]:
+    return {text(level, "variant") for level in levels(one.strict(metric)) if text(level, "state") == "kept"}
+
+
+def _beyond(coupled: Sequence[Fields]) -> tuple[str | Span, ...]:
+    found = [text(one, "variant") for one in coupled if text(one, "verdict") in BEYOND and text(one, "task") == MACRO]
+    return say(" Sets grew beyond what the damage explains at {names}.", names=_names(found)) if found else ()
+
+
+def _change(record: Fields, key: str, decimals: int) -> Words:
+    value, low, high = (number(record, f"{key}{end}") for end in ("", "_low", "_high"))
+    return figure(with_interval(value, low, high, decimals, signed=True))
+
+
+def _names(variants: Sequence[str]) -> Words:
+    """Names of variants, the first ones of many."""
+    once = list(dict.fromkeys(variants))
+    listed = joined(map(code, once[:LISTED]), ", ")
+    return (*listed, f" and {len(once) - LISTED} more") if len(once) > LISTED else listed
+
+
+# ---------------------------------------------------------------- size
+
+
+def by_size(scale: Sequence[Fields]) -> Words:
+    """Whether the larger model of a family loses less, pair by pair."""
+    start = say("**Does size protect?** ")
+    compressed = [one for one in scale if text(one, "variant") != "dense" and not is_repeat(text(one, "variant"))]
+    averages = [one for one in compressed if text(one, "task") == MACRO] or compressed
+    pairs = [
+        (one, pair)
+        for one in averages
+        if not one.get("confounded")
+        for pair in _pairs(one)
+        if number(pair, "difference_low") is not None
+    ]
+    if not pairs:
+        why = (
+            "the sizes here are of different families, whose data and recipes differ as well"
+            if averages
+            else "no family has two sizes that are compared"
+        )
+        return start + say("Not known: {why}.", why=why)
+    less = [pair for pair in pairs if (number(pair[1], "difference_high") or 0.0) < 0]
+    more = [pair for pair in pairs if (number(pair[1], "difference_low") or 0.0) > 0]
+    record, widest = max(less or more or pairs, key=lambda pair: abs(number(pair[1], "difference") or 0.0))
+    return (
+        *start,
+        *say(
+            "Of {pairs} of two sizes of one family at one compression the larger model is shown to lose less in {less} "
+            "and more in {more} (share of the way to guessing by set size; each at 95 %, not corrected for their "
+            "number); {most} {variant}, {larger} against {smaller}: {difference}.",
+            pairs=count(len(pairs), "comparison"),
+            less=str(len(less)),
+            more=str(len(more)),
+            most="furthest apart" if less or more else "largest, not shown,",
+            variant=code(text(record, "variant")),
+            larger=text(widest, "larger"),
+            smaller=text(widest, "smaller"),
+            difference=_change(widest, "difference", 2),
+        ),
+    )
+
+
+def _pairs(record: Fields) -> list[Fields]:
+    pairs = record.get("differences")
+    return list(pairs) if isinstance(pairs, list) else []
+
+
+# ---------------------------------------------------------------- the old threshold
+
+
+def old_threshold(deferral: Sequence[Fields]) -> Words:
+    """What keeping dense's confidence threshold costs beyond tuning it again."""
+    start = say("**What does it cost to keep the old confidence threshold?** ")
+    found = [one for one in deferral if number(one, "keeping_change") is not None]
+    if not found:
+        return start + say("Not known: no variant has a dense model whose threshold it could keep.")
+    costs = say(
+        "With a wrong answer at {wrong} and a review at {review} ({whose})",
+        wrong=f"{number(found[0], 'cost_wrong'):g}",
+        review=f"{number(found[0], 'cost_review'):g}",
+        whose="from the configuration"
+        if found[0].get("costs_planned")
+        else "the suite's defaults; the configuration names none",
+    )
+    above = shown_above([(number(one, "keeping_change") or 0.0, number(one, "keeping_change_low")) for one in found])
+    shown = [one for one, is_shown in zip(found, above, strict=True) if is_shown]
+    most = max(shown or found, key=lambda one: number(one, "keeping_change") or 0.0)
+    said = (
+        " keeping dense's threshold is shown to cost more than tuning it again on {shown} of {all} (corrected for "
+        "their number), most on {variant} of {model}: {more} a {per} questions, of which reviewing all costs {every}."
+        if shown
+        else " keeping dense's threshold is shown to cost more than tuning it again on none of {all} (corrected for "
+        "their number); the most that was seen is {more} a {per} questions ({variant} of {model}), of which reviewing "
+        "all costs {every}."
+    )
+    return (
+        *start,
+        *costs,
+        *say(
+            said,
+            shown=str(len(shown)),
+            all=count(len(found), "compressed result"),
+            variant=code(text(most, "variant")),
+            model=text(most, "model"),
+            more=_change(most, "keeping_change", 0),
+            per=f"{PER:,}",
+            every=f"{PER * (number(most, 'cost_review') or 0.0):,.0f}",
+        ),
+    )
+
+
+# ---------------------------------------------------------------- shipped
+
+
+def shipped(gate: Sequence[Fields]) -> Words:
+    """What the gate decides: the strips decide nothing."""
+    start = say("**Would it be shipped?** ")
+    if not gate:
+        return start + say(
+            "Nobody has decided: the configuration names no policy, and letters of a strip are no decision. "
+            "`suite gate` decides under a policy."
+        )
+    many = len({text(one, "model") for one in gate}) > 1
+    parts = []
+    for decision, words in (("accept", "yes"), ("review", "left to a person"), ("reject", "no")):
+        mine = [one for one in gate if text(one, "decision") == decision]
+        if mine:
+            parts.append(say("{words}: {who}", words=words, who=_by_model(mine, many=many)))
+    unlocked = any(number(one, "unlocked") for one in gate)
+    return (
+        *start,
+        *say(
+            "Under the policy {policy}, by the gate: {parts}.{locked}",
+            policy=code(text(gate[0], "policy")),
+            parts=joined(parts, "; "),
+            locked=(" No lock had fixed the policy before these results." if unlocked else "",),
+        ),
+    )
+
+
+def _by_model(gate: Sequence[Fields], *, many: bool) -> Words:
+    models = list(dict.fromkeys(text(one, "model") for one in gate))
+    named = [_names([text(one, "variant") for one in gate if text(one, "model") == model]) for model in models]
+    if not many:
+        return named[0]
+    return joined(
+        (say("{names} of {model}", names=one, model=model) for one, model in zip(named, models, strict=True)), ", "
+    )
