@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # bfloat16 logits near 20 are 0.125 apart: of each row this many of the largest are computed in float32
 _EXACT_LOGITS = 16
+# rows whose sums are taken together: their float32 copies stay in a core's cache
+_IN_CACHE = 8
 _PROBED = 4
 _SCALES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
@@ -34,13 +36,15 @@ def log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, to
     rows, tokens = rows.to(weight.device), tokens.to(weight.device)
     if torch.float32 in (weight.dtype, states.dtype):
         logits = head_logits(network, states)
-        return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
+        sums = torch.cat([torch.logsumexp(part, -1) for part in logits.split(_IN_CACHE)])
+        return logits[rows, tokens] - sums[rows]
     coarse = head_logits(network, states, exact=False)
     largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
-    fine = coarse.float()
-    fine.scatter_(1, largest, _entries(network, states, largest))
+    exact = _entries(network, states, largest)
+    parts = zip(coarse.split(_IN_CACHE), largest.split(_IN_CACHE), exact.split(_IN_CACHE), strict=True)
+    sums = torch.cat([torch.logsumexp(part.float().scatter_(1, at, values), -1) for part, at, values in parts])
     wanted = _entries(network, states[rows], tokens[:, None])[:, 0]
-    return wanted - torch.logsumexp(fine, -1)[rows]
+    return wanted - sums[rows]
 
 
 def head_logits(

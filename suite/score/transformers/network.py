@@ -7,7 +7,7 @@ import pathlib
 import platform
 import resource
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +29,7 @@ from suite.score.transformers.encode import Encoded, encode
 from suite.score.transformers.fused_norms import fused_norms
 from suite.score.transformers.pack import Batch, forwarded_tokens, plan_batches
 from suite.score.transformers.path import Path, path_of, sharing_refused
+from suite.score.transformers.side_by_side import at_once, read_in_order
 
 CPU_TOKEN_BUDGET = 2048
 ACCELERATOR_TOKEN_BUDGET = 16384
@@ -126,13 +127,15 @@ class NetworkScorer:
         if shards:
             shards = shards.within(_plan_hash(encoded, planned))
         moved = None
+        workers = at_once(network, len(planned))
         with fused_norms(network):
-            scores = _read_all(reader, encoded, planned, shards, progress)
+            scores = _read_all(reader, encoded, planned, shards, progress, workers)
             # scores that are not finite fail the cell
             if self.drift and checkpoint.dtype != "float32" and all(np.isfinite(values).all() for values in scores):
                 moved = _drift(reader, sheet, encoded, planned, scores)
         forwarded = forwarded_tokens(encoded, planned, backend=path.backend, letters=letter)
         run = _run_info(checkpoint, path, encoded, forwarded, self.batch_tokens)
+        run["batches_at_once"] = workers
         run["notes"] = _remarks(checkpoint, path, planned)
         run["drift"] = moved.as_metadata() if moved else None
         return Scores(scores, run)
@@ -153,25 +156,35 @@ def _read_all(
     planned: Sequence[Batch],
     shards: ShardStore | None,
     progress: Callable[[int], object] | None,
+    workers: int,
 ) -> list[NDArray[np.float64]]:
     """Scores of every text, in order; finished parts are taken from the store and new ones put there."""
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(encoded)
-    for number, first in enumerate(range(0, len(planned), _SHARD_BATCHES)):
-        members = planned[first : first + _SHARD_BATCHES]
-        indices = [index for batch in members for index in batch.items]
-        done = shards.read(number, [len(encoded[index].branches) for index in indices]) if shards else None
-        if done is None:
-            done = []
-            for batch in members:
-                done.extend(reader.read([encoded[index] for index in batch.items], batch.shared, alone=batch.alone))
-                if progress:
-                    progress(len(batch.items))
-            if shards:
-                shards.write(number, done)
-        elif progress:
-            progress(len(indices))
-        for index, values in zip(indices, done, strict=True):
-            scores[index] = values
+    parts = [planned[first : first + _SHARD_BATCHES] for first in range(0, len(planned), _SHARD_BATCHES)]
+    texts = [[index for batch in members for index in batch.items] for members in parts]
+    stored = [
+        shards.read(number, [len(encoded[index].branches) for index in indices]) if shards else None
+        for number, indices in enumerate(texts)
+    ]
+    missing = [batch for members, done in zip(parts, stored, strict=True) if done is None for batch in members]
+
+    def read(batch: Batch, start: engine.SharedPrefix | None) -> list[NDArray[np.float64]]:
+        return reader.read([encoded[index] for index in batch.items], start, alone=batch.alone)
+
+    with closing(read_in_order(missing, reader.start, read, workers)) as found:
+        for number, (members, indices, done) in enumerate(zip(parts, texts, stored, strict=True)):
+            if done is None:
+                done = []
+                for batch in members:
+                    done.extend(next(found))
+                    if progress:
+                        progress(len(batch.items))
+                if shards:
+                    shards.write(number, done)
+            elif progress:
+                progress(len(indices))
+            for index, values in zip(indices, done, strict=True):
+                scores[index] = values
     return scores
 
 
@@ -184,22 +197,30 @@ def _plan_hash(encoded: Sequence[Encoded], planned: Sequence[Batch]) -> str:
 
 
 class _Reader:
-    """Forward passes with the last shared start kept; a batch that memory does not hold is halved."""
+    """Forward passes; a batch that memory does not hold is halved."""
 
     def __init__(self, network: Any, backend: str, function: Callable[..., list[NDArray[np.float64]]]) -> None:
         self.network, self.backend, self.function = network, backend, function
-        self.shared: engine.SharedPrefix | None = None
 
-    def read(self, items: list[Encoded], shared: tuple[int, ...], *, alone: bool = False) -> list[NDArray[np.float64]]:
+    def start(self, tokens: tuple[int, ...]) -> engine.SharedPrefix:
+        try:
+            return engine.encode_prefix(self.network, tokens)
+        except (MemoryError, RuntimeError) as error:
+            if not engine.out_of_memory(error):
+                raise
+            raise CellFailure(
+                f"out of memory on the {len(tokens)} tokens that contexts start with; "
+                "the model needs more memory than there is"
+            ) from error
+
+    def read(
+        self, items: list[Encoded], shared: engine.SharedPrefix | None, *, alone: bool = False
+    ) -> list[NDArray[np.float64]]:
         import torch
 
         try:
-            if self.shared is not None and self.shared.tokens != shared:
-                self.shared = None
-            if shared and self.shared is None:
-                self.shared = engine.encode_prefix(self.network, shared)
             backend = "single" if alone else self.backend
-            return self.function(self.network, items, backend=backend, shared=self.shared)
+            return self.function(self.network, items, backend=backend, shared=shared)
         except (MemoryError, RuntimeError) as error:
             if not engine.out_of_memory(error):
                 raise
@@ -227,10 +248,9 @@ def _drift(
     handful = sorted(ranked[:DRIFT_ITEMS], key=lambda index: index in apart)
     together = [encoded[index] for index in handful if index not in apart]
     alone = [encoded[index] for index in handful if index in apart]
-    reader.shared = None
     with in_float32(reader.network):
-        reference = reader.read(together, ()) if together else []
-        reference += reader.read(alone, (), alone=True) if alone else []
+        reference = reader.read(together, None) if together else []
+        reference += reader.read(alone, None, alone=True) if alone else []
     return compare([scores[index] for index in handful], reference)
 
 

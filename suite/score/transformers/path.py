@@ -99,8 +99,7 @@ def _remembered(network: Any, what: str, find: Callable[[], tuple[Any, bool]]) -
     parts = [f"{name} {type(module).__module__}.{type(module).__qualname__}" for name, module in modules]
     look = hashlib.sha256("\0".join([what, *parts, json.dumps(settings, sort_keys=True, default=str)]).encode())
     key = look.hexdigest()
-    # somebody may have given a module another forward pass
-    changed = any("forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks for _, part in modules)
+    changed = any(map(replaced, network.modules()))
     own = _BY_NETWORK.setdefault(network, {})
     for place in (own,) if changed else (own, _BY_LOOK):
         if key in place:
@@ -109,6 +108,11 @@ def _remembered(network: Any, what: str, find: Callable[[], tuple[Any, bool]]) -
         found, general = find()
     (_BY_LOOK if general and not changed else own)[key] = found
     return found
+
+
+def replaced(module: Any) -> bool:
+    """Whether somebody (accelerate, llm-compressor) has given a module another forward pass."""
+    return bool("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _found(network: Any, form: str) -> tuple[Path, bool]:

@@ -10,7 +10,8 @@ last option as it does from the first.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 # forms of attention whose masks are made here: booleans, True for "may look"; or numbers that are added
 FORMS = ("sdpa", "eager")
+
+# what makes masks in this thread; transformers' table of them belongs to the process
+_HERE = threading.local()
+_LOCK = threading.Lock()
+# how many threads are inside, by form, and what stood in the table before
+_INSIDE: dict[str, tuple[int, Any]] = {}
 
 
 @contextlib.contextmanager
@@ -30,9 +37,7 @@ def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, s
         skipped: shared tokens before each row, already forwarded.
     """
     import torch
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-    registry: Any = ALL_MASK_ATTENTION_FUNCTIONS
     form = network.config.get_text_config()._attn_implementation
     made: list[int] = []
     rows, width = branch_of.shape
@@ -55,12 +60,41 @@ def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, s
             return allowed
         return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
 
-    given = registry._local_mapping.get(form)
-    registry[form] = make
+    outer = getattr(_HERE, "make", None)
+    _HERE.make = make
     try:
-        yield made
+        with _asked(form):
+            yield made
     finally:
-        if given is None:
-            del registry[form]
-        else:
-            registry[form] = given
+        _HERE.make = outer
+
+
+@contextlib.contextmanager
+def _asked(form: str) -> Iterator[None]:
+    """Inside, transformers asks the thread that needs a mask of this form; other threads get the library's own."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    registry: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    with _LOCK:
+        inside, given = _INSIDE.get(form, (0, None))
+        if not inside:
+            given = registry._local_mapping.get(form)
+            registry[form] = _for_thread(registry[form])
+        _INSIDE[form] = inside + 1, given
+    try:
+        yield
+    finally:
+        with _LOCK:
+            inside, given = _INSIDE[form]
+            _INSIDE[form] = inside - 1, given
+            if inside == 1 and given is None:
+                del registry[form]
+            elif inside == 1:
+                registry[form] = given
+
+
+def _for_thread(usual: Callable[..., Any]) -> Callable[..., Any]:
+    def make(*args: Any, **named: Any) -> Any:
+        return (getattr(_HERE, "make", None) or usual)(*args, **named)
+
+    return make
