@@ -47,9 +47,10 @@ def test_levels_are_told_curve_by_curve_in_bits_and_percent() -> None:
     records += curve("n", "wanda", ("wanda-s30", "wanda-s50"), "kw") + curve("n", "sparsegpt", ("sparsegpt-2:4",), "l")
     records += curve("n", "awq", ("awq-w4", "awq-w3"), "nn")
     assert plain(kept(records, PLANNED)) == (
-        "Down to where is certainty kept? m: gptq shown kept at no level and lost from 3 bits, rtn kept through 4 bits "
-        "and lost from 3 bits; n: wanda kept through 30 % removed and shown lost at none, sparsegpt shown kept at no "
-        "level and lost from sparsegpt-2:4, awq not known at any level."
+        "Down to where is certainty kept? m: gptq shown kept at no level (mildest 4 bits) and lost from 3 bits, rtn "
+        "kept through 4 bits and lost from 3 bits; n: wanda kept through 30 % removed and shown lost at none, "
+        "sparsegpt shown kept at no level (mildest sparsegpt-2:4) and lost from sparsegpt-2:4, awq not known at "
+        "any level."
     )
 
 

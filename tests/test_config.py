@@ -380,7 +380,7 @@ COMMITTED = {
     "configs/embedded.yaml": "sha256:635644eb4b58166a01a3098d4d0e63ce3a4367854b95ca51dd70eb2fbc033f69",
     "configs/methods.yaml": "sha256:f6d00f17b88137ab06d45d19af133db9a3481cde69b036830209a9db9b01ce63",
     "configs/paper.yaml": "sha256:35bbca33c6240337f14371680b087e49971ea47141572cc5fa0596d07d3391e0",
-    "configs/qwen-coder-sizes.yaml": "sha256:1e6585dc7479e39c030af11657b574ecb78cbb1b64c531c81eed900773f132d9",
+    "configs/qwen-coder-sizes.yaml": "sha256:a9d2b0a7114a85a445a23f281e1c4e488198d73f238a001929d1b1c2d7f225ce",
     "configs/three-llms.yaml": "sha256:652469b77aea1fe477258c2fa860030a4d48682d12747d0a1f14008736b44212",
     "results/embedded/config.yaml": "sha256:635644eb4b58166a01a3098d4d0e63ce3a4367854b95ca51dd70eb2fbc033f69",
     "results/three-llms/config.yaml": "sha256:652469b77aea1fe477258c2fa860030a4d48682d12747d0a1f14008736b44212",

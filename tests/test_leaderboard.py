@@ -16,7 +16,9 @@ from support.synthetic_cells import TWO_METHODS, synthetic_cells, synthetic_rows
 from support.written_tables import write_tables
 
 from suite.cell import Cell
+from suite.metrics.rows import FLAGS
 from suite.publish.pages.markdown import table
+from suite.publish.sections.reading import FLAG_WORDS
 
 Rows = list[dict[str, Any]]
 Table = list[dict[str, str]]
@@ -139,7 +141,7 @@ def test_every_number_of_a_task_table_is_the_row_rounded(tmp_path: Path, scoring
             keys = ("ece_ts", "ece", "nll_ts", "nll") if after else ("ece", "ece_ts", "nll", "nll_ts")
             for column, key in zip((ece, ece_other, nll, nll_other), keys, strict=True):
                 assert numbers(line[column]) == shown(row[key], decimals=3)
-            assert line["flags"].split(", ") == sorted(row["flags"])
+            assert line["flags"].split(", ") == [FLAG_WORDS[flag] for flag in sorted(row["flags"])]
 
 
 def test_the_summary_is_the_mean_of_the_tasks(tmp_path: Path, rows: Rows) -> None:
@@ -179,7 +181,7 @@ def test_a_task_at_chance_stays_out_of_the_average_and_is_named(tmp_path: Path, 
     assert "- tiny-135m: arc-easy, hellaswag, openbookqa; left out, dense at chance or absent: sciq" in page
     values = [row["accuracy"] for row in rows if row["variant"] == "rtn-w3" and row["task"] != "sciq"]
     assert numbers(summary(page)["rtn-w3"]["accuracy"])[0] == shown(sum(values) / 3, decimals=3)[0]
-    assert "at-chance on 1 of 4" in summary(page)["rtn-w3"]["flags"]
+    assert "dense only guesses on 1 of 4" in summary(page)["rtn-w3"]["flags"]
 
 
 def test_a_variant_that_lacks_a_task_has_no_average(tmp_path: Path, rows: Rows) -> None:
@@ -393,9 +395,18 @@ def test_only_flags_that_occur_are_explained(tmp_path: Path, rows: Rows) -> None
     for row in rows:
         row["flags"] = ["no-op", "odd-new-flag"]
     page = page_of(rows, tmp_path)
-    assert "  - `no-op`: the variant changed nothing" in page
-    assert "  - `odd-new-flag`: no description recorded" in page
+    assert "  - nothing changed (`no-op`): the variant changed nothing" in page
+    assert "  - odd-new-flag (`odd-new-flag`): no description recorded" in page
     assert "requantized-parent" not in page
+
+
+def test_every_flag_has_words_and_a_row_shows_five_of_them(tmp_path: Path, rows: Rows) -> None:
+    assert list(FLAG_WORDS) == list(FLAGS)
+    for row in rows:
+        row["flags"] = list(FLAGS)[:7]
+    words = [FLAG_WORDS[flag] for flag in sorted(list(FLAGS)[:7])]
+    said = f"| {', '.join(words[:5])}, **2 more**: {'; '.join(words[5:])} |"
+    assert said in page_of(rows, tmp_path)
 
 
 def test_the_promise_of_coverage_is_limited_in_words(tmp_path: Path, rows: Rows) -> None:

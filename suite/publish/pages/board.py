@@ -19,7 +19,7 @@ from suite.publish.numerals import MISSING, average_words, fixed, parameters, pl
 from suite.publish.order import curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.sections.reading import COLUMNS as MEANINGS
-from suite.publish.sections.reading import SIZES
+from suite.publish.sections.reading import FLAGS_SHOWN, SIZES, flag_words
 from suite.publish.sections.tables import marks
 from suite.publish.standings import AVERAGE, RANKED, Standings
 
@@ -174,6 +174,7 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
         "series": SERIES,
         "views": views,
         "models": [one_line(model) or "unnamed model" for model in models],
+        "flags_shown": FLAGS_SHOWN,
         "flags": {flag: FLAGS.get(flag, "") for flag in sorted({flag for row in rows for flag in flags(row)})},
         "rows": lines,
         "bins": bins,
@@ -209,7 +210,7 @@ def _of_one_row(row: Fields) -> dict[str, Any]:
         "raw_ece": _known(fixed(number(row, "ece"), 3)),
         "ties": number(row, "tie_rate"),
         "drift": None if changed is None else f"{changed:g} of those scored again",
-        "flags": [[flag, one_line(flag)] for flag in flags(row)],
+        "flags": [[flag, flag_words(flag)] for flag in flags(row)],
     }
 
 

@@ -93,11 +93,13 @@
         open.setAttribute("aria-haspopup", "dialog");
         cell.append(open);
         const flags = element("div");
-        for (const [flag, words] of get(row, "flags")) {
+        const marked = get(row, "flags");
+        for (const [flag, words] of marked.slice(0, data.flags_shown)) {
           const chip = element("span", words, "flag");
           chip.title = data.flags[flag] || "";
           flags.append(chip);
         }
+        if (marked.length > data.flags_shown) flags.append(element("span", `${marked.length - data.flags_shown} more`, "flag"));
         if (flags.childNodes.length) cell.append(flags);
       } else if (key === "model") {
         cell = element("td", data.models[get(row, "model")]);

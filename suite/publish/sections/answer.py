@@ -141,7 +141,9 @@ def _curve(one: Headline, metric: str) -> Words:
         "{method}{where} {kept} and {lost}",
         method=one.method,
         where=(where,),
-        kept=say("kept through {level}", level=_amount(through)) if through else "shown kept at no level",
+        kept=say("kept through {level}", level=_amount(through))
+        if through
+        else say("shown kept at no level (mildest {mildest})", mildest=_amount(one.levels[0])),
         lost=say("lost from {level}", level=_amount(lost)) if lost else "shown lost at none",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from suite.metrics.figures import FIGURES, PAGE_COLUMNS
 from suite.metrics.rows import FLAGS
-from suite.publish.fields import Fields, flags, number
+from suite.publish.fields import Fields, flags, number, one_line
 from suite.publish.order import scope_of
 from suite.publish.sections.section import Column, Items, Section, Span, Words
 from suite.publish.sections.words import code, say
@@ -34,6 +34,36 @@ COLUMNS = {
     "after T": "after temperature scaling, the temperature fitted on items that are not evaluated.",
 }
 """What columns mean, by their headings."""
+
+FLAG_WORDS = {
+    "at-chance": "dense only guesses",
+    "variant-at-chance": "only guesses",
+    "no-op": "nothing changed",
+    "requantized-parent": "parent rounded before",
+    "off-nominal": "not what its name says",
+    "partly-compressed": "partly compressed",
+    "not-finite": "outputs not finite",
+    "drift": "16 bits change answers",
+    "ties": "many ties",
+    "dense-missing": "no dense to compare with",
+    "unpaired-items": "other items than dense",
+    "small-n": "few items",
+    "temperature-at-bound": "temperature at its limit",
+}
+"""Flags as a reader meets them; what each means stands behind it on a click, and below the tables."""
+
+FLAGS_SHOWN = 5
+"""So many flags of a row are shown; the others are counted, and stand behind a click."""
+
+
+def flag_words(flag: str) -> str:
+    """A flag in words that need no explanation before them.
+
+    >>> flag_words("ties"), flag_words("of-a-newer-suite")
+    ('many ties', 'of-a-newer-suite')
+    """
+    return FLAG_WORDS.get(flag, one_line(flag))
+
 
 ROUNDING = say(
     "Rounded to 3 decimals; set sizes and bits to 2, megabytes to 1; parameters to 3 significant digits. A dash "
@@ -75,9 +105,18 @@ def columns(rows: Sequence[Fields]) -> Section:
     seen = sorted({flag for row in rows for flag in flags(row)})
     if seen:
         lines.append(
-            say("**flags**, in the summary with the number of tasks that carry one where it is not all of them:")
+            say(
+                "**flags**, with their names in [rows.csv]; in the summary with the number of tasks that carry one "
+                "where it is not all of them:"
+            )
         )
     meanings = tuple(
-        say("{flag}: {meaning}", flag=code(flag), meaning=FLAGS.get(flag, "no description recorded")) for flag in seen
+        say(
+            "{words} ({flag}): {meaning}",
+            words=flag_words(flag),
+            flag=code(flag),
+            meaning=FLAGS.get(flag, "no description recorded"),
+        )
+        for flag in seen
     )
     return Section("What the columns mean", (Items(tuple(lines), under=meanings), ROUNDING))

@@ -14,7 +14,7 @@ from suite.publish.figures import FOLDER, Picture
 from suite.publish.macro import Macro, average_of, macro_averages, settings_averaged
 from suite.publish.numerals import MISSING, average_words, fixed, parameters, places
 from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
-from suite.publish.sections.reading import SIZES, explained
+from suite.publish.sections.reading import FLAGS_SHOWN, SIZES, explained, flag_words
 from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, words
 from suite.publish.sections.words import code, figure, joined, say
 
@@ -110,7 +110,7 @@ def _value(average: Average, key: str) -> Words:
 def marks(macro: Macro) -> list[tuple[str, str]]:
     """The flags of a line of the summary, each with words: how many tasks carry it where not all do, what it lacks."""
     found = [
-        (flag, one_line(flag) + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else ""))
+        (flag, flag_words(flag) + (f" on {count} of {len(macro.every)}" if count < len(macro.every) else ""))
         for flag, count in macro.flags.items()
     ]
     return found + [("lacks", f"lacks {', '.join(map(one_line, macro.absent))}")] * bool(macro.absent)
@@ -150,7 +150,7 @@ def _task(name: str, setting: Setting, rows: Sequence[Fields]) -> Section:
                 code(text(row, "variant")),
                 *(figure(fixed(number(row, key), places(key))) for key in SIZES[1:]),
                 *(_coverage(row) if key == "lac_coverage" else _value(average_of(row, key), key) for key, _ in columns),
-                _flags([(flag, flag) for flag in flags(row)]),
+                _flags([(flag, flag_words(flag)) for flag in flags(row)]),
             )
             for row in rows
         ),
@@ -192,7 +192,11 @@ def _setting_line(setting: Setting, rows: Sequence[Fields]) -> Words:
 
 
 def _flags(marked: Sequence[tuple[str, str]]) -> Words:
-    return joined((Span(shown, "flag", FLAGS.get(flag, "")) for flag, shown in marked), ", ")
+    """The first flags of a row, and how many more it has with the others behind that."""
+    some: list[Words] = [Span(shown, "flag", FLAGS.get(flag, "")) for flag, shown in marked[:FLAGS_SHOWN]]
+    if rest := [shown for _, shown in marked[FLAGS_SHOWN:]]:
+        some.append(Span(f"{len(rest)} more", "reason", "; ".join(rest)))
+    return joined(some, ", ")
 
 
 def _coverage(row: Fields) -> Words:
