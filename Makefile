@@ -84,14 +84,14 @@ reproduce-ladders: setup ## doses of published ladders of bits (SUITE_PUBLISHED_
 size-tables: setup ## losses of one family by size, pair by pair, into docs/scale.md (SUITE_PUBLISHED_DATA names the ladders)
 	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.size_tables
 
-validate-decoupling: setup ## error rates of the decoupling labels, by simulation, and their tables of published cells (half an hour; resumes)
+validate-decoupling: setup ## error rates of the decoupling labels, by simulation, and their tables of published cells (half an hour; goes on from docs/validation/decoupling.json)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_decoupling
 	$(PY) -m scripts.studies.validate_decoupling --published
 
 deferral-costs: setup ## what keeping dense's threshold costs, into docs/deferral.md (minutes; SUITE_PUBLISHED_DATA names the ladders)
 	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.deferral_costs
 
-validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; resumes)
+validate-detector: setup ## error rates of the collapse verdicts, by simulation (about an hour; goes on from docs/validation/detector.json)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m scripts.studies.validate_detector
 
 validate-scopes: setup ## error rates of the noise floor and of recipes, by simulation (a minute)
@@ -100,7 +100,7 @@ validate-scopes: setup ## error rates of the noise floor and of recipes, by simu
 validate-sequential: setup ## errors and items of decisions on few items, by simulation and on ladders (minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_sequential
 
-validate-dose: setup ## error rates of kept and lost, by simulation (about three hours on one core; resumes)
+validate-dose: setup ## error rates of kept and lost, by simulation (an hour and a half on one core for 1,000 draws; goes on from docs/validation/dose.json)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_dose
 
 validate-gate: setup ## error rates, power and decisions of 'suite gate' (half an hour on one core)

@@ -3,18 +3,17 @@
 make validate-decoupling
 
 Every draw has two tasks of new items, one dense model, and a variant for each kind of damage and each edge; tasks and
-their average are judged by `find_couplings`. Draws are kept one a line under --out, and counted from there; the same
-command goes on where it stopped.
+their average are judged by `find_couplings`. What draws come to is counted in docs/validation/decoupling.json; the
+same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import beta
 
 from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
+from scripts.studies.tallies import FOLDER, Tally, grow, in_turns, rate, read_tallies
+from scripts.studies.validate_intervals import population_figures
 from suite.cell import Cell, load_cells, make_cell
 from suite.config import Protocol
 from suite.decisions.analyses import DECOUPLING, PASSED, judge_cells
@@ -34,8 +34,8 @@ from suite.metrics import bootstrap, conformal
 from suite.metrics.rows import Measured, score_cell
 from suite.publish.pages.markdown import table
 from suite.verdicts.collapse import RULE
-from suite.verdicts.curves import MACRO
-from suite.verdicts.damage import damage_paths, explained, with_replicates
+from suite.verdicts.curves import MACRO, METRICS, PRIMARY
+from suite.verdicts.damage import with_replicates
 from suite.verdicts.decoupling import ALLOWANCE, BEYOND, COUPLINGS, find_couplings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,12 @@ NAMES = (
 )
 MARKERS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in NAMES}
 SNAPSHOT = ROOT / "results" / "three-llms"
+COUNTS = FOLDER / "decoupling.json"
+VERSION = 1
+"""Raised when the rule or the drawing changes, so that counts of an older one are not mixed in."""
 
 OPTIONS = 4
+POPULATION = 200_000
 RULES = Protocol(splits=10, replicates=200)
 ITEMS = (400, 1000, 3000)
 TASKS = ("one", "two")
@@ -160,24 +164,23 @@ EDGES: dict[str, tuple[Harm, tuple[str, ...]]] = {
 
 @lru_cache
 def excess_spread(strength: float) -> float:
-    """The spread of factors with which the excess of many items is the practical minimum."""
+    """The spread of factors with which the excess in the population is the practical minimum.
+
+    Such a factor flips no answer, so that the nulls explain nothing: the excess is the growth less the allowance.
+    """
     generator = np.random.default_rng(1)
-    scores, answers = dense_scores(4000, strength, generator)
-    rules = replace(RULES, replicates=2)
-    dense = score_cell(_cell(scores, answers, "dense", "many", "many"), rules)
-    paths = damage_paths(dense)
-    most = float(explained(paths, flips=np.zeros(3), lost=np.zeros(3)).max(axis=0)[0])
-    before = (dense.lac_splits.mean_size + dense.aps_splits.mean_size) / 2
+    scores, answers = dense_scores(POPULATION, strength, generator)
+    before = population_figures(scores, answers, alpha=RULES.alpha)["set_size"]
     room = (1 - RULES.alpha) * OPTIONS - before
-    margin = max(0.1, RULE.practical_of_headroom * room)
+    margin = max(METRICS[PRIMARY].minimum, RULE.practical_of_headroom * room)
 
     def beyond(spread: float) -> float:
         harmed = _scramble(scores, spread, np.random.default_rng(2))
-        after = score_cell(_cell(harmed, answers, "rtn-w4", "many", "many"), rules)
-        size = (after.lac_splits.mean_size + after.aps_splits.mean_size) / 2
-        return size - before - most - ALLOWANCE * room - margin
+        with np.errstate(divide="ignore"):  # of the NLL, which is not asked
+            after = population_figures(harmed, answers, alpha=RULES.alpha)["set_size"]
+        return after - before - ALLOWANCE * room - margin
 
-    return float(brentq(beyond, 0.01, 6.0, xtol=0.02))
+    return float(brentq(beyond, 0.01, 6.0, xtol=0.002))
 
 
 def dense_scores(n: int, strength: float, generator: np.random.Generator) -> tuple[Floats, Numbers]:
@@ -223,8 +226,8 @@ def measured(cell: Cell, dense_accuracy: float) -> Measured:
     return Measured(cell, row, values, replicates, None, scored.correct, sample.unit_numbers, chance)
 
 
-def judged(n: int, draw: int) -> Iterator[dict[str, Any]]:
-    """One draw: a record a kind and task, and their averages."""
+def judged(n: int, draw: int) -> Counter[str]:
+    """One draw: how often each verdict, by task or average and kind."""
     generator = np.random.default_rng([n, draw])
     strength = float(generator.choice([2.0, 4.0]))
     amounts = {name: float(generator.choice([0.3, 0.6, 1.0])) for name in HARMS}
@@ -241,43 +244,70 @@ def judged(n: int, draw: int) -> Iterator[dict[str, Any]]:
                 given = harms[names[variant]](scores, answers, amounts[names[variant]], generator)
             cell = _cell(given, answers, variant, task, str(draw))
             cells.append(measured(cell, accuracy))
-    for one in find_couplings(cells, RULES):
-        name = names[str(one["variant"])]
-        keys = ("task", "verdict", "accuracy_change", "set_size_change", "excess_low", "excess_high", "items_needed")
-        yield {"n": n, "draw": draw, "kind": name, "amount": amounts[name], **{key: one[key] for key in keys}}
+    couplings = find_couplings(cells, RULES)
+    return Counter(
+        seen("averages" if one["task"] == MACRO else "tasks", names[str(one["variant"])], str(one["verdict"]))
+        for one in couplings
+    )
 
 
-def label_errors(records: Sequence[dict[str, Any]]) -> str:
+def seen(what: str, kind: str, verdict: str) -> str:
+    """The name under which a verdict is counted."""
+    return f"{what}; {kind}; {verdict}"
+
+
+def _job(job: tuple[int, Sequence[int]]) -> Counter[str]:
+    n, draws = job
+    return sum((judged(n, draw) for draw in draws), Counter())
+
+
+def condition(n: int) -> str:
+    """The name of all draws of a number of items."""
+    return f"{n:,} items"
+
+
+def label_errors(tallies: Mapping[str, Tally]) -> str:
     """Wrong labels of explained damage, by kind, items, and task or average."""
     lines = []
-    for what, part in (("tasks", False), ("averages", True)):
-        some = [one for one in records if (one["task"] == MACRO) == part and one["kind"] in HARMS]
+    for what in ("tasks", "averages"):
         groups = [
-            *((name, [one for one in some if one["kind"] == name]) for name in HARMS),
-            *((f"all, {n:,} items", [one for one in some if one["n"] == n]) for n in ITEMS),
-            ("all", some),
+            *((kind, {kind}, ITEMS) for kind in HARMS),
+            *((f"all, {n:,} items", set(HARMS), (n,)) for n in ITEMS),
+            ("all", set(HARMS), ITEMS),
         ]
-        for name, members in groups:
-            if members:
-                shown = [sum(one["verdict"] in wrong for one in members) for wrong in (BEYOND, SHORT)]
-                silent = sum(one["verdict"] == BEYOND[0] for one in members)
-                coupled = sum(one["verdict"] == "coupled" for one in members)
-                rates = [_rate(count, len(members)) for count in shown]
-                lines.append((what, name, str(len(members)), *rates, str(silent), f"{coupled / len(members):.2f}"))
+        for name, kinds, items in groups:
+            verdicts = _verdicts(tallies, what, kinds, items)
+            if cases := verdicts.total():
+                rates = [rate(sum(verdicts[one] for one in wrong), cases) for wrong in (BEYOND, SHORT)]
+                coupled = f"{verdicts['coupled'] / cases:.2f}"
+                lines.append((what, name, f"{cases:,}", *rates, str(verdicts[BEYOND[0]]), coupled))
     header = ("", "damage", "cases", "called beyond", "called short", "silent uncertainty loss", "called coupled")
     return table(header, lines, left=2)
 
 
-def edges(records: Sequence[dict[str, Any]]) -> str:
-    """How often a label is given at its edge, all numbers of items together."""
+def edges(tallies: Mapping[str, Tally]) -> str:
+    """How often a label is given at its edge, by number of items and together."""
     lines = []
     for name, (_, wrong) in EDGES.items():
-        for what, part in (("tasks", False), ("averages", True)):
-            some = [one for one in records if one["kind"] == name and (one["task"] == MACRO) == part]
-            if some:
-                count = sum(one["verdict"] in wrong for one in some)
-                lines.append((name, ", ".join(wrong), what, str(len(some)), _rate(count, len(some))))
-    return table(("edge", "label that is wrong there", "", "cases", "given"), lines, left=3)
+        for what in ("tasks", "averages"):
+            rates = []
+            for items in (*((n,) for n in ITEMS), ITEMS):
+                verdicts = _verdicts(tallies, what, {name}, items)
+                rates.append(rate(sum(verdicts[one] for one in wrong), verdicts.total()))
+            lines.append((name, ", ".join(wrong), what, f"{verdicts.total():,}", *rates))
+    header = ("edge", "label that is wrong there", "", "cases", *(f"{n:,} items" for n in ITEMS), "all")
+    return table(header, lines, left=3)
+
+
+def _verdicts(tallies: Mapping[str, Tally], what: str, kinds: Container[str], items: Sequence[int]) -> Counter[str]:
+    """How often each, of some kinds and numbers of items."""
+    found: Counter[str] = Counter()
+    for n in items:
+        for name, count in tallies.get(condition(n), Tally()).counts.items():
+            place, kind, verdict = name.split("; ")
+            if place == what and kind in kinds:
+                found[verdict] += count
+    return found
 
 
 def found_table(couplings: Sequence[Any]) -> str:
@@ -338,18 +368,13 @@ def published(folder: Path | None, document: Path) -> None:
         write_between(document, *MARKERS[f"{name} beyond"], passed_table(couplings, passed))
 
 
-def _rate(count: int, of: int) -> str:
-    bound = float(beta.ppf(0.95, count + 1, of - count)) if count < of else 1.0
-    return f"{count / of:.3f} (≤ {bound:.3f})"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw what is missing, then write both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--draws", type=int, nargs=3, default=(40, 20, 7), help="for each number of items")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "validate_decoupling", metavar="DIR")
+    parser.add_argument("--draws", type=int, nargs=3, default=(400, 200, 100), help="for each number of items")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--counts", type=Path, default=COUNTS, metavar="FILE")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
-    parser.add_argument("--table-only", action="store_true", help="draw nothing, count what is there")
     parser.add_argument("--published", action="store_true", help="only the tables of published cells")
     parser.add_argument(
         "--ladders", type=Path, metavar="FOLDER", help="else SUITE_PUBLISHED_DATA, as reproduce-ladders"
@@ -360,22 +385,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.published:
         published(args.ladders, args.document)
         return 0
-    args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / "draws.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    records = [json.loads(line) for line in lines]
-    known = {(one["n"], one["draw"]) for one in records}
-    wanted = [(n, draw) for n, draws in zip(ITEMS, args.draws, strict=True) for draw in range(draws)]
-    # all numbers of items alike, so that a study that is stopped early has some of each
-    wanted.sort(key=lambda one: one[1] / args.draws[ITEMS.index(one[0])])
-    for n, draw in wanted if not args.table_only else ():
-        if (n, draw) not in known:
-            found = list(judged(n, draw))
-            records += found
-            with file.open("a", encoding="utf-8") as handle:
-                handle.write("".join(json.dumps(one) + "\n" for one in found))
-    write_between(args.document, *MARKERS["label errors"], label_errors(records))
-    write_between(args.document, *MARKERS["edges"], edges(records))
+    asked = {condition(n): draws for n, draws in zip(ITEMS, args.draws, strict=True)}
+    sizes = {condition(n): n for n in ITEMS}
+    wanted = in_turns(asked, read_tallies(args.counts, VERSION), turns=max(args.draws))
+    jobs = ((name, seeds, (sizes[name], seeds)) for name, seeds in wanted)
+    tallies = grow(args.counts, VERSION, jobs, _job, processes=args.jobs)
+    write_between(args.document, *MARKERS["label errors"], label_errors(tallies))
+    write_between(args.document, *MARKERS["edges"], edges(tallies))
     return 0
 
 

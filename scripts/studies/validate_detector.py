@@ -1,31 +1,31 @@
-"""How often are the collapse verdicts right? Plants curves of known shape and writes docs/detector.md.
+"""How often are the collapse verdicts right? Plants curves of known shape and writes the tables of docs/detector.md.
 
     make validate-detector
     .venv/bin/python -m scripts.studies.validate_detector --jobs 2 --repetitions 400
-    .venv/bin/python -m scripts.studies.validate_detector --only shares
+    .venv/bin/python -m scripts.studies.validate_detector --repetitions 0      the tables again, from the counts
 
 Every repetition draws new items with new scores for dense and for each level, computes set sizes and their bootstrap
-replicates the way rows are computed, and applies the rule. Finished settings are kept in --store and not run again.
+replicates the way rows are computed, and applies the rule. What they come to is counted in
+docs/validation/detector.json; an interrupted study goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from scripts.markers import check_markers, kept_block, write_between
+from scripts.markers import check_markers, write_between
 from scripts.studies.synthetic import (
     LEVEL_NAMES,
     SHAPES,
@@ -36,19 +36,23 @@ from scripts.studies.synthetic import (
     in_one_step,
     plan_curve,
 )
+from scripts.studies.tallies import FOLDER, Tally, bounds, grow, in_turns, read_tallies
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.measure import Scored
+from suite.metrics.proportions import exact_interval
 from suite.metrics.sample import Sample
-from suite.verdicts.collapse import RULE, VERDICTS, Curve, judge
+from suite.publish.pages.markdown import table
+from suite.verdicts.collapse import RULE, Curve, judge
 from suite.verdicts.curves import METRICS, PRIMARY
 from suite.verdicts.shapes import Family, Whitened, smooth_families
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 SPLITS, REPLICATES = 20, 300
-START, END = "<!-- shares -->", "<!-- end of shares -->"
-VERSION = 2
+COUNTS = FOLDER / "detector.json"
+TABLES = ("in short", "other rules", "no threshold", "threshold", "shares")
+VERSION = 3
 """Raised when the rule or the drawing changes, so that kept results of an older one are not mixed in."""
 
 
@@ -72,9 +76,9 @@ class Setting:
         return Population(options=self.options, strength=self.strength, uneven=self.uneven, group=self.group)
 
     @property
-    def key(self) -> str:
+    def title(self) -> str:
         """A stable name."""
-        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True)
+        return f"{self.shape}, {describe(self)}"
 
     @property
     def broken(self) -> int | None:
@@ -166,52 +170,36 @@ def largest_jump(curve: Curve) -> bool:
     return bool(np.quantile(share, 0.05) > 0 and np.quantile(jump, 0.05) > curve.minimum)
 
 
-def run_setting(job: tuple[Setting, int]) -> dict[str, Any]:
-    """All repetitions of one setting."""
-    setting, asked = job
-    started, count = time.process_time(), setting.repetitions(asked)
-    generator = np.random.default_rng([setting.n, setting.levels])
-    outcomes = []
-    judging = 0.0
-    for repetition in range(count):
+def run_setting(setting: Setting, seeds: Iterable[int]) -> Counter[str]:
+    """Verdicts of some repetitions; of those called a threshold, what else is right; and what other rules call one."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        generator = np.random.default_rng([setting.n, setting.levels, seed])
         jitter = generator.normal(0, setting.jitter, setting.levels - 1) if setting.jitter else None
         plan = plan_curve(setting.population, setting.shape, levels=setting.levels, rise=setting.rise, jitter=jitter)
-        curve = one_curve(setting, plan, seed=repetition)
-        begin = time.process_time()
+        curve = one_curve(setting, plan, seed=seed)
         finding = judge(curve)
-        judging += time.process_time() - begin
-        jumps = np.diff(plan.set_size)
-        place = None if finding.jump is None else int(np.diff(curve.values).argmax())
-        outcomes.append(
-            {
-                "verdict": finding.verdict,
-                "level": finding.level,
-                "level_low": finding.level_low,
-                "level_high": finding.level_high,
-                "jump": finding.jump,
-                "jump_low": finding.jump_low,
-                "jump_high": finding.jump_high,
-                "true_jump": None if place is None else float(jumps[place]),
-                "true_break": None if setting.broken is None else float(jumps[setting.broken - 1]),
-                "p": finding.p_raw,
-                "bic": lowest_bic(curve),
-                "largest": largest_jump(curve),
-            }
-        )
-    seconds = (time.process_time() - started) / count
-    return {"outcomes": outcomes, "seconds": seconds, "judging": judging / count}
+        counts[finding.verdict] += 1
+        if finding.verdict == "threshold" and setting.broken is not None:
+            low, high = finding.level_low, finding.level_high
+            least, most = finding.jump_low, finding.jump_high
+            assert low is not None
+            assert high is not None
+            assert least is not None
+            assert most is not None
+            true_jump = float(np.diff(plan.set_size)[int(np.diff(curve.values).argmax())])
+            counts["right level"] += finding.level == setting.broken
+            counts["level interval"] += low <= setting.broken <= high
+            counts["jump interval"] += least <= true_jump <= most
+        counts["lowest BIC"] += lowest_bic(curve)
+        counts["largest jump"] += largest_jump(curve)
+    return +counts
 
-
-WHAT_IS_EASY = (
-    "The shapes of the next tables are far from the cut-off: a planted threshold has .79 of its rise in one step or",
-    "more, other rising shapes a third as a rule, and those with a half have it at an end of the list. Rates of 0",
-    "and 1 there say that the rule tells these apart, not that it decides real curves. Rounding of real models puts",
-    ".46 to .68 of the rise into one step; there the rule mostly says *undetermined*, and something else for",
-    "another list of levels (last table).",
-)
 
 SHARES = (0.4, 0.5, 0.6, 0.75)
 """Of the rise, in one step: real rounding curves have .46 to .68 there, and the rule's cut-off is one half."""
+
+SHARES_ITEMS = (300, 1000)
 
 LISTS = {
     "all seven": (0, 1, 2, 3, 4, 5, 6),
@@ -233,13 +221,12 @@ def share_in_one_jump(share: float, levels: Sequence[int]) -> float:
     return float(jumps.max() / jumps.sum())
 
 
-def run_shares(job: tuple[float, int, int]) -> dict[str, list[str]]:
+def run_shares(share: float, n: int, seeds: Iterable[int]) -> Counter[str]:
     """What is said of one planted share by every list of levels, on the same draws."""
-    share, n, count = job
     setting = Setting("step", n=n)
     plan = plan_curve(setting.population, in_one_step(share), levels=setting.levels, rise=setting.rise)
-    found: dict[str, list[str]] = {name: [] for name in LISTS}
-    for seed in range(count):
+    counts: Counter[str] = Counter()
+    for seed in seeds:
         curve = one_curve(setting, plan, seed=10_000 + seed)
         for name, levels in LISTS.items():
             some = list(levels)
@@ -249,31 +236,28 @@ def run_shares(job: tuple[float, int, int]) -> dict[str, list[str]]:
                 values=curve.values[some],
                 replicates=curve.replicates[some],
             )
-            found[name].append(judge(part).verdict)
-    return found
+            counts[f"{name}: {judge(part).verdict}"] += 1
+    return counts
 
 
-def shares_section(results: Sequence[tuple[tuple[float, int, int], dict[str, list[str]]]]) -> str:
-    """The part of docs/detector.md about steps near the cut-off and about lists of levels."""
-    lines = [
-        "## One curve, several lists of levels",
-        "",
-        "Here one step carries a share of the rise near the cut-off of one half, and the other five steps the rest in",
-        "equal parts (rise 0.5 of the headroom). The same draws are judged by several lists of levels, as users choose",
-        "them. *Largest jump* is the true part of the rise that lies in one jump of that list: above .5 the curve is a",
-        "threshold in the sense of [collapse.md](collapse.md), by that list.",
-        "",
-        "| in one step | items | list of levels | largest jump | repetitions | threshold | gradual | undetermined |",
-        "|--:|--:|---|--:|--:|---|--:|--:|",
-    ]
-    for (share, n, count), found in results:
-        for name, verdicts in found.items():
-            others = " | ".join(f"{verdicts.count(verdict) / count:.2f}" for verdict in ("gradual", "undetermined"))
-            lines.append(
-                f"| {share:g} | {n:,} | {name} | {share_in_one_jump(share, LISTS[name]):.2f} | {count} "
-                f"| {rate(verdicts.count('threshold'), count)} | {others} |"
-            )
-    return "\n".join(lines)
+def shares_title(share: float, n: int) -> str:
+    """The name of a planted share."""
+    return f"{share:g} of the rise in one step, {n:,} items"
+
+
+def shares_table(tallies: Mapping[str, Tally]) -> str:
+    """Steps near the cut-off, and lists of levels."""
+    lines = []
+    for n in SHARES_ITEMS:
+        for share in SHARES:
+            seen = tallies.get(shares_title(share, n), Tally())
+            for name, levels in LISTS.items() if seen.draws else ():
+                others = (seen.counts[f"{name}: {verdict}"] / seen.draws for verdict in ("gradual", "undetermined"))
+                jump = f"{share_in_one_jump(share, levels):.2f}"
+                threshold = interval(seen.counts[f"{name}: threshold"], seen.draws)
+                lines.append((f"{share:g}", f"{n:,}", name, jump, str(seen.draws), threshold, *_two_digits(others)))
+    header = ("in one step", "items", "list of levels", "largest jump", "repetitions", *VERDICT_COLUMNS)
+    return table(header, lines, left=3)
 
 
 def timing(repetitions: int = 5) -> tuple[float, float]:
@@ -292,24 +276,12 @@ def timing(repetitions: int = 5) -> tuple[float, float]:
     return float(np.median(measuring)), float(np.median(judging))
 
 
-def bounds(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Two-sided Clopper-Pearson interval of a rate."""
-    from suite.metrics.proportions import exact_interval
-
-    return exact_interval(hits, count, level=level) if count else (0.0, 1.0)
-
-
-def upper_bound(hits: int, count: int) -> float:
-    """One-sided 95 % upper bound of a rate."""
-    return bounds(hits, count, 0.9)[1]
-
-
-def rate(hits: int, count: int) -> str:
-    """A rate with its 95 % interval."""
-    if not count:
+def interval(hits: int, of: int) -> str:
+    """A rate with its two-sided 95 % interval (Clopper-Pearson)."""
+    if not of:
         return "–"
-    low, high = bounds(hits, count)
-    return f"{hits / count:.3f} [{low:.3f}, {high:.3f}]"
+    low, high = exact_interval(hits, of)
+    return f"{hits / of:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def describe(setting: Setting) -> str:
@@ -328,194 +300,134 @@ def describe(setting: Setting) -> str:
     return ", ".join(parts)
 
 
-def page(results: Sequence[tuple[Setting, dict[str, Any]]], asked: int, seconds: tuple[float, float]) -> str:
-    """docs/detector.md."""
-    nulls = [(s, r["outcomes"]) for s, r in results if s.broken is None]
-    planted = [(s, r["outcomes"]) for s, r in results if s.broken is not None]
-    hours = sum(r["seconds"] * len(r["outcomes"]) for _, r in results) / 3600
-    main = [(s, o) for s, o in nulls if s.shape in MAIN_NULLS and s.jitter <= RULE.jitter_of_headroom]
-    rough = [(s, o) for s, o in nulls if s.shape in MAIN_NULLS and s.jitter > RULE.jitter_of_headroom]
-    false = sum(_count(o, "threshold") for _, o in main)
-    total = sum(len(o) for _, o in main)
-    worst = max(main, key=lambda one: upper_bound(_count(one[1], "threshold"), len(one[1]))) if main else None
-    base: list[dict[str, Any]] = next((o for s, o in planted if s == Setting("step")), [])
+Found = Sequence[tuple[Setting, Tally]]
+
+
+def in_short(found: Found) -> str:
+    """Goals and what is measured."""
+    nulls = [(setting, seen) for setting, seen in found if setting.shape in MAIN_NULLS]
+    main = [(setting, seen) for setting, seen in nulls if setting.jitter <= RULE.jitter_of_headroom]
+    rough = [seen for setting, seen in nulls if setting.jitter > RULE.jitter_of_headroom]
+    planted = [seen for setting, seen in found if setting.broken is not None]
+    base = [seen for setting, seen in found if setting == Setting("step")]
+    false = f"{_called([seen for _, seen in main])} over all {len(main)} settings"
+    if main:
+        upper = {setting: bounds(seen.counts["threshold"], seen.draws)[1] for setting, seen in main}
+        worst = max(upper, key=lambda setting: upper[setting])
+        false += f"; worst setting ({worst.title}): upper 95 % bound {upper[worst]:.3f}"
     lines = [
-        "# How often are the collapse verdicts right?",
-        "",
-        "Written by `make validate-detector` (scripts/studies/validate_detector.py). Curves of known shape are planted",
-        "by adding noise to made-up scores (scripts/studies/synthetic.py); set sizes are then computed as for any",
-        "model,",
-        f"with {SPLITS} splits and {REPLICATES} replicates, and judged by the rule of [collapse.md](collapse.md), its",
-        f"constants being: tests at {RULE.level:g}, practical minimum {METRICS[PRIMARY].minimum:g} options or "
-        f"{RULE.practical_of_headroom:.0%} of the headroom, jitter {RULE.jitter_of_headroom:.0%} of the headroom.",
-        "Each entry is one curve by itself; Holm's correction over a model's curves makes calls rarer still.",
-        f"{len(results)} settings, up to {asked} repetitions each (fewer above 1,500 items), {hours:.1f} processor",
-        "hours; an interrupted study goes on where it stopped.",
-        "Square brackets are 95 % Clopper-Pearson intervals. *Rise* and *jitter* are fractions of the headroom from",
-        "dense to chance; levels count dense; *convex* doubles its increment from level to level, the largest ratio",
-        "that the rule is meant to withstand.",
-        "",
-        *WHAT_IS_EASY,
-        "",
-        "## In short",
-        "",
-        "| goal | measured |",
-        "|---|---|",
-        f"| false thresholds on constant, straight and convex truth ≤ 5 % | {rate(false, total)} over all "
-        f"{len(main)} settings"
-        + (
-            f"; worst setting ({worst[0].shape}, {describe(worst[0])}): upper 95 % bound "
-            f"{upper_bound(_count(worst[1], 'threshold'), len(worst[1])):.3f}"
-            if worst
-            else ""
-        )
-        + " |",
-        f"| the same with twice the jitter that the rule allows for, 3,000 items (no goal) "
-        f"| {_called([o for _, o in rough], 'rule')} |",
-        "| power ≥ 90 % at 1,000 items, 7 levels, one step that is the whole rise, half of the headroom "
-        f"| {_power(base)} |",
-        f"| right level ≥ 90 % of those calls | {_right(base, Setting('step'))} |",
-        f"| level interval holds the true level ≥ 93 % | {_level_coverage(planted)} |",
-        f"| jump interval holds the true jump 93–97 % | {_jump_coverage(planted)} |",
-        f"| one curve ≤ 0.2 s at 1,000 replicates | the rule {seconds[1]:.3f} s; the replicates of its "
-        f"{Setting('').levels} levels, which rows need anyway, {seconds[0]:.2f} s (processor time, {SPLITS} splits) |",
-        "",
-        "## Other rules on the same curves",
-        "",
-        "Tried first, and kept for comparison. *Lowest BIC*: a threshold is called when a step has the lowest",
-        "Bayesian information criterion of all shapes. *Largest jump*: when the largest jump is shown to carry more",
-        "than half of the rise, with neither rivals, nor jitter, nor equivalence before an end jump.",
-        "",
-        "| truth | this rule | lowest BIC | largest jump |",
-        "|---|---|---|---|",
-        *[
-            f"| {name} | {_called(chosen, 'rule')} | {_called(chosen, 'bic')} | {_called(chosen, 'largest')} |"
-            for name, chosen in (
-                ("constant, straight, convex (all settings): false calls", [o for _, o in main]),
-                ("the same with jitter: false calls", [o for s, o in main + rough if s.jitter]),
-                ("other shapes without a threshold: false calls", [o for s, o in nulls if s.shape not in MAIN_NULLS]),
-                ("step, base case: power", [base]),
-            )
+        ("false thresholds on constant, straight and convex truth ≤ 5 %", false),
+        ("the same with twice the jitter that the rule allows for, 3,000 items (no goal)", _called(rough)),
+        (
+            "power ≥ 90 % at 1,000 items, 7 levels, one step that is the whole rise, half of the headroom",
+            _called(base),
+        ),
+        ("right level ≥ 90 % of those calls", _among_calls(base, "right level")),
+        ("level interval holds the true level ≥ 93 %", _among_calls(planted, "level interval")),
+        ("jump interval holds the true jump 93–97 %", _among_calls(planted, "jump interval")),
+    ]
+    return table(("goal", "measured"), lines, left=2)
+
+
+def other_rules(found: Found) -> str:
+    """The same curves by the rule and by two that were tried first."""
+    groups = {
+        "constant, straight, convex (all settings): false calls": [
+            seen for one, seen in found if one.shape in MAIN_NULLS and one.jitter <= RULE.jitter_of_headroom
         ],
-        "",
-        "## Truths without a threshold",
-        "",
-        "| shape | setting | repetitions | called threshold | upper 95 % bound | none | gradual | undetermined |",
-        "|---|---|--:|---|--:|--:|--:|--:|",
-    ]
-    for setting, outcomes in nulls:
-        hits, count = _count(outcomes, "threshold"), len(outcomes)
-        shares = " | ".join(f"{_count(outcomes, name) / count:.2f}" for name in ("none", "gradual", "undetermined"))
-        lines.append(
-            f"| {setting.shape} | {describe(setting)} | {count} | {rate(hits, count)} | {upper_bound(hits, count):.3f} "
-            f"| {shares} |"
-        )
-    lines += [
-        "",
-        "## Planted thresholds",
-        "",
-        "*Right level* is among the calls; *level interval* and *jump interval* are the fraction that hold the truth,",
-        "among the calls too.",
-        "",
-        "| shape | setting | repetitions | called threshold | right level | level interval | jump interval | gradual "
-        "| none | undetermined |",
-        "|---|---|--:|---|---|---|---|--:|--:|--:|",
-    ]
-    for setting, outcomes in planted:
-        count = len(outcomes)
-        shares = " | ".join(f"{_count(outcomes, name) / count:.2f}" for name in ("gradual", "none", "undetermined"))
-        lines.append(
-            f"| {setting.shape} | {describe(setting)} | {count} | {_power(outcomes)} | {_right(outcomes, setting)} "
-            f"| {_level_coverage([(setting, outcomes)])} | {_jump_coverage([(setting, outcomes)])} | {shares} |"
-        )
-    return "\n".join([*lines, ""])
+        "the same with jitter: false calls": [seen for one, seen in found if one.shape in MAIN_NULLS and one.jitter],
+        "other shapes without a threshold: false calls": [
+            seen for one, seen in found if one.broken is None and one.shape not in MAIN_NULLS
+        ],
+        "step, base case: power": [seen for one, seen in found if one == Setting("step")],
+    }
+    rules = ("threshold", "lowest BIC", "largest jump")
+    lines = [(name, *(_called(some, rule) for rule in rules)) for name, some in groups.items()]
+    return table(("truth", "this rule", *rules[1:]), lines, left=4)
 
 
-def _count(outcomes: Iterable[dict[str, Any]], verdict: str) -> int:
-    assert verdict in VERDICTS
-    return sum(outcome["verdict"] == verdict for outcome in outcomes)
+def no_threshold(found: Found) -> str:
+    """Truths without one."""
+    lines = []
+    for one, seen in found:
+        if one.broken is None:
+            upper = f"{bounds(seen.counts['threshold'], seen.draws)[1]:.3f}"
+            others = (seen.counts[verdict] / seen.draws for verdict in ("none", "gradual", "undetermined"))
+            lines.append((one.shape, describe(one), str(seen.draws), _called([seen]), upper, *_two_digits(others)))
+    header = ("shape", "setting", "repetitions", "called threshold", "upper 95 % bound")
+    return table((*header, "none", "gradual", "undetermined"), lines, left=2)
 
 
-def _called(groups: Sequence[Sequence[dict[str, Any]]], how: str) -> str:
-    outcomes = [outcome for group in groups for outcome in group]
-    hits = sum(outcome["verdict"] == "threshold" if how == "rule" else outcome[how] for outcome in outcomes)
-    return rate(hits, len(outcomes))
+def with_threshold(found: Found) -> str:
+    """Planted ones."""
+    lines = []
+    for one, seen in found:
+        if one.broken is not None:
+            right = (_among_calls([seen], name) for name in ("right level", "level interval", "jump interval"))
+            others = (seen.counts[verdict] / seen.draws for verdict in ("gradual", "none", "undetermined"))
+            lines.append((one.shape, describe(one), str(seen.draws), _called([seen]), *right, *_two_digits(others)))
+    header = ("shape", "setting", "repetitions", "called threshold", "right level", "level interval", "jump interval")
+    return table((*header, "gradual", "none", "undetermined"), lines, left=2)
 
 
-def _power(outcomes: Sequence[dict[str, Any]]) -> str:
-    return rate(_count(outcomes, "threshold"), len(outcomes))
+VERDICT_COLUMNS = ("threshold", "gradual", "undetermined")
 
 
-def _calls(outcomes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [outcome for outcome in outcomes if outcome["verdict"] == "threshold"]
+def _two_digits(shares: Iterable[float]) -> Iterator[str]:
+    return (f"{share:.2f}" for share in shares)
 
 
-def _right(outcomes: Iterable[dict[str, Any]], setting: Setting) -> str:
-    calls = _calls(outcomes)
-    return rate(sum(call["level"] == setting.broken for call in calls), len(calls))
+def _called(some: Sequence[Tally], rule: str = "threshold") -> str:
+    return interval(sum(one.counts[rule] for one in some), sum(one.draws for one in some))
 
 
-def _level_coverage(groups: Sequence[tuple[Setting, Sequence[dict[str, Any]]]]) -> str:
-    held = count = 0
-    for setting, outcomes in groups:
-        for call in _calls(outcomes):
-            held += call["level_low"] <= setting.broken <= call["level_high"]
-            count += 1
-    return rate(held, count)
+def _among_calls(some: Sequence[Tally], right: str) -> str:
+    return interval(sum(one.counts[right] for one in some), sum(one.counts["threshold"] for one in some))
 
 
-def _jump_coverage(groups: Sequence[tuple[Setting, Sequence[dict[str, Any]]]]) -> str:
-    calls = [call for _, outcomes in groups for call in _calls(outcomes)]
-    return rate(sum(call["jump_low"] <= call["true_jump"] <= call["jump_high"] for call in calls), len(calls))
+def tables(tallies: Mapping[str, Tally]) -> dict[str, str]:
+    """Of docs/detector.md, by name."""
+    found = [(setting, tallies[setting.title]) for setting in settings() if setting.title in tallies]
+    written = (in_short(found), other_rules(found), no_threshold(found), with_threshold(found), shares_table(tallies))
+    return dict(zip(TABLES, written, strict=True))
 
 
-def main() -> None:
-    """Run what is missing, write the page."""
+def marks(name: str) -> tuple[str, str]:
+    """The comments between which a table stands in the page."""
+    return f"<!-- {name} -->", f"<!-- end of {name} -->"
+
+
+def _job(job: tuple[partial[Counter[str]], Sequence[int]]) -> Counter[str]:
+    run, seeds = job
+    return run(seeds=seeds)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--store", type=Path, default=ROOT / "runs" / "detector")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "detector.md")
-    parser.add_argument("--only", choices=("shares",), help="write the part on shares and lists of levels alone")
-    options = parser.parse_args()
-    if options.only:
-        check_markers(options.out, START, END)
-        jobs = [(share, n, min(options.repetitions, 60_000 // n)) for n in (300, 1000) for share in SHARES]
-        with ProcessPoolExecutor(options.jobs) as pool:
-            write_between(
-                options.out, START, END, shares_section(list(zip(jobs, pool.map(run_shares, jobs), strict=True)))
-            )
-        return
-    options.store.mkdir(parents=True, exist_ok=True)
-    store = options.store / f"v{VERSION}-{options.repetitions}.jsonl"
-    kept: dict[str, dict[str, Any]] = {}
-    if store.is_file():
-        for line in store.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a line cut short by an interruption is run again
-            kept[entry["key"]] = entry["result"]
-    everything = settings()
-    missing = [setting for setting in everything if setting.key not in kept]
-    print(f"{len(everything)} settings, {len(missing)} to run", file=sys.stderr)
-    started = time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool, store.open("a", encoding="utf-8") as handle:
-        jobs = [(setting, options.repetitions) for setting in missing]
-        for setting, result in zip(missing, pool.map(run_setting, jobs), strict=True):
-            kept[setting.key] = result
-            handle.write(json.dumps({"key": setting.key, "result": result}) + "\n")
-            handle.flush()
-            calls = _count(result["outcomes"], "threshold")
-            print(
-                f"{time.monotonic() - started:6.0f} s  {setting.shape}, {describe(setting)}: "
-                f"{calls} of {len(result['outcomes'])}",
-                file=sys.stderr,
-            )
-    text = page([(s, kept[s.key]) for s in everything], options.repetitions, timing())
-    options.out.write_text(f"{text}\n{kept_block(options.out, START, END)}\n", encoding="utf-8")
-    print(options.out)
+    parser.add_argument("--counts", type=Path, default=COUNTS, metavar="FILE")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs" / "detector.md")
+    parser.add_argument("--timing", action="store_true", help="print how long one curve takes, and draw nothing")
+    options = parser.parse_args(argv)
+    if options.timing:
+        print("from scores to replicates {:.2f} s, the rule {:.3f} s (processor time)".format(*timing()))
+        return 0
+    for name in TABLES:
+        check_markers(options.document, *marks(name))
+    asked = {one.title: (partial(run_setting, one), one.repetitions(options.repetitions)) for one in settings()}
+    for n in SHARES_ITEMS:
+        for share in SHARES:
+            asked[shares_title(share, n)] = partial(run_shares, share, n), min(options.repetitions, 60_000 // n)
+    draws = {title: count for title, (_, count) in asked.items()}
+    wanted = in_turns(draws, read_tallies(options.counts, VERSION), turns=-(-options.repetitions // 10))
+    jobs = ((title, seeds, (asked[title][0], seeds)) for title, seeds in wanted)
+    for name, text in tables(grow(options.counts, VERSION, jobs, _job, processes=options.jobs)).items():
+        write_between(options.document, *marks(name), text)
+    print(options.document)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

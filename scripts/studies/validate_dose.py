@@ -2,11 +2,11 @@
 
     make validate-dose
     .venv/bin/python -m scripts.studies.validate_dose --jobs 2 --draws 1000 --only "blind"
-    .venv/bin/python -m scripts.studies.validate_dose --only nothing      the tables again, from what is kept
+    .venv/bin/python -m scripts.studies.validate_dose --draws 0      the tables again, from the counts
 
 Every draw makes new items, new logits of dense and of each level, cells of them, and asks `find_dose_records`, which is
 what the command asks. The tolerance is the true loss of one level, so that to call that level kept is an error and to
-call it lost is one. Draws are kept in --out, one line each, and not made again; an interrupted study goes on.
+call it lost is one. What draws come to is counted in docs/validation/dose.json; an interrupted study goes on.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import fnmatch
 import json
 import os
 import sys
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,10 +31,10 @@ from scipy.interpolate import PchipInterpolator
 
 from scripts.markers import check_markers, write_between
 from scripts.studies.synthetic import Plan, Population, draw_cells
+from scripts.studies.tallies import FOLDER, Tally, bounds, grow, in_turns, rate, read_tallies
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics import rows
-from suite.metrics.proportions import exact_interval
 from suite.verdicts.dose import COVERAGE_BAND
 from suite.verdicts.dose_records import MEASURES, find_dose_records
 
@@ -48,6 +47,7 @@ VERSION = 4
 """Raised when the rule or the drawing changes, so that kept draws of an older one are not mixed in."""
 
 SIDES = ("kept", "lost", "kept_holm", "lost_holm")
+COUNTS = FOLDER / "dose.json"
 START, END = "<!-- error rates -->", "<!-- end of error rates -->"
 
 POPULATIONS = {
@@ -414,42 +414,32 @@ def judged(record: Mapping[str, Any], truth: Sequence[Mapping[str, float]], shar
     }
 
 
-def _job(job: tuple[Condition, list[Truth], list[int]]) -> list[dict[str, Any]]:
+def counted(draws: Sequence[Mapping[str, Mapping[str, Any]]]) -> Counter[str]:
+    """What draws came to: by metric, in how many there was a record, each side erred, and the levels not known."""
+    counts: Counter[str] = Counter()
+    for draw in draws:
+        for metric, found in draw.items():
+            counts[f"{metric}: records"] += 1
+            counts.update({f"{metric}: {name}": int(found[name]) for name in (*SIDES, "open")})
+    return +counts
+
+
+def _job(job: tuple[Condition, list[Truth], Sequence[int]]) -> Counter[str]:
     condition, levels, seeds = job
     # what mapie and netcal say of the same cells changes no figure and takes a quarter of the time
     rows.library_remarks = lambda scored: {}  # type: ignore[assignment]
-    result = []
-    for seed in seeds:
-        one = one_recipe if condition.levels.endswith("seeds") else one_draw
-        found = one(condition, levels, zlib.crc32(condition.key.encode()) + seed)
-        result.append({"key": condition.key, "seed": seed, "found": found})
-    return result
-
-
-def jobs_left(
-    asked: Sequence[Condition], draws: int, done: Mapping[str, set[int]], store: Path, batch: int = 20
-) -> Iterator[tuple[Condition, list[Truth], list[int]]]:
-    """What is still to be drawn, a few draws of each condition in turn, so that all grow together."""
-    for start in range(0, draws, batch):
-        for condition in asked:
-            first, last = (round(condition.effort * end) for end in (start, min(start + batch, draws)))
-            seeds = [seed for seed in range(first, last) if seed not in done.get(condition.key, set())]
-            if seeds:
-                yield condition, truths(condition, store), seeds
+    one = one_recipe if condition.levels.endswith("seeds") else one_draw
+    start = zlib.crc32(condition.key.encode())
+    return counted([one(condition, levels, start + seed) for seed in seeds])
 
 
 # ---- the tables
 
 
-def bounds(hits: int, count: int) -> tuple[float, float]:
-    """One-sided 95 % bounds of a rate (Clopper-Pearson)."""
-    return exact_interval(hits, count, level=0.9)
-
-
-def tables(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def tables(found: Mapping[str, Tally]) -> str:
     """The part of docs/dose.md about errors."""
-    ladders = [one for one in conditions() if one.levels == "ladder" and one.key in found]
-    edges = [one for one in conditions() if one.levels != "ladder" and one.key in found]
+    ladders = [one for one in conditions() if one.levels == "ladder" and one.title in found]
+    edges = [one for one in conditions() if one.levels != "ladder" and one.title in found]
     head = " | ".join(f"`{metric}`" for metric in MEASURES)
     lines = [
         "Written by `make validate-dose` (scripts/studies/validate_dose.py), which goes on where it stopped. Rates of",
@@ -459,9 +449,9 @@ def tables(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "|--:|---|---|---|---|--:|" + "---|" * len(MEASURES),
     ]
     for one in edges:
-        rates = (" / ".join(_rate(found[one.key], metric, side) for side in SIDES[:2]) for metric in MEASURES)
+        rates = (" / ".join(_rate(found[one.title], metric, side) for side in SIDES[:2]) for metric in MEASURES)
         where = f"{one.n:,} | {one.dense} | {one.law} | {one.levels} | {one.edge}"
-        lines.append(f"| {where} | {len(found[one.key])} | {' | '.join(rates)} |")
+        lines.append(f"| {where} | {found[one.title].draws:,} | {' | '.join(rates)} |")
     lines += ["", *_together(found, edges), ""]
     lines += [
         "Levels *not known* a curve at .05, of the six of a ladder whose Brier scores have truly lost 0, .005, .02,",
@@ -471,12 +461,13 @@ def tables(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "|--:|--:|" + "--:|" * len(MEASURES),
     ]
     for one in ladders:
-        means = (np.mean([draw[metric]["open"] for draw in found[one.key]]) for metric in MEASURES)
-        lines.append(f"| {one.n:,} | {len(found[one.key])} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+        seen = found[one.title]
+        means = (seen.counts[f"{metric}: open"] / seen.counts[f"{metric}: records"] for metric in MEASURES)
+        lines.append(f"| {one.n:,} | {seen.draws:,} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
     return "\n".join(lines)
 
 
-def _together(found: Mapping[str, Sequence[Mapping[str, Any]]], edges: Sequence[Condition]) -> list[str]:
+def _together(found: Mapping[str, Tally], edges: Sequence[Condition]) -> list[str]:
     """By metric and side: all conditions of a size together, without an order (Holm), and where 5 % is exceeded."""
     sizes = sorted({one.n for one in edges})
     lines = [
@@ -491,60 +482,51 @@ def _together(found: Mapping[str, Sequence[Mapping[str, Any]]], edges: Sequence[
         band = metric == "lac_transfer_coverage"
         chosen = [one for one in edges if one.dense != "at chance" and (not band or one.planted == "coverage")]
         for side in SIDES[:2]:
-            claims = {one: [draw[metric][side] for draw in found[one.key] if metric in draw] for one in chosen}
-            above = [one.title for one, some in claims.items() if some and bounds(sum(some), len(some))[0] > 0.05]
-            by_size = [[draw for one in chosen if one.n == n for draw in found[one.key]] for n in sizes]
-            rates = [_rate(draws, metric, side) for draws in by_size]
-            holm = _rate([draw for draws in by_size for draw in draws], metric, f"{side}_holm")
+            above = [one.title for one in chosen if _bounds(found[one.title], metric, side)[0] > 0.05]
+            by_size = [sum((found[one.title].counts for one in chosen if one.n == n), Counter()) for n in sizes]
+            rates = [_rate_of(counts, metric, side) for counts in by_size]
+            holm = _rate_of(sum(by_size, Counter()), metric, f"{side}_holm")
             lines.append(f"| `{metric}` | {side} | {' | '.join(rates)} | {holm} | {'; '.join(above) or '–'} |")
     return lines
 
 
-def _rate(draws: Sequence[Mapping[str, Any]], metric: str, side: str) -> str:
-    claims = [draw[metric][side] for draw in draws if metric in draw]
-    return f"{np.mean(claims):.3f} (≤ {bounds(sum(claims), len(claims))[1]:.3f})" if claims else "–"
+def _bounds(tally: Tally, metric: str, side: str) -> tuple[float, float]:
+    records = tally.counts[f"{metric}: records"]
+    return bounds(tally.counts[f"{metric}: {side}"], records) if records else (0.0, 1.0)
 
 
-def main() -> None:
+def _rate(tally: Tally, metric: str, side: str) -> str:
+    return _rate_of(tally.counts, metric, side)
+
+
+def _rate_of(counts: Counter[str], metric: str, side: str) -> str:
+    return rate(counts[f"{metric}: {side}"], counts[f"{metric}: records"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Draw what is missing, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="*", help="conditions whose title matches, such as '*blind*'")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "dose", help="folder of the kept draws")
+    parser.add_argument("--counts", type=Path, default=COUNTS, metavar="FILE")
+    parser.add_argument("--truths", type=Path, default=ROOT / "runs" / "dose", help="folder of what was solved for")
     parser.add_argument("--document", type=Path, default=ROOT / "docs" / "dose.md")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     check_markers(options.document, START, END)
-    options.out.mkdir(parents=True, exist_ok=True)
-    store = options.out / f"v{VERSION}.jsonl"
-    done: dict[str, set[int]] = {}
-    for line in _lines(store):
-        done.setdefault(line["key"], set()).add(line["seed"])
-    asked = [one for one in conditions() if fnmatch.fnmatch(one.title, options.only)]
-    jobs = jobs_left(asked, options.draws, done, options.out)
-    started = time.monotonic()
-    with store.open("a", encoding="utf-8") as handle:
-        for lines in _each(_job, jobs, options.jobs):
-            handle.writelines(json.dumps(line) + "\n" for line in lines)
-            handle.flush()
-            print(
-                f"{time.monotonic() - started:6.0f} s  {lines[-1]['seed'] + 1} draws: {lines[0]['key']}",
-                file=sys.stderr,
-            )
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for line in _lines(store):
-        found.setdefault(line["key"], []).append(line["found"])
+    options.truths.mkdir(parents=True, exist_ok=True)
+    asked = {one.title: one for one in conditions() if fnmatch.fnmatch(one.title, options.only)}
+    wanted = in_turns(
+        {title: round(one.effort * options.draws) for title, one in asked.items()},
+        read_tallies(options.counts, VERSION),
+        turns=-(-options.draws // 20),
+    )
+    jobs = ((title, seeds, (asked[title], truths(asked[title], options.truths), seeds)) for title, seeds in wanted)
+    found = grow(options.counts, VERSION, jobs, _job, processes=options.jobs)
     write_between(options.document, START, END, tables(found))
     print(options.document)
-
-
-def _each(function: Callable[[Any], Any], jobs: Iterable[Any], processes: int) -> Iterator[Any]:
-    if processes < 2:
-        yield from map(function, jobs)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(function, list(jobs))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
