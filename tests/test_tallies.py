@@ -116,17 +116,3 @@ def test_tables_of_decoupling_follow_from_the_counts_kept() -> None:
     for name, table in (("label errors", validate_decoupling.label_errors), ("edges", validate_decoupling.edges)):
         start, end = validate_decoupling.MARKERS[name]
         assert f"{start}\n{table(kept)}\n{end}" == kept_block(DOCS / "decoupling.md", start, end)
-
-
-def test_a_dose_table_counts_what_was_drawn() -> None:
-    """Two draws of one condition: one falsely kept, and one without a record of NLL."""
-    (condition, *_) = validate_dose.conditions()
-    draw = {"kept": True, "lost": False, "kept_holm": False, "lost_holm": False, "open": 0}
-    right = dict.fromkeys(draw, False) | {"open": 1}
-    counts = validate_dose.counted([{"brier_ts": draw, "nll_ts": right}, {"brier_ts": right}])
-    text = validate_dose.tables({condition.title: Tally(frozenset([0, 1]), counts)})
-    (row,) = [line for line in text.splitlines() if line.startswith("| 100 | medium")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[5] == "2"
-    assert cells[6].startswith("0.500 (≤ 0.975) / 0.000 (≤ ")
-    assert cells[9].startswith("0.000 (≤ 0.950) / 0.000")

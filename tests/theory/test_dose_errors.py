@@ -10,6 +10,7 @@ from scipy import stats
 
 from scripts.studies import validate_dose as study
 from scripts.studies.synthetic import Plan, Population, draw_cells
+from scripts.studies.tallies import Tally
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.verdicts.dose_records import find_dose_records
 
@@ -109,7 +110,7 @@ def test_the_tables_bound_each_rate() -> None:
     one = next(condition for condition in study.conditions() if condition.levels == "one")
     claims = {"kept": True, "lost": False, "kept_holm": False, "lost_holm": False, "open": 1, "headroom": True}
     draws = [dict.fromkeys(study.MEASURES, claims | {"kept": seed < 5}) for seed in range(100)]
-    text = study.tables({one.key: draws})
+    text = study.tables({one.title: Tally(frozenset(range(100)), study.counted(draws))})
     # 5 of 100: the share at which so few are seen in 5 % of studies
     bound = stats.beta.ppf(0.95, 6, 95)
     assert f"| {one.levels} | {one.edge} | 100 | 0.050 (≤ {bound:.3f}) / 0.000 (≤ {1 - 0.05**0.01:.3f}) |" in text
