@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scripts.studies import size_tables
 from scripts.studies.synthetic import Plan, Population, draw_cells
 from suite.cell import Cell
 from suite.config import Protocol
+from suite.decisions.analyses import SCALE, Judgement
 from suite.metrics.rows import measure_cells
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.scale import Sized, differences, find_scale, model_family, order_on_size, slope_on_size
@@ -183,3 +185,32 @@ def test_two_sizes_are_shown_without_a_slope() -> None:
     assert records
     assert all(record["slope"] is None for record in records)
     assert all("no slope" in str(record["notes"]) for record in records)
+
+
+def test_one_member_of_each_family_is_compared_with_none_and_says_so() -> None:
+    alone = measure_cells(models_of_sizes({"a-1b": 1.0}, {"a-1b": 3.0}), FAST, keep=JOINT_KEYS)
+    assert find_scale(alone, protocol="exact") == []
+    sizes, noise = {"a-1b": 1.0, "b-7b": 7.0}, {"a-1b": 3.0, "b-7b": 2.0}
+    two = measure_cells(models_of_sizes(sizes, noise), FAST, keep=JOINT_KEYS)
+    records = find_scale(two, protocol="exact")
+    assert {one["group"] for one in records} == {"all"}
+    assert all(one["confounded"] and one["differences"] == [] for one in records)
+    for found in ([], records):
+        assert Judgement({SCALE: found}).lines()[-1] == "  one model of each family: nothing to compare within one"
+
+
+def test_the_tables_of_size_show_what_the_records_say() -> None:
+    model = {"low": 0.1, "high": 0.3}
+    models = [model | {"model": "a-1b", "value": 0.25}, model | {"model": "a-7b", "value": 0.125}]
+    pair = {"smaller": "a-1b", "larger": "a-7b", "difference": -0.125}
+    pair |= {"difference_low": -0.2, "difference_high": 0.1}
+    record = {"task": "macro", "variant": "rtn-w4", "models": models, "order_p": 0.5, "differences": [pair]}
+    within = record | {"confounded": False}
+    across = record | {"confounded": True, "slope": -0.1, "slope_items_low": -0.3, "slope_items_high": 0.2}
+    one_task = within | {"task": "arc"}
+    assert size_tables.sizes_table([one_task, within, across]).splitlines()[-1] == (
+        "| rtn-w4 | 0.25 | 0.12 | -0.12 [-0.20, +0.10] | 0.500 |"
+    )
+    assert size_tables.confounded_table([one_task, within, across]).splitlines()[-1] == (
+        "| rtn-w4 | 0.25 [0.10, 0.30] | 0.12 [0.10, 0.30] | -0.10 [-0.30, +0.20] | 0.500 |"
+    )

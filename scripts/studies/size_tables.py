@@ -1,4 +1,4 @@
-"""Losses of one model family by size, pair by pair, on published ladders: the table of docs/scale.md.
+"""Losses by size, within a family on published ladders and across families in results/three-llms, for docs/scale.md.
 
 make size-tables
 
@@ -9,6 +9,7 @@ for `make reproduce-ladders`.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,11 +20,13 @@ from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.decisions.analyses import SCALE, judge_cells
 from suite.errors import SuiteError
+from suite.files import read_text
 from suite.publish.pages.markdown import table
 from suite.verdicts.curves import MACRO
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
-MARKS = "<!-- ladder sizes -->", "<!-- /ladder sizes -->"
+SNAPSHOT = Path(__file__).resolve().parents[2] / "results" / "three-llms"
+MARKS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in ("ladder sizes", "three-llms sizes")}
 
 
 def sizes_table(records: Sequence[Any]) -> str:
@@ -47,20 +50,40 @@ def sizes_table(records: Sequence[Any]) -> str:
     return table(("variant", *models, *pairs, "p of the order"), lines, left=1)
 
 
+def confounded_table(records: Sequence[Any]) -> str:
+    """One line a variant: averages over tasks of models of different families."""
+    averages = [one for one in records if one["task"] == MACRO and one["confounded"]]
+    models = [model["model"] for model in averages[0]["models"]]
+    lines = [
+        (
+            one["variant"] + (" (set size)" if one["variant"] == "dense" else ""),
+            *(f"{model['value']:.2f} [{model['low']:.2f}, {model['high']:.2f}]" for model in one["models"]),
+            f"{one['slope']:+.2f} [{one['slope_items_low']:+.2f}, {one['slope_items_high']:+.2f}]",
+            f"{one['order_p']:.3f}",
+        )
+        for one in averages
+        if len(one["models"]) == len(models)
+    ]
+    return table(("variant", *models, "slope, items alone", "p of the order"), lines, left=1)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the table between its markers."""
+    """Write the tables between their markers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     args = parser.parse_args(argv)
-    check_markers(args.document, *MARKS)
+    for marks in MARKS.values():
+        check_markers(args.document, *marks)
+    published = json.loads(read_text(SNAPSHOT / SCALE))
+    write_between(args.document, *MARKS["three-llms sizes"], confounded_table(published))
     try:
         cells = read_ladder(args.folder or Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT))
     except SuiteError as error:
         print(f"size_tables: {error}", file=sys.stderr)
         return 2
     _, judgement = judge_cells(cells, None, files=(SCALE,))
-    write_between(args.document, *MARKS, sizes_table(judgement.records(SCALE)))
+    write_between(args.document, *MARKS["ladder sizes"], sizes_table(judgement.records(SCALE)))
     return 0
 
 
