@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
@@ -24,9 +24,6 @@ from suite.metrics import paired, proportions
 from suite.metrics.average import Average, Setting, combined
 from suite.metrics.figures import PAIRED_KEYS, ROW_KEYS
 from suite.metrics.rows import rows_against, score_cell
-
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.intp]
 
 CONFIDENCE = 0.95
 """Of each of the two one-sided bounds of what was lost."""

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.metrics.score_test import Counted, effective_number, statistic_of
 from suite.verdicts.dose import end_of, few_events
-
-Floats = NDArray[np.float64]
 
 ANCHORS: dict[tuple[str, str], Callable[[Floats, Floats], Floats]] = {
     ("accuracy", "points"): lambda right, _: np.ones_like(right),
@@ -67,9 +65,7 @@ class Pairs:
         return float(np.dot(moved, self.counts)) / self.n
 
 
-def pairs_of(
-    dense: Floats, compressed: Floats, units: NDArray[np.intp] | None = None, chance: Floats | None = None
-) -> Pairs:
+def pairs_of(dense: Floats, compressed: Floats, units: Numbers | None = None, chance: Floats | None = None) -> Pairs:
     """Count the answers of two models.
 
     Args:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
 from suite.cell import Cell
 from suite.config import Costs, Protocol
 from suite.metrics.average import Average, Setting, above_chance, averaged_settings, combined
@@ -33,10 +33,7 @@ from suite.tables import aligned
 from suite.verdicts.curves import MACRO
 from suite.verdicts.given import Given
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-MeanInterval = Callable[[Floats, NDArray[np.intp]], tuple[float, float]]
+MeanInterval = Callable[[Floats, Numbers], tuple[float, float]]
 """From values and units to the interval of their mean."""
 
 TUNED, KEPT = "tuned", "kept"
@@ -294,7 +291,7 @@ def _cost_interval(
     """Of the mean cost of an item, from what is wrong and what is deferred, or from the changes of both."""
     weights = costs.wrong, costs.review
 
-    def of_half(values: Floats, units: NDArray[np.intp]) -> tuple[float, float]:
+    def of_half(values: Floats, units: Numbers) -> tuple[float, float]:
         wrong, deferred = values.T
         ends = interval(wrong, units), interval(deferred, units)
         return weighted_interval((wrong, deferred), ends, weights, units)

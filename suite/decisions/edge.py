@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.measure import Scored
@@ -25,9 +25,7 @@ def evaluated_ids(cell: Cell, protocol: Protocol) -> list[str]:
     return [sample.ids[row] for row in sample.evaluated]
 
 
-def part_rows(
-    cell: Cell, part: str, protocol: Protocol, *, others: Sequence[Cell] = ()
-) -> tuple[NDArray[np.intp], str]:
+def part_rows(cell: Cell, part: str, protocol: Protocol, *, others: Sequence[Cell] = ()) -> tuple[Numbers, str]:
     """Which evaluated items belong to a part, and why none does.
 
     Args:

@@ -22,8 +22,8 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Numbers
 from suite.cell import Cell
 from suite.config import Protocol as Rules
 from suite.config import RunConfig, protocol_of
@@ -35,6 +35,7 @@ from suite.decisions.items import items_needed
 from suite.decisions.lock import unlocked
 from suite.decisions.policy import KINDS, Criterion, Policy, RedLine, policy_hash
 from suite.errors import SuiteError
+from suite.grouped import grouped
 from suite.metrics.average import Setting, unperturbed
 from suite.metrics.proportions import proportion_interval
 from suite.metrics.replicates import Store
@@ -167,10 +168,8 @@ def gate_measured(
     """`gate_cells` of cells that have been measured with the replicates of `suite.verdicts.dose_records.JOINT_KEYS`."""
     protocol = protocol_of(config)
     places = size_places([one for one in measured if not _is_null(one)])
-    models: dict[str, list[Measured]] = {}
-    for one in sorted(measured, key=lambda one: places.get(one.cell.key.model, len(places))):
-        if not _is_null(one):
-            models.setdefault(one.cell.key.model, []).append(one)
+    by_size = sorted(measured, key=lambda one: places.get(one.cell.key.model, len(places)))
+    models = grouped((one for one in by_size if not _is_null(one)), lambda one: one.cell.key.model)
     for failure in failures:
         models.setdefault(str(failure.get("model")), [])
     wanted = {model: _variants(members, model, failures, config) for model, members in models.items()}
@@ -185,7 +184,7 @@ def gate_measured(
     dense = [one for one in measured if one.cell.is_dense]
     result = []
     for model, names in wanted.items():
-        parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]] = {}
+        parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[Numbers, str]] = {}
         for name in names:
             judged = _Judged(model, name, models[model], dense, failures, policy, protocol, parts)
             attempt = (attempts or {}).get((model, name), 1)
@@ -429,7 +428,7 @@ class _Judged:
     failures: Sequence[Mapping[str, Any]]
     policy: Policy
     protocol: Rules
-    parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[NDArray[np.intp], str]]
+    parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[Numbers, str]]
 
     def record(self, *, attempt: int, share: float, lock: Mapping[str, Any] | None) -> Record:
         everything = unperturbed(dict.fromkeys(cell_setting(one) for one in self.members))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.decisions.deferral import with_interval
@@ -27,8 +27,6 @@ from suite.metrics.proportions import resampled_interval
 from suite.metrics.rows import curves_of
 from suite.metrics.sample import Samples
 from suite.tables import aligned
-
-Floats = NDArray[np.float64]
 
 SHOWN = (
     *("model", "source", "target", "variant", "n_target", "coverage", "coverage_low", "coverage_high"),
@@ -190,7 +188,7 @@ def _record(
 
 
 def _interval(
-    key: str, value: float, replicates: Floats, units: NDArray[np.intp], most: float, least: float
+    key: str, value: float, replicates: Floats, units: Numbers, most: float, least: float
 ) -> dict[str, float | None]:
     low, high = resampled_interval(value, replicates, units, limits=(least, most))
     ends = (low, high) if np.isfinite(low) else (None, None)

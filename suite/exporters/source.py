@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.cell import file_key, slug
+from suite.grouped import grouped
 from suite.metrics.figures import FIGURES, SCORES
 from suite.publish.doses import EXPLORATORY, Lead
 from suite.publish.fields import Fields, number, text
-from suite.publish.order import grouped
 
 EXPORTED = {key: one for key, one in FIGURES.items() if one.source == SCORES and one.meaning and one.limits}
 """Figures that are exported: whose meaning and range `FIGURES` tells."""

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.cell import Cell
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from suite.arrays import Floats
 from suite.cell import prompt_hash
 from suite.errors import SuiteError
-from suite.importers.answers import Answers, Floats, Side
+from suite.importers.answers import Answers, Side
 from suite.importers.labels import Labels
 from suite.importers.lm_eval import (
     NAME,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.arrays import Floats
 
 
 def _options_covered(options: Floats, alpha: float) -> Floats:

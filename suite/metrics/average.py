@@ -23,10 +23,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Floats
+from suite.grouped import grouped
 from suite.prompt_name import original_of
 
-_Floats = TypeVar("_Floats", NDArray[np.float32], NDArray[np.float64])
-_Numbers = TypeVar("_Numbers", NDArray[np.float32], NDArray[np.float64], NDArray[np.int32])
+_Floats = TypeVar("_Floats", NDArray[np.float32], Floats)
+_Numbers = TypeVar("_Numbers", NDArray[np.float32], Floats, NDArray[np.int32])
 _Part = TypeVar("_Part")
 
 
@@ -156,7 +158,5 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _by_task(parts: Mapping[Setting, _Part]) -> dict[str, list[_Part]]:
-    found: dict[str, list[_Part]] = {}
-    for setting, part in parts.items():
-        found.setdefault(setting.task, []).append(part)
-    return found
+    tasks = grouped(parts, lambda setting: setting.task)
+    return {task: [parts[setting] for setting in settings] for task, settings in tasks.items()}

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
 from suite.metrics.calibration import folded_normal_mean
 from suite.metrics.conformal import SetScores, quantile_rank
 from suite.metrics.folds import Folds, membership
 from suite.metrics.proportions import LEVEL
 
-Floats = NDArray[np.float64]
 Weights = NDArray[np.uint8]
 
 _WIDENED = 256
@@ -107,9 +107,7 @@ def ratio(above: Floats | NDArray[np.float32], below: Floats | NDArray[np.float3
     return quotient
 
 
-def debiased_error_replicates(
-    difference: Floats, number: NDArray[np.intp], *, deviation: Floats, weights: Weights
-) -> Floats:
+def debiased_error_replicates(difference: Floats, number: Numbers, *, deviation: Floats, weights: Weights) -> Floats:
     """The debiased ECE (see `suite.metrics.calibration.debiased_calibration_error`) in each replicate.
 
     Args:
@@ -317,9 +315,7 @@ def sets_at_replicates(
     return SetReplicates(means[0], means[1], thresholds)
 
 
-def _between(
-    conformity: Floats, tested: NDArray[np.bool_], thresholds: Thresholds, weights: Weights
-) -> NDArray[np.int64]:
+def _between(conformity: Floats, tested: Bools, thresholds: Thresholds, weights: Weights) -> NDArray[np.int64]:
     """The weight of tested items' entries from each threshold up to below the highest one of its split.
 
     Args:
@@ -358,8 +354,8 @@ class _Windows:
         chunk: over so many places sums of weights stay below 255.
     """
 
-    splits: NDArray[np.intp]
-    items: NDArray[np.intp]
+    splits: Numbers
+    items: Numbers
     live: list[int]
     weights: NDArray[np.uint8]
     chunk: int
@@ -370,7 +366,7 @@ class _Windows:
             yield range(start, min(start + self.chunk, len(self.live)))
 
 
-def _windows(split: NDArray[np.intp], items: NDArray[np.intp], weights: Weights, *, splits: int) -> _Windows:
+def _windows(split: Numbers, items: Numbers, weights: Weights, *, splits: int) -> _Windows:
     """From pairs of a split and an item, in the order of splits."""
     lengths = np.bincount(split, minlength=splits)
     order = np.argsort(-lengths, kind="stable")
@@ -443,7 +439,7 @@ def _whole_sums(tables: Sequence[NDArray[np.bool_ | np.uint8]], weights: Weights
     return sums
 
 
-def _blocks(numbers: NDArray[np.intp], each: int) -> Iterator[NDArray[np.intp]]:
+def _blocks(numbers: Numbers, each: int) -> Iterator[Numbers]:
     """Some of the numbers at a time, so that a table of `each` entries for every one stays small."""
     step = max(2**24 // max(each, 1), 1)
     for start in range(0, len(numbers), step):

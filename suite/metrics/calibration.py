@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
+
 BINS = 15
 TEMPERATURE_BOUNDS = (0.01, 100.0)
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def equal_mass_edges(confidence: Floats, *, bins: int = BINS) -> Floats:
     return np.unique(edges)
 
 
-def bin_numbers(confidence: Floats, edges: Floats) -> NDArray[np.intp]:
+def bin_numbers(confidence: Floats, edges: Floats) -> Numbers:
     """Which bin each confidence is in: [lower, upper), the last bin closed."""
     return np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, len(edges) - 2)
 

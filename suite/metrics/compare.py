@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Numbers
 from suite.cell import Cell
 from suite.metrics import bootstrap, conformal, paired, proportions
 from suite.metrics.at_chance import AT_CHANCE
@@ -22,7 +22,7 @@ FEW_LOST = ("nll_ts", "brier_ts", "lac_set_size", "aps_set_size", "set_size")
 """Figures of whose change resampling does not see the upper end where all that is lost is lost on a few items."""
 
 
-def shared_rows(cell: Cell, reference: Cell) -> NDArray[np.intp]:
+def shared_rows(cell: Cell, reference: Cell) -> Numbers:
     """Rows of the cell whose item the reference has too: equal id, answer and number of options."""
     place = {item: row for row, item in enumerate(reference.ids)}
     pairs = [(row, place[item]) for row, item in enumerate(cell.ids) if item in place]

@@ -22,10 +22,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats
 from suite.metrics.folds import Folds, membership
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 _COMPARED = 2**20
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from suite.cell import Cell
 from suite.config import Protocol
@@ -17,8 +16,6 @@ from suite.metrics import calibration, conformal, selective
 from suite.metrics.conformal import SetScores, Stratum
 from suite.metrics.measure import Scored
 from suite.metrics.rows import measure_cells
-
-Floats = NDArray[np.float64]
 
 CURVE_POINTS = 200
 

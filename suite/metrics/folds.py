@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
+
 TEMPERATURE_SHARE = 0.2
 CONFORMAL_SHARE = 0.4
 TEST_SHARE = 0.4
@@ -30,9 +32,8 @@ YE2024_SEED = 42
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
-Indices = NDArray[np.intp]
 
-NO_ITEM: Indices = np.empty(0, dtype=np.intp)
+NO_ITEM: Numbers = np.empty(0, dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Folds:
         test: items whose prediction sets are counted; shares no item with `conformal`.
     """
 
-    temperature: tuple[Indices, ...]
-    rescaled: tuple[Indices, ...]
-    conformal: tuple[Indices, ...]
-    test: tuple[Indices, ...]
+    temperature: tuple[Numbers, ...]
+    rescaled: tuple[Numbers, ...]
+    conformal: tuple[Numbers, ...]
+    test: tuple[Numbers, ...]
 
     def __len__(self) -> int:
         return len(self.test)
@@ -59,7 +60,7 @@ class Folds:
         return Folds(self.temperature[:splits], self.rescaled[:splits], self.conformal[:splits], self.test[:splits])
 
 
-def membership(fold: Sequence[Indices], n: int) -> NDArray[np.bool_]:
+def membership(fold: Sequence[Numbers], n: int) -> Bools:
     """Which of n items each split has in a fold, shape [splits, n].
 
     >>> membership((np.array([2, 0]), np.array([1])), 3).tolist()
@@ -83,7 +84,7 @@ def unit_keys(units: Sequence[str | int], *, purpose: str = "fold") -> NDArray[n
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def uniforms(keys: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+def uniforms(keys: NDArray[np.uint64], seed: int) -> Floats:
     """One uniform number in [0, 1) a key, mixed from key and seed by SplitMix64.
 
     Args:
@@ -111,7 +112,7 @@ def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def item_draws(ids: Sequence[str | int], *, purpose: str, seed: int = 0) -> NDArray[np.float64]:
+def item_draws(ids: Sequence[str | int], *, purpose: str, seed: int = 0) -> Floats:
     """One uniform number in [0, 1) an item, a function of its id, the purpose and the seed.
 
     Order, variant and model change nothing, so the same item meets the same draw in every cell.

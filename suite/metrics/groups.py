@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.metrics.proportions import paired_intervals
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Shares:
     """
 
     correct: NDArray[np.floating[Any]]
-    units: NDArray[np.intp]
+    units: Numbers
 
-    def of(self, entries: NDArray[np.intp] | list[int]) -> Shares:
+    def of(self, entries: Numbers | list[int]) -> Shares:
         """Those of some entries."""
         return Shares(self.correct[entries], self.units)
 

@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
 from suite.metrics.conformal import quantile_rank
-from suite.metrics.folds import Indices
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 TOLERANCE = 1e-8
 """mapie compares with this tolerance: scores closer than it are one score to mapie."""
@@ -28,8 +25,8 @@ def mapie_sets(
     probabilities: Floats,
     answers: NDArray[np.int64],
     *,
-    conformal: Indices,
-    test: Indices,
+    conformal: Numbers,
+    test: Numbers,
     alpha: float,
     draws: Floats,
 ) -> Bools | None:
@@ -71,8 +68,8 @@ def in_domain(
     probabilities: Floats,
     answers: NDArray[np.int64],
     *,
-    conformal: Indices,
-    test: Indices,
+    conformal: Numbers,
+    test: Numbers,
     alpha: float,
 ) -> bool:
     """Whether mapie defines the sets.
@@ -136,7 +133,7 @@ def _pass_through(options: int) -> Any:
         def fit(self, features: Floats, target: NDArray[np.int64]) -> PassThrough:
             return self
 
-        def predict(self, features: Floats) -> NDArray[np.intp]:
+        def predict(self, features: Floats) -> Numbers:
             return np.asarray(features.argmax(axis=1))
 
         def predict_proba(self, features: Floats) -> Floats:

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
 from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
@@ -24,8 +24,6 @@ from suite.metrics.proportions import (
     varies,
 )
 from suite.metrics.sample import Sample
-
-Floats = NDArray[np.float64]
 
 NO_ITEMS = "no items are left to evaluate"
 
@@ -163,7 +161,7 @@ class Scored:
         return proper.fractional_correct(self.probabilities, self.answers)
 
     @cached_property
-    def picked_correct(self) -> NDArray[np.bool_]:
+    def picked_correct(self) -> Bools:
         """Right or not, with ties resolved by the item's own draw: whole numbers, for counting flips."""
         if self.published:
             return np.asarray(self.correct > 0.5)
@@ -451,7 +449,7 @@ def _temperature(scored: Scored, figures: Figures) -> None:
             figures.replicates[key] = _without_steps(replicates[key], figures.points[key], drawn)
 
 
-def _without_steps(replicates: Floats, point: float, drawn: NDArray[np.bool_]) -> Floats:
+def _without_steps(replicates: Floats, point: float, drawn: Bools) -> Floats:
     """Replicates that differ by the grid's own small steps alone, as they do at a bound, made the value itself.
 
     Args:
@@ -472,7 +470,7 @@ class _Rescaled:
     confidence: Floats
 
     @classmethod
-    def at(cls, scored: Scored, temperature: float, items: NDArray[np.intp]) -> _Rescaled:
+    def at(cls, scored: Scored, temperature: float, items: Numbers) -> _Rescaled:
         log_p = calibration.rescale(scored.log_probabilities[items], temperature)
         answers = scored.answers[items]
         p = np.exp(log_p)
@@ -519,7 +517,7 @@ def _temperature_replicates(
 
 def _fold_sums(
     tables: Floats, weights: bootstrap.Weights, *, several: bool
-) -> Callable[[NDArray[np.intp], NDArray[np.intp]], tuple[Floats, Floats]]:
+) -> Callable[[Numbers, Numbers], tuple[Floats, Floats]]:
     """A function from a temperature fold and the items outside it to weighted sums: of the first table of each grid
     point over the fold, shape [grid, replicates], and of each table over the others, shape [grid, tables, replicates].
 
@@ -537,21 +535,21 @@ def _fold_sums(
         every[some] = sums
         return every
 
-    def sums(items: NDArray[np.intp]) -> Floats:
+    def sums(items: Numbers) -> Floats:
         return spread(bootstrap.weighted_sums(flat[:, items], weights[items]))
 
     if not several:
         return lambda fold, rest: (bootstrap.weighted_sums(tables[:, 0, fold], weights[fold]), sums(rest))
     whole = spread(bootstrap.weighted_sums(flat, weights))
 
-    def over(fold: NDArray[np.intp], _: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    def over(fold: Numbers, _: Numbers) -> tuple[Floats, Floats]:
         inside = sums(fold)
         return inside[:, 0], whole - inside
 
     return over
 
 
-def _temperature_grid(scored: Scored, fold: NDArray[np.intp], fitted: Floats) -> Floats:
+def _temperature_grid(scored: Scored, fold: Numbers, fitted: Floats) -> Floats:
     """Log temperatures from four standard errors below the lowest fit to four above the highest."""
     step = 0.05
     centre = float(fitted.mean())

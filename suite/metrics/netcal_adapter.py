@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.arrays import Floats
 
 
 def netcal_errors(confidence: Floats, correct: Floats, *, bins: int = 15) -> tuple[float, float, float]:

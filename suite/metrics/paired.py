@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from suite.arrays import Bools, Floats
 
 DETECTABLE = 2.8015852
 """z(0.975) + z(0.8): standard errors a true change must have to be found at level 0.05 in 80 % of repetitions."""

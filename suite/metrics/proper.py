@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.arrays import Floats, Numbers
 
 
 def top_ties(probabilities: Floats) -> NDArray[np.int64]:
@@ -34,7 +34,7 @@ def fractional_correct(probabilities: Floats, answers: NDArray[np.int64]) -> Flo
     return np.asarray(tops[np.arange(len(answers)), answers] / tops.sum(axis=1))
 
 
-def picked_option(probabilities: Floats, *, draws: Floats) -> NDArray[np.intp]:
+def picked_option(probabilities: Floats, *, draws: Floats) -> Numbers:
     """The answer each item gives, ties resolved by the item's own draw. Shape [n].
 
     Of m options that tie, the one with number floor(u m) in option order is picked. Two models that tie on the same

@@ -19,8 +19,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.intp]
+from suite.arrays import Floats, Numbers
 
 LEVEL = 0.95
 NORMAL = 1.959964

@@ -24,16 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.files import file_digest, replacing
 from suite.metrics.figures import FIGURES
 from suite.models.cache import CACHE_VARIABLE, cache_dir
-
-Floats = NDArray[np.float64]
 
 FOLDER = ".replicates"
 
@@ -135,7 +133,7 @@ class Store:
         values: Mapping[str, float],
         replicates: Mapping[str, Floats],
         correct: Floats,
-        units: NDArray[np.intp],
+        units: Numbers,
         chance: Floats,
     ) -> None:
         """Keep the measurements of one cell: the file is complete or absent. A full disk is one line on stderr.

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
@@ -26,8 +26,6 @@ from suite.metrics.row import Draft, Row, number
 from suite.metrics.sample import Samples
 from suite.metrics.workers import in_processes
 from suite.remarks import remarks, untouched
-
-Floats = NDArray[np.float64]
 
 FLAGS = {
     "at-chance": "the dense model of this curve is not above chance (lower accuracy bound at or below it)",
@@ -171,7 +169,7 @@ class Measured:
     replicates: dict[str, Floats]
     summary: object = None
     correct: Floats = field(default_factory=lambda: np.empty(0))
-    units: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    units: Numbers = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     chance: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
@@ -194,7 +192,7 @@ def rows_against(reference: Cell, cells: Sequence[Cell], protocol: Protocol) -> 
     return [row for row, *_ in measured]
 
 
-_Found = tuple[Row, dict[str, float], dict[str, Floats], object, Floats, NDArray[np.intp], Floats]
+_Found = tuple[Row, dict[str, float], dict[str, Floats], object, Floats, Numbers, Floats]
 """A `Measured` without its cell, which need not travel back from another process."""
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
@@ -22,9 +22,6 @@ from suite.metrics.folds import (
     unit_keys,
     ye2024_folds,
 )
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 class Sample:
@@ -52,12 +49,12 @@ class Sample:
         return hashed_folds(self.units, splits=self.protocol.splits, seed=self.protocol.seed)
 
     @cached_property
-    def unit_numbers(self) -> NDArray[np.intp]:
+    def unit_numbers(self) -> Numbers:
         """Number of the unit of each item, shape [n]: equal for items that belong together."""
         return np.asarray(np.unique(np.asarray(self.units, dtype=object).astype(str), return_inverse=True)[1])
 
     @cached_property
-    def evaluated_units(self) -> NDArray[np.intp]:
+    def evaluated_units(self) -> Numbers:
         """Number of the unit of each evaluated item."""
         return self.unit_numbers[self.evaluated]
 
@@ -78,7 +75,7 @@ class Sample:
         return self.folds.first(TEMPERATURE_SPLITS)
 
     @cached_property
-    def evaluated(self) -> NDArray[np.intp]:
+    def evaluated(self) -> Numbers:
         """Items that figures without a split are computed on: all of them, or the test half under ``ye2024``."""
         return self.folds.test[0] if self.protocol.name == "ye2024" else np.arange(len(self))
 
@@ -95,7 +92,7 @@ class Sample:
         return self.weights if len(self.evaluated) == len(self) else self.weights[self.evaluated]
 
     @cached_property
-    def temperature_drawn(self) -> NDArray[np.bool_]:
+    def temperature_drawn(self) -> Bools:
         """Whether a replicate has an item to fit the temperature on, shape [temperature splits, replicates]."""
         return np.stack([self.weights[fold].any(axis=0) for fold in self.temperature_folds.temperature])
 
@@ -122,7 +119,7 @@ class Samples:
         self.protocol = protocol
         self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
 
-    def of(self, cell: Cell, chosen: NDArray[np.intp] | None = None) -> Sample:
+    def of(self, cell: Cell, chosen: Numbers | None = None) -> Sample:
         """The sample of all items of a cell, or of the chosen rows.
 
         Under ``exact`` items are put in the order of their ids, so that the order of a file changes nothing; under

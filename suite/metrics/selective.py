@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.metrics.proportions import exact_interval
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ that a limit is kept. Hall's transformation of the statistic takes the skewness 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.arrays import Floats
 
 
 class Moments:

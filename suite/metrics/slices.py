@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
+from suite.grouped import grouped
 from suite.metrics import bootstrap, conformal, proportions
 from suite.metrics.compare import shared_rows
 from suite.metrics.folds import Folds
@@ -26,9 +27,6 @@ from suite.metrics.proportions import NORMAL
 from suite.metrics.sample import Samples
 from suite.prompt_name import original_of, parse_prompt
 from suite.variant import is_repeat
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.intp]
 
 WHOLE = "all"
 EDGE = "edge"
@@ -99,9 +97,7 @@ def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int =
         SuiteError: a single replicate.
     """
     by_key: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
-    curves: dict[tuple[str, str, str, str, int], list[Cell]] = {}
-    for cell in cells:
-        curves.setdefault(cell.curve_key, []).append(cell)
+    curves = grouped(cells, lambda cell: cell.curve_key)
     samples = Samples(protocol)
     table: list[dict[str, object]] = []
     for key in sorted(curves):
@@ -123,7 +119,7 @@ def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int =
     return [{key: row.get(key) for key in SLICE_KEYS} for row in table]
 
 
-def subset(cell: Cell, rows: Rows) -> Cell:
+def subset(cell: Cell, rows: Numbers) -> Cell:
     """The cell with some of its items, in the order given."""
 
     def pick(column: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -306,8 +302,8 @@ def item_parts(cell: Cell, row: int) -> list[str]:
     return names
 
 
-def _members(scored: Scored) -> dict[str, Rows]:
-    """Rows of each part in the sample's order, ``all`` first."""
+def _members(scored: Scored) -> dict[str, Numbers]:
+    """Numbers of each part in the sample's order, ``all`` first."""
     cell = scored.cell
     place = {item: row for row, item in enumerate(cell.ids)}
     found: dict[str, list[int]] = {}
@@ -318,7 +314,7 @@ def _members(scored: Scored) -> dict[str, Rows]:
     return {WHOLE: np.arange(len(scored.sample)), **parts}
 
 
-def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Rows:
+def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Numbers:
     """The items on which the dense model is least confident, in the sample's order; equal confidence goes by the id."""
     count = int(len(dense.sample) * share)
     order = np.argsort(dense.confidence, kind="stable")
@@ -362,7 +358,7 @@ def _perturbed(
     samples: Samples,
     smallest: int,
 ) -> list[dict[str, object]]:
-    """Rows of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
+    """Numbers of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
     name = f"perturbed:{parse_prompt(str(cell.task['prompt'])).perturbation}"
     if original is None:
         scored = Scored(cell, samples.of(cell))
@@ -391,7 +387,7 @@ def _covers(cell: Cell, scored: Scored) -> bool:
     return set(scored.sample.ids) <= set(cell.ids)
 
 
-def _measure(scored: Scored, members: Rows) -> dict[str, _Figure]:
+def _measure(scored: Scored, members: Numbers) -> dict[str, _Figure]:
     """Accuracy, and size and coverage of the sets at the cell's own thresholds, of some of its items."""
     counted = np.intersect1d(members, scored.sample.evaluated)
     correct = scored.correct[counted]
@@ -403,7 +399,7 @@ def _measure(scored: Scored, members: Rows) -> dict[str, _Figure]:
     return {"accuracy": accuracy, "lac_set_size": size, "lac_coverage": coverage}
 
 
-def _against(scored: Scored, reference: Scored, members: Rows, figures: Mapping[str, _Figure]) -> dict[str, _Figure]:
+def _against(scored: Scored, reference: Scored, members: Numbers, figures: Mapping[str, _Figure]) -> dict[str, _Figure]:
     theirs = _measure(reference, members)
     sample = scored.sample
     counted = np.intersect1d(members, sample.evaluated)
@@ -420,7 +416,11 @@ def _against(scored: Scored, reference: Scored, members: Rows, figures: Mapping[
 
 
 def _excess(
-    figures: Mapping[str, _Figure], elsewhere: Mapping[str, _Figure], scored: Scored, members: Rows, rest: Rows | None
+    figures: Mapping[str, _Figure],
+    elsewhere: Mapping[str, _Figure],
+    scored: Scored,
+    members: Numbers,
+    rest: Numbers | None,
 ) -> dict[str, _Figure]:
     """Changes here less changes elsewhere: on the rest of the items, or on the same ones (None)."""
     here, there = figures["accuracy_change"], elsewhere["accuracy_change"]
@@ -448,12 +448,12 @@ def _both_ways(scored: Scored) -> tuple[float, float]:
     return -most, most
 
 
-def _hidden(scored: Scored, members: Rows) -> float:
+def _hidden(scored: Scored, members: Numbers) -> float:
     """Share of the items of a part that may be exceptions unseen."""
     return proportions.unseen(proportions.independent(scored.sample.unit_numbers[members]))
 
 
-def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure, _Figure]:
+def _sets(scored: Scored, members: Numbers, thresholds_of: Scored) -> tuple[_Figure, _Figure]:
     """Mean set size and coverage over the tested items of a part, at the thresholds of a cell on the same sample."""
     folds = _within(scored.sample.folds, members)
     result = conformal.sets_at(
@@ -480,12 +480,12 @@ def _sets(scored: Scored, members: Rows, thresholds_of: Scored) -> tuple[_Figure
     return size, coverage
 
 
-def _within(folds: Folds, members: Rows) -> Folds:
+def _within(folds: Folds, members: Numbers) -> Folds:
     """The folds with only these items tested; the items that calibrate stay."""
     return replace(folds, test=tuple(np.intersect1d(fold, members) for fold in folds.test))
 
 
-def _row(cell: Cell, scored: Scored, name: str, members: Rows, *, against: str | None) -> dict[str, object]:
+def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: str | None) -> dict[str, object]:
     model, task, scoring, prompt, shots = cell.curve_key
     protocol = scored.sample.protocol
     return {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from suite.grouped import grouped
 from suite.metrics.average import Setting
 from suite.publish.canvas import (
     COLOURS,
@@ -29,7 +30,6 @@ from suite.publish.order import (
     Curve,
     Scope,
     curve_of,
-    grouped,
     level_axis,
     level_label,
     setting_of,

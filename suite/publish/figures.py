@@ -11,11 +11,12 @@ from typing import Any
 
 from suite.cell import Cell, slug
 from suite.decisions.analyses import DECOUPLING, Judgement
+from suite.grouped import grouped
 from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
 from suite.publish.doses import tolerances
 from suite.publish.fields import Fields, one_line, text
-from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of, without_repeats
+from suite.publish.order import Scope, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.strip_figure import strips_figure
 from suite.publish.strips import LETTERS, find_strips

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from suite.grouped import grouped
 from suite.metrics.average import Average, Setting, above_chance, averaged_settings, combined
 from suite.publish.fields import Fields, flags, number, text
-from suite.publish.order import Scope, dense_of, grouped, scope_of, setting_of, severity_key
+from suite.publish.order import Scope, dense_of, scope_of, setting_of, severity_key
 
 
 @dataclass(frozen=True)

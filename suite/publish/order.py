@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from suite.errors import SuiteError
+from suite.grouped import grouped
 from suite.metrics.average import Setting
 from suite.publish.fields import Fields, number, text, whole
 from suite.variant import FAMILIES, Variant, is_repeat, parse_variant
-
-_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, order=True)
@@ -142,14 +140,6 @@ def in_order(rows: Sequence[Fields]) -> list[Fields]:
             else alike[place]
         )
     ]
-
-
-def grouped(rows: Sequence[Fields], key: Callable[[Fields], _Key]) -> dict[_Key, list[Fields]]:
-    """Rows that share a key, groups and members in the order of the input."""
-    groups: dict[_Key, list[Fields]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
 
 
 def setting_names(rows: Sequence[Fields]) -> dict[Setting, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from suite.cell import Cell
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics.average import Setting, above_chance
 from suite.metrics.proportions import wilson_intervals
 from suite.publish.canvas import (
@@ -26,7 +27,7 @@ from suite.publish.canvas import (
 )
 from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.numerals import fixed
-from suite.publish.order import Scope, dense_of, grouped, setting_of
+from suite.publish.order import Scope, dense_of, setting_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

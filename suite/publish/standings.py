@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
 from suite.metrics.figures import FIGURES, HIGHER
 from suite.metrics.groups import Shares, behind, groups_of_best, z_against_best
@@ -20,7 +21,7 @@ from suite.metrics.rows import Measured
 from suite.metrics.sample import Samples
 from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import rounded
-from suite.publish.order import dense_of, grouped, scope_of, setting_of, without_repeats
+from suite.publish.order import dense_of, scope_of, setting_of, without_repeats
 from suite.publish.records import csv_bytes
 from suite.variant import is_repeat
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.errors import SuiteError
 from suite.variant import parse_variant
-
-Floats = NDArray[np.float64]
 
 BITS, ZEROS = "bits", "percent zeros"
 

@@ -11,18 +11,16 @@ else is *undetermined*.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.metrics.proportions import NORMAL
 from suite.metrics.slices import holm
 from suite.verdicts.rise import Rise, rises
 from suite.verdicts.shapes import reject_rivals
-
-Floats = NDArray[np.float64]
 
 VERDICTS = ("none", "gradual", "threshold", "saturated", "undetermined")
 
@@ -135,8 +133,9 @@ class Finding:
     rise: Rise | None = None
 
 
-def judge(curve: Curve, *, rule: Rule = RULE, simulations: int = 1999, seed: int = 0) -> Finding:
-    """Apply the rule to one curve, without correction for other curves (see `correct_family`).
+def judge(curve: Curve | None, *, simulations: int = 1999) -> Finding:
+    """Apply the rule to one curve (None where a level has no value), without correction for other curves (see
+    `correct_family`).
 
     Args:
         simulations: curves drawn for each rival; the smallest p-value is 1 / (simulations + 1).
@@ -148,34 +147,33 @@ def judge(curve: Curve, *, rule: Rule = RULE, simulations: int = 1999, seed: int
     >>> finding.verdict, curve.names[finding.level]
     ('threshold', 'w3')
     """
-    minimum = max(curve.minimum, rule.practical_of_headroom * (curve.headroom or 0.0))
+    if curve is None:
+        return Finding("undetermined", 0.0, notes=("some level has no value",))
+    minimum = max(curve.minimum, RULE.practical_of_headroom * (curve.headroom or 0.0))
     if curve.exhausted:
         return Finding("saturated", minimum, notes=(curve.exhausted,))
-    if len(curve.names) < rule.least_levels:
-        return Finding("undetermined", minimum, notes=(f"{len(curve.names)} levels, {rule.least_levels} are needed",))
+    if len(curve.names) < RULE.least_levels:
+        return Finding("undetermined", minimum, notes=(f"{len(curve.names)} levels, {RULE.least_levels} are needed",))
     usable = np.asarray(np.isfinite(curve.replicates).all(axis=0))
     if not np.isfinite(curve.values).all() or usable.sum() < 0.95 * len(usable) or usable.sum() < 100:
         return Finding("undetermined", minimum, notes=("a level has no value, or too few bootstrap replicates",))
-    if curve.items < rule.least_items:
-        return Finding("undetermined", minimum, notes=(f"{curve.items} items, {rule.least_items} are needed",))
-    return _Judge(curve, curve.replicates[:, usable], minimum, rule, simulations, seed).finding()
+    if curve.items < RULE.least_items:
+        return Finding("undetermined", minimum, notes=(f"{curve.items} items, {RULE.least_items} are needed",))
+    return _Judge(curve, curve.replicates[:, usable], minimum, simulations).finding()
 
 
 class _Judge:
     """The tests of one curve, each a one-sided normal test of a linear contrast or a rivalry of shapes."""
 
-    def __init__(
-        self, curve: Curve, replicates: Floats, minimum: float, rule: Rule, simulations: int, seed: int
-    ) -> None:
-        self.curve, self.replicates, self.minimum, self.rule = curve, replicates, minimum, rule
+    def __init__(self, curve: Curve, replicates: Floats, minimum: float, simulations: int) -> None:
+        self.curve, self.replicates, self.minimum, self.simulations = curve, replicates, minimum, simulations
         self.values = curve.values
         self.last = len(self.values) - 1
         self.covariance = np.cov(replicates)
-        jitter = rule.jitter_of_headroom * (curve.headroom if curve.headroom is not None else 5 * minimum)
+        jitter = RULE.jitter_of_headroom * (curve.headroom if curve.headroom is not None else 5 * minimum)
         # Dense is not a checkpoint drawn from anything: it is where the curve starts.
         self.wide = self.covariance + jitter**2 * np.diag(np.r_[0.0, np.ones(self.last)])
         self.jumps = np.diff(self.values)
-        self.simulations, self.seed = simulations, seed
 
     def p_above(self, contrast: Floats, bound: float = 0.0, *, wide: bool = False) -> float:
         """P-value of the null "contrast' value is at most the bound"."""
@@ -217,12 +215,12 @@ class _Judge:
         highest = float((self.values - self.values[0]).max())
         gradual_p = max(rise_p, spread_p) if highest >= self.minimum else 1.0
         cliff = ""
-        if p_raw < self.rule.level:
+        if p_raw < RULE.level:
             verdict = "threshold"
-        elif harmless_p < self.rule.level:
+        elif harmless_p < RULE.level:
             verdict = "none"
             notes.append(f"no level is worse than dense by {self.minimum:.3g} or more (p = {harmless_p:.2g})")
-        elif gradual_p < self.rule.level:
+        elif gradual_p < RULE.level:
             verdict = "gradual"
             notes.append(f"rises (p = {rise_p:.2g}), and not by one jump (p = {spread_p:.2g})")
         else:
@@ -231,7 +229,7 @@ class _Judge:
         if verdict != "threshold":
             notes.append(f"not called a threshold: {obstacle}")
         falls = min(1.0, self.last * min(self.p_above(-self.rise(i)) for i in range(1, self.last + 1)))
-        if falls < self.rule.level:
+        if falls < RULE.level:
             notes.append("some level is better than dense")
         found = self._described(verdict, largest, p_raw, notes, fits, called=verdict == "threshold" or bool(cliff))
         return replace(found, p_gradual_raw=gradual_p, p_gradual=gradual_p)
@@ -240,9 +238,9 @@ class _Judge:
         """What is said of a last level whose jump is shown to carry most of the rise, and to matter; else empty."""
         p = max(
             self.p_above(self.share(self.last), wide=True),
-            self.p_above(self.rise(self.last, self.last - 1), self.rule.end_multiple * self.minimum),
+            self.p_above(self.rise(self.last, self.last - 1), RULE.end_multiple * self.minimum),
         )
-        if p >= self.rule.level:
+        if p >= RULE.level:
             return ""
         return (
             "a cliff at the last level: the last jump carries more than half of the rise "
@@ -250,7 +248,7 @@ class _Judge:
         )
 
     def _inside(self, level: int) -> tuple[float, str, dict[str, Floats]]:
-        draws = np.random.default_rng([self.seed, 11]).normal(size=(self.simulations, self.last + 1))
+        draws = np.random.default_rng([0, 11]).normal(size=(self.simulations, self.last + 1))
         rivalry = reject_rivals(self.values, self.wide, draws=draws)
         rival, rival_p = rivalry.worst
         reasons = {
@@ -261,8 +259,7 @@ class _Judge:
                 self.p_above(self.rise(i, level - 1), self.minimum) for i in range(level, self.last + 1)
             ),
         }
-        worst = max(reasons, key=lambda reason: reasons[reason])
-        return reasons[worst], f"{worst} (p = {reasons[worst]:.2g})", dict(rivalry.fits)
+        return *_worst(reasons), dict(rivalry.fits)
 
     def _at_the_end(self) -> tuple[float, str, dict[str, Floats]]:
         before = range(1, self.last)
@@ -273,17 +270,16 @@ class _Judge:
             "a level before the last may be better than dense": max(
                 self.p_above(self.rise(i), -self.minimum) for i in before
             ),
-            f"the last jump may be below {self.rule.end_multiple:g} practical minimums": self.p_above(
-                self.rise(self.last, self.last - 1), self.rule.end_multiple * self.minimum
+            f"the last jump may be below {RULE.end_multiple:g} practical minimums": self.p_above(
+                self.rise(self.last, self.last - 1), RULE.end_multiple * self.minimum
             ),
         }
-        worst = max(reasons, key=lambda reason: reasons[reason])
-        return reasons[worst], f"{worst} (p = {reasons[worst]:.2g})", {}
+        return *_worst(reasons), {}
 
     def _undecided(self, rise_p: float, highest: float) -> str:
         errors = [self.error(self.rise(i)) for i in range(1, self.last + 1)]
         needed = self.curve.items * ((Z_LEVEL + Z_POWER) * max(errors) / self.minimum) ** 2
-        if rise_p >= self.rule.level:
+        if rise_p >= RULE.level:
             text = "neither a rise nor its absence is shown"
         elif highest < self.minimum:
             text = "a rise below the practical minimum is shown, a larger one not ruled out"
@@ -337,15 +333,15 @@ class _Judge:
             return []
         if dose is None or not np.isfinite(dose).all() or (np.diff(dose) <= 0).any():
             return ["relative weight error not known at every level, or not rising: not checked on that axis"]
-        draws = np.random.default_rng([self.seed, 12]).normal(size=(self.simulations, self.last + 1))
+        draws = np.random.default_rng([0, 12]).normal(size=(self.simulations, self.last + 1))
         stretched = dose / dose[-1] * self.last
         rival, p = reject_rivals(self.values, self.wide, draws=draws, dose=stretched).worst
-        if p < self.rule.level:
+        if p < RULE.level:
             return []
         return [f"does not survive on the axis of relative weight error: a {rival} curve fits there (p = {p:.2g})"]
 
 
-def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE) -> list[Finding]:
+def correct_family(findings: Sequence[Finding], *, size: int) -> list[Finding]:
     """Holm's correction over the primary curves of one model, for either claim: what does not survive is undetermined.
 
     Thresholds are corrected among the claims "threshold" of all curves, gradual ones among the claims "gradual".
@@ -367,7 +363,7 @@ def correct_family(findings: Sequence[Finding], *, size: int, rule: Rule = RULE)
         changed = replace(finding, p=threshold, p_gradual=gradual)
         claims = {"threshold": (finding.p_raw, threshold), "gradual": (finding.p_gradual_raw, gradual)}
         raw, adjusted = claims.get(finding.verdict, (None, None))
-        if raw is not None and adjusted is not None and adjusted >= rule.level:
+        if raw is not None and adjusted is not None and adjusted >= RULE.level:
             claim = "a threshold" if finding.verdict == "threshold" else "gradual"
             note = f"{claim} by itself (p = {raw:.2g}), not after Holm's correction over {size} curves"
             changed = replace(
@@ -388,6 +384,12 @@ def _adjusted(p_values: Sequence[float | None], size: int) -> list[float | None]
     known = [p for p in p_values if p is not None]
     adjusted = iter(holm([*known, *[1.0] * max(size - len(known), 0)])[: len(known)])
     return [None if p is None else next(adjusted) for p in p_values]
+
+
+def _worst(reasons: Mapping[str, float]) -> tuple[float, str]:
+    """The largest p-value, and its reason with it."""
+    worst = max(reasons, key=lambda reason: reasons[reason])
+    return reasons[worst], f"{worst} (p = {reasons[worst]:.2g})"
 
 
 def _rounded(count: float) -> str:

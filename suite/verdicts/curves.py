@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics import proportions
 from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
+from suite.metrics.compare import shared_rows
 from suite.metrics.figures import FIGURES, LOWER
 from suite.metrics.row import Row
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.slices import subset
 from suite.variant import curve_title
 from suite.verdicts.collapse import Z_LEVEL, Curve
-
-Floats = NDArray[np.float64]
 
 MACRO = "macro"
 """Stands for the task in averages over tasks."""
@@ -170,6 +170,12 @@ class Levels:
         return None if None in known else np.array([0.0, *known], dtype=np.float64)
 
 
+def no_op_notes(members: Sequence[Levels]) -> list[str]:
+    """What is said of the variants that were left out of curves because nothing was compressed."""
+    names = sorted({name for levels in members for name in levels.no_ops})
+    return [f"left out as no-ops: {', '.join(names)}"] if names else []
+
+
 def collect_levels(
     measured: Sequence[Measured],
     protocol: Protocol,
@@ -186,11 +192,8 @@ def collect_levels(
         strangers: variants with names outside the scheme are curves of one level, called by their names.
     """
     again = partial(measure_cells, protocol=protocol, keep=keep)
-    by_setting: dict[tuple[str, str, str, str, int], list[Measured]] = {}
-    for one in measured:
-        by_setting.setdefault(one.cell.curve_key, []).append(one)
     result = []
-    for (model, task, *style), members in by_setting.items():
+    for (model, task, *style), members in grouped(measured, lambda one: one.cell.curve_key).items():
         dense = next((one for one in members if one.cell.is_dense), None)
         if dense is None:
             continue
@@ -271,7 +274,7 @@ def average(levels: Sequence[Levels], metric: str, settings: Sequence[Setting]) 
     )
 
 
-def least_error(units: NDArray[np.intp]) -> float:
+def least_error(units: Numbers) -> float:
     """Standard error of a share that no item changed: the normal one-sided bound at 0.95 is then the exact one."""
     return proportions.unseen(proportions.independent(units), level=0.90) / Z_LEVEL
 
@@ -331,12 +334,9 @@ def with_shared_items(points: list[Measured], again: Callable[[list[Cell]], list
         again: measures the cells that have been cut down.
     """
     first = points[0].cell
-    signature = dict(zip(first.ids, zip(first.answers.tolist(), first.n_options.tolist(), strict=True), strict=True))
-    shared = set(signature)
+    shared = set(first.ids)
     for point in points[1:]:
-        cell = point.cell
-        theirs = zip(cell.ids, zip(cell.answers.tolist(), cell.n_options.tolist(), strict=True), strict=True)
-        shared &= {item for item, what in theirs if signature.get(item) == what}
+        shared &= {point.cell.ids[row] for row in shared_rows(point.cell, first)}
     if all(len(point.cell) == len(shared) for point in points):
         return points
     if not shared:

@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.metrics import bootstrap, conformal, proper
 from suite.metrics.folds import item_draws
 from suite.metrics.measure import Scored
-
-Floats = NDArray[np.float64]
 
 COPIES, SPLITS = 2, 5
 """Draws of the noise that are averaged, and conformal splits of each."""

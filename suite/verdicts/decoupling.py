@@ -15,19 +15,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics import bootstrap, proportions
 from suite.metrics.average import Average, Setting, combined, independent, mean_over_tasks
 from suite.metrics.rows import Measured, score_cell
 from suite.metrics.workers import in_processes
-from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER, Rule
+from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER
 from suite.verdicts.curves import MACRO, METRICS, PRIMARY, cell_setting, settings_averaged
 from suite.verdicts.damage import NULLS, damage_paths, explained, with_replicates
-
-Floats = NDArray[np.float64]
 
 COUPLINGS = {
     "coupled": "uncertainty moved as damage of that accuracy and so many flips moves it",
@@ -75,7 +74,7 @@ class Estimate:
     one_sided: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, value: float, replicates: Floats, *, units: NDArray[np.intp], most: float) -> Estimate:
+    def of(cls, value: float, replicates: Floats, *, units: Numbers, most: float) -> Estimate:
         """From a point value and bootstrap replicates.
 
         Args:
@@ -95,7 +94,7 @@ class Estimate:
         return cls(value, low, high, (high - low) / 2 / proportions.NORMAL, one_sided)
 
     @classmethod
-    def paired(cls, value: float, replicates: Floats, *, changes: Floats, units: NDArray[np.intp]) -> Estimate:
+    def paired(cls, value: float, replicates: Floats, *, changes: Floats, units: Numbers) -> Estimate:
         """Of a proportion, from the change of each item: no flip seen is not none to come.
 
         The standard error is that of the replicates, which shrinks with the number of items as the truth does; without
@@ -152,12 +151,11 @@ class Coupling:
     headroom: float
     items: int
     matched: tuple[float, ...] = ()
-    rule: Rule = RULE
 
     @property
     def margin(self) -> float:
         """Practical minimum of set size."""
-        return max(METRICS[PRIMARY].minimum, self.rule.practical_of_headroom * max(self.headroom, 0.0))
+        return max(METRICS[PRIMARY].minimum, RULE.practical_of_headroom * max(self.headroom, 0.0))
 
     @property
     def excess(self) -> tuple[float, float, float]:
@@ -251,9 +249,9 @@ class _Part:
     accuracy: Estimate
     headroom: float
     most: float
-    units: NDArray[np.intp]
+    units: Numbers
 
-    def coupling(self, rule: Rule) -> Coupling:
+    def coupling(self) -> Coupling:
         """Judged on its own."""
         return _judged(
             self.accuracy,
@@ -262,7 +260,6 @@ class _Part:
             estimate=partial(Estimate.of, units=self.units, most=self.most),
             headroom=self.headroom,
             items=len(np.unique(self.units)),
-            rule=rule,
         )
 
 
@@ -274,19 +271,16 @@ def _judged(
     estimate: Callable[[float, Floats], Estimate],
     headroom: float,
     items: int,
-    rule: Rule,
 ) -> Coupling:
     size = changes[1]
     slack = ALLOWANCE * max(headroom, 0.0)
     above, below = size - matched.max(axis=0) - slack, size - matched.min(axis=0) + slack
     moved, beyond, short = (estimate(float(one[0]), one[1:]) for one in (size, above, below))
     explains = tuple(float(one) for one in matched[:, 0])
-    return Coupling(accuracy, moved, beyond, short, headroom, items, explains, rule)
+    return Coupling(accuracy, moved, beyond, short, headroom, items, explains)
 
 
-def find_couplings(
-    measured: Sequence[Measured], protocol: Protocol, *, rule: Rule = RULE, workers: int = 1
-) -> list[dict[str, object]]:
+def find_couplings(measured: Sequence[Measured], protocol: Protocol, *, workers: int = 1) -> list[dict[str, object]]:
     """One record a variant and task setting that has a dense cell on the same items, in the order given, then one a
     variant on the average over tasks.
 
@@ -301,9 +295,7 @@ def find_couplings(
         for one in measured
         if (dense := dense_of.get(one.cell.curve_key)) is not None and one is not dense and not _left_out(one, dense)
     ]
-    by_dense: dict[tuple[str, str, str, str, int], list[tuple[Measured, Measured]]] = {}
-    for one, dense in pairs:
-        by_dense.setdefault(dense.cell.curve_key, []).append((one, dense))
+    by_dense = grouped(pairs, lambda pair: pair[1].cell.curve_key)
     work = [
         (members[0][1].cell, [(one.correct - dense.correct, _changes(one, dense)[0]) for one, dense in members])
         for members in by_dense.values()
@@ -315,8 +307,8 @@ def find_couplings(
         for (one, _), matched in zip(members, many, strict=True)
     }
     parts = [_part(one, dense, known[id(one)]) for one, dense in pairs]
-    records = [_record(part.one, part.coupling(rule)) for part in parts]
-    return records + _averages(parts, settings_averaged(measured), rule)
+    records = [_record(part.one, part.coupling()) for part in parts]
+    return records + _averages(parts, settings_averaged(measured))
 
 
 def _explained(work: tuple[Cell, Sequence[tuple[Floats, Floats]]], *, protocol: Protocol) -> list[Floats]:
@@ -358,7 +350,7 @@ def _part(one: Measured, dense: Measured, matched: Floats) -> _Part:
     )
 
 
-def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]], rule: Rule) -> list[dict[str, object]]:
+def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]]) -> list[dict[str, object]]:
     found = []
     by_variant: dict[tuple[str, str], dict[Setting, _Part]] = {}
     for part in parts:
@@ -369,12 +361,12 @@ def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]],
         if len({setting.task for setting in wanted}) < 2 or not members.keys() >= set(wanted):
             continue
         some = {setting: members[setting] for setting in wanted}
-        record = _record(some[wanted[0]].one, _averaged(some, rule))
+        record = _record(some[wanted[0]].one, _averaged(some))
         found.append(record | {"task": MACRO, "scoring": "", "prompt": "", "shots": None})
     return found
 
 
-def _averaged(parts: Mapping[Setting, _Part], rule: Rule) -> Coupling:
+def _averaged(parts: Mapping[Setting, _Part]) -> Coupling:
     """Tasks share no items: replicates are kept from moving together, intervals of accuracy are combined."""
 
     def mean(name: str) -> Floats:
@@ -408,7 +400,6 @@ def _averaged(parts: Mapping[Setting, _Part], rule: Rule) -> Coupling:
         estimate=partial(Estimate.of, units=fewest, most=max(part.most for part in parts.values())),
         headroom=float(mean_over_tasks({at: np.array(part.headroom) for at, part in parts.items()})),
         items=len(np.unique(fewest)),
-        rule=rule,
     )
 
 

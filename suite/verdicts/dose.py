@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats, Numbers
 from suite.config import Primary
 from suite.errors import SuiteError
 from suite.metrics.proportions import WORTH_OF_ITEM
@@ -30,9 +30,6 @@ from suite.metrics.skewness import Moments, without_skewness
 from suite.metrics.slices import holm
 from suite.verdicts.axis import BITS
 from suite.verdicts.recipe_scope import new_draw_variance, p_value
-
-Floats = NDArray[np.float64]
-Numbers = NDArray[np.intp]
 
 TOLERANCES = Primary().tolerances
 """Shares of the headroom that are looked at unless others are named."""

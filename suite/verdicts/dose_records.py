@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
 from suite.cell import Cell, CellKey
 from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
+from suite.grouped import grouped
 from suite.metrics.at_chance import AT_CHANCE
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
@@ -26,7 +28,16 @@ from suite.metrics.workers import in_processes, workers_for
 from suite.variant import curve_title, parse_variant
 from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.by_size import size_places
-from suite.verdicts.curves import MACRO, Levels, by_method, collect_levels, settings_averaged, sign_of, task_title
+from suite.verdicts.curves import (
+    MACRO,
+    Levels,
+    by_method,
+    collect_levels,
+    no_op_notes,
+    settings_averaged,
+    sign_of,
+    task_title,
+)
 from suite.verdicts.dose import (
     CONFIDENCE,
     TOLERANCES,
@@ -44,8 +55,6 @@ from suite.verdicts.dose import (
 from suite.verdicts.noise_floor import Floor, noise_floor
 from suite.verdicts.recipe_scope import CHECKPOINT, RECIPE
 from suite.verdicts.repeats import find_repeats, reads_text
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -578,15 +587,11 @@ def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
     everything = collect_levels(measured, protocol, keep=JOINT_KEYS, strangers=True)
     items = {one.cell.key: len(one.cell) for one in measured}
     averaged = settings_averaged(measured)
-    methods: dict[tuple[str, str, str], list[Levels]] = {}
-    for levels in everything:
-        methods.setdefault((levels.place.model, levels.place.family, levels.place.method), []).append(levels)
     result = []
+    methods = grouped(everything, lambda levels: (levels.place.model, levels.place.family, levels.place.method))
     for (model, family, method), members in methods.items():
         title = curve_title(family, method)
-        by_task: dict[str, list[Levels]] = {}
-        for levels in members:
-            by_task.setdefault(levels.place.task, []).append(levels)
+        by_task = grouped(members, lambda levels: levels.place.task)
         for task, part in by_task.items():
             wanted = unperturbed(levels.setting for levels in part)
             result += _of(model, title, task, [one for one in part if one.setting in wanted], protocol, items)
@@ -612,13 +617,9 @@ def _of(
 ) -> list[_Curve]:
     first = members[0]
     names = [name for name in first.names[1:] if all(name in one.names for one in members)]
-    notes = []
-    no_ops = sorted({name for one in members for name in one.no_ops})
-    if no_ops:
-        notes.append(f"left out as no-ops: {', '.join(no_ops)}")
-    missing = [
-        name for name in dict.fromkeys(n for one in members for n in one.names[1:]) if name not in {*names, *no_ops}
-    ]
+    notes = no_op_notes(members)
+    known = {*names, *(name for one in members for name in one.no_ops)}
+    missing = [name for name in dict.fromkeys(n for one in members for n in one.names[1:]) if name not in known]
     if missing:
         notes.append(f"left out, not in every setting: {', '.join(missing)}")
     for one in members:
@@ -641,11 +642,8 @@ def _of(
 
 
 def _without_dense(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
-    found: dict[tuple[str, str, str, str, int], list[Measured]] = {}
-    for one in measured:
-        found.setdefault(one.cell.curve_key, []).append(one)
     result = []
-    for (model, task, *_), members in found.items():
+    for (model, task, *_), members in grouped(measured, lambda one: one.cell.curve_key).items():
         if any(one.cell.is_dense for one in members):
             continue
         for (family, method), points in by_method(members, strangers=True).items():
@@ -679,10 +677,7 @@ def reasons(record: Mapping[str, object]) -> list[str]:
 
 def dose_lines(records: Iterable[Mapping[str, object]]) -> list[str]:
     """A plain table a curve: one line a level, what is known of it at each tolerance."""
-    curves: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
-    for record in records:
-        key = tuple(record[key] for key in ("metric", "model", "method", "task", "scope"))
-        curves.setdefault(key, []).append(record)
+    curves = grouped(records, itemgetter("metric", "model", "method", "task", "scope"))
     if not curves:
         return ["no curve: no dense cell with a compressed variant beside it"]
     lines = []

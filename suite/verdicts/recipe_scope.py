@@ -21,10 +21,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
+from suite.arrays import Floats
 
 CHECKPOINT, RECIPE = "checkpoint", "recipe"
 """Scopes of a verdict: these weights; or those that the recipe gives with another draw of its sample text."""

@@ -15,11 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Bools, Floats
 from suite.verdicts.axis import BITS, ZEROS, nominal_amounts
-
-Floats = NDArray[np.float64]
 
 SPANS = {BITS: 1.0, ZEROS: 10.0}
 """Within what a rise counts as steep, by axis."""
@@ -122,7 +120,7 @@ def rises(values: Floats, replicates: Floats, least_error: float = 0.0) -> float
     return float(min(1.0, len(errors) * ndtr(-(values[1:] - values[0]) / errors).min()))
 
 
-def _shape(curves: Floats, places: Floats, span: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _shape(curves: Floats, places: Floats, span: float) -> tuple[Floats, Floats, Bools]:
     """Steepest share and width of curves, and whether a quarter of the rise lies before the first level.
 
     Args:

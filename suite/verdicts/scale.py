@@ -17,14 +17,13 @@ from itertools import combinations, permutations
 from math import factorial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Floats
+from suite.grouped import grouped
 from suite.metrics import bootstrap
 from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
 from suite.metrics.rows import Measured
 from suite.verdicts.curves import MACRO, PRIMARY, cell_setting, compared_settings
-
-Floats = NDArray[np.float64]
 
 LEAST_SIZES = 3
 LEAST_MODELS = 5
@@ -210,9 +209,7 @@ def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str,
     records = []
     for (task, variant), models in sorted(by_variant.items(), key=lambda item: (item[0][0] == MACRO, item[0])):
         models = sorted(models, key=lambda one: (one.params_b, one.model))
-        families: dict[str, list[Sized]] = {}
-        for one in models:
-            families.setdefault(model_family(one.model), []).append(one)
+        families = grouped(models, lambda one: model_family(one.model))
         for family, members in sorted(families.items()):
             if len({one.params_b for one in members}) > 1:
                 records.append(_record(task, variant, family, members, protocol, confounded=False))
@@ -247,10 +244,8 @@ class _Loss:
 def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting, _Loss]]:
     """By variant and model, what is lost in each setting; noise and rotations are left out as in every average."""
     dense_of = {one.cell.curve_key: one for one in measured if one.cell.is_dense}
-    asked: dict[str, list[Setting]] = {}
-    for one in measured:
-        asked.setdefault(one.cell.curve_key[0], []).append(cell_setting(one))
-    plain = {model: set(unperturbed(settings)) for model, settings in asked.items()}
+    models = grouped(measured, lambda one: one.cell.curve_key[0])
+    plain = {model: set(unperturbed(map(cell_setting, members))) for model, members in models.items()}
     found: dict[tuple[str, str], dict[Setting, _Loss]] = {}
     for one in measured:
         params, model, setting = one.row["params_b"], one.cell.curve_key[0], cell_setting(one)

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from suite.arrays import Floats, Numbers
 
 SIGMOID_SCALES = (1 / (2 * np.log(3)), 0.55, 0.7, 0.9, 1.2, 1.7, 2.5)
 """Scales s of 1 / (1 + exp(-(x - m) / s)); the first one rises from a quarter to three quarters over one level."""
@@ -102,7 +101,7 @@ class Whitened:
         lower = np.linalg.cholesky(covariance + 1e-6 * size * np.eye(len(covariance)))
         return cls(np.linalg.inv(lower))
 
-    def projector(self, family: Family) -> Callable[[Floats], tuple[Floats, NDArray[np.intp]]]:
+    def projector(self, family: Family) -> Callable[[Floats], tuple[Floats, Numbers]]:
         """A function from curves [curves, levels] to the least weighted squared distance from the family, and to the
         member that attains it."""
         bases = np.einsum("ij,mjk->mik", self.transform, family.bases)
@@ -113,7 +112,7 @@ class Whitened:
 
         columns = np.ascontiguousarray(orthogonal.transpose(2, 1, 0))
 
-        def distance(curves: Floats) -> tuple[Floats, NDArray[np.intp]]:
+        def distance(curves: Floats) -> tuple[Floats, Numbers]:
             white = curves @ self.transform.T
             explained, product = np.zeros((2, len(curves), len(orthogonal)))
             for column in columns:

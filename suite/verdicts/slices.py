@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics.rows import Measured
 from suite.metrics.slices import EDGE, OwnSetSize, OwnSetSizes, part_members
 from suite.prompt_name import original_of, parse_prompt
-from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
-from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels, record_title
+from suite.verdicts.collapse import RULE, Curve, Finding, correct_family, judge
+from suite.verdicts.curves import METRICS, PRIMARY, Levels, Place, collect_levels, no_op_notes, record_title
 from suite.verdicts.verdict import LEAST_SIMULATIONS, Verdict, across_settings
 
 CHOSEN = (
@@ -57,9 +58,7 @@ class _Part:
     curve: Curve | None
 
 
-def find_slice_verdicts(
-    measured: Sequence[Measured], protocol: Protocol, *, methods: int = 0, rule: Rule = RULE
-) -> list[SliceVerdict]:
+def find_slice_verdicts(measured: Sequence[Measured], protocol: Protocol, *, methods: int = 0) -> list[SliceVerdict]:
     """A verdict on set size for each curve and part of its task.
 
     Conformal thresholds come from the part's items alone. With those of the whole task a part that lost nothing would
@@ -78,27 +77,23 @@ def find_slice_verdicts(
         In the order of model, family, method, task and part. Settings of one task share one verdict, as on whole tasks.
     """
     found: dict[tuple[Place, str], list[_Part]] = {}
-    for name, part in _parts(collect_levels(measured, protocol), protocol, rule):
+    for name, part in _parts(collect_levels(measured, protocol), protocol):
         found.setdefault((replace(part.levels.place, setting=()), name), []).append(part)
     result = []
     for model in sorted({place.model for place, _ in found}):
         mine = {key: parts for key, parts in found.items() if key[0].model == model}
-        judged = [key for key, parts in mine.items() if min(part.units for part in parts) >= rule.least_items]
+        judged = [key for key, parts in mine.items() if min(part.units for part in parts) >= RULE.least_items]
         size = max(len(judged), methods * len({(place.task, name) for place, name in judged}))
-        verdicts = {key: _verdict(key, parts, rule, size) for key, parts in mine.items()}
-        corrected = correct_family([verdicts[key].verdict.finding for key in judged], size=size, rule=rule)
+        verdicts = {key: _verdict(key, parts, size) for key, parts in mine.items()}
+        corrected = correct_family([verdicts[key].verdict.finding for key in judged], size=size)
         for key, finding in zip(judged, corrected, strict=True):
             verdicts[key] = replace(verdicts[key], verdict=replace(verdicts[key].verdict, finding=finding))
         result += list(verdicts.values())
     return sorted(result, key=lambda one: (one.verdict.place, one.name))
 
 
-def _parts(curves: Sequence[Levels], protocol: Protocol, rule: Rule) -> Iterator[tuple[str, _Part]]:
-    by_setting: dict[tuple[str, str, tuple[object, ...]], list[Levels]] = {}
-    for levels in curves:
-        place = levels.place
-        by_setting.setdefault((place.model, place.task, place.setting), []).append(levels)
-    for same in by_setting.values():
+def _parts(curves: Sequence[Levels], protocol: Protocol) -> Iterator[tuple[str, _Part]]:
+    for same in grouped(curves, lambda levels: levels.points[0].cell.curve_key).values():
         prompt = str(same[0].points[0].cell.task["prompt"])
         if original_of(prompt) is not None:
             for levels in same:
@@ -107,14 +102,11 @@ def _parts(curves: Sequence[Levels], protocol: Protocol, rule: Rule) -> Iterator
                 yield f"perturbed:{parse_prompt(prompt).perturbation}", whole
             continue
         # methods share their dense cell and mostly their items, so dense is measured once
-        by_dense: dict[int, list[Levels]] = {}
-        for levels in same:
-            by_dense.setdefault(id(levels.points[0].cell), []).append(levels)
-        for group in by_dense.values():
+        for group in grouped(same, lambda levels: id(levels.points[0].cell)).values():
             dense = group[0].points[0].cell
             for name, ids in part_members(dense, protocol).items():
                 sizes = OwnSetSizes(dense, ids, protocol)
-                if sizes.units < rule.least_items:
+                if sizes.units < RULE.least_items:
                     if name != EDGE and not name.startswith("subject:"):
                         yield from ((name, _Part(levels, len(ids), sizes.units, None)) for levels in group)
                     continue
@@ -150,30 +142,26 @@ def _curve(levels: Levels, own: Sequence[OwnSetSize], ids: Sequence[str], protoc
     )
 
 
-def _verdict(key: tuple[Place, str], parts: Sequence[_Part], rule: Rule, size: int) -> SliceVerdict:
+def _verdict(key: tuple[Place, str], parts: Sequence[_Part], size: int) -> SliceVerdict:
     place, name = key
     fewest = min(parts, key=lambda part: part.units)
-    if fewest.units < rule.least_items:
-        note = f"{fewest.units} independent items, {rule.least_items} are needed"
+    if fewest.units < RULE.least_items:
+        note = f"{fewest.units} independent items, {RULE.least_items} are needed"
         finding, curve = Finding("undetermined", METRICS[PRIMARY].minimum, notes=(note,)), None
     else:
-        judged = [(_judged(part.curve, rule, size), part.curve) for part in parts]
+        judged = [(_judged(part.curve, size), part.curve) for part in parts]
         finding, curve = across_settings(judged, [part.levels for part in parts])
         if name == EDGE:
             finding = _of_the_edge(finding)
-    no_ops = sorted({variant for part in parts for variant in part.levels.no_ops})
-    if no_ops:
-        finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
+    finding = replace(finding, notes=(*finding.notes, *no_op_notes([part.levels for part in parts])))
     return SliceVerdict(Verdict(place, PRIMARY, finding, curve), name, fewest.n, fewest.units)
 
 
-def _judged(curve: Curve | None, rule: Rule, size: int) -> Finding:
-    if curve is None:
-        return Finding("undetermined", 0.0, notes=("some level has no value",))
-    finding = judge(curve, rule=rule, simulations=LEAST_SIMULATIONS)
+def _judged(curve: Curve | None, size: int) -> Finding:
+    finding = judge(curve, simulations=LEAST_SIMULATIONS)
     if finding.verdict == "threshold" and 100 * size - 1 > LEAST_SIMULATIONS:
         # only a threshold needs the resolution that a large family asks for
-        finding = judge(curve, rule=rule, simulations=100 * size - 1)
+        finding = judge(curve, simulations=100 * size - 1)
     return finding
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from suite.config import Protocol
+from suite.grouped import grouped
 from suite.metrics.rows import Measured
 from suite.metrics.workers import in_processes
 from suite.verdicts.by_size import size_places
-from suite.verdicts.collapse import RULE, Curve, Finding, Rule, correct_family, judge
+from suite.verdicts.collapse import RULE, Curve, Finding, correct_family, judge
 from suite.verdicts.curves import (
     MACRO,
     METRICS,
@@ -20,6 +20,7 @@ from suite.verdicts.curves import (
     average,
     collect_levels,
     incomplete_names,
+    no_op_notes,
     settings_averaged,
 )
 from suite.verdicts.rise import Rise, describe_rise
@@ -85,7 +86,6 @@ def find_verdicts(
     protocol: Protocol,
     *,
     family_sizes: Mapping[str, int] | None = None,
-    rule: Rule = RULE,
     workers: int = 1,
 ) -> list[Verdict]:
     """A verdict for each curve and metric, task by task and on the average over tasks.
@@ -101,19 +101,15 @@ def find_verdicts(
         shots, option orders) share one verdict; where they disagree it is undetermined.
     """
     curves = collect_levels(measured, protocol)
-    members: dict[Place, list[Levels]] = {}
-    for levels in curves:
-        members.setdefault(replace(levels.place, setting=()), []).append(levels)
-    macros: dict[Place, list[Levels]] = {}
-    for levels in curves:
-        macros.setdefault(replace(levels.place, setting=(), task=MACRO), []).append(levels)
+    members = grouped(curves, lambda levels: replace(levels.place, setting=()))
+    macros = grouped(curves, lambda levels: replace(levels.place, setting=(), task=MACRO))
     several = {place: group for place, group in macros.items() if len({one.place.task for one in group}) > 1}
     sizes: dict[str, int] = {}
     for model in sorted({place.model for place in members}):
         enough = [
             place
             for place, group in (*members.items(), *several.items())
-            if place.model == model and max(len(one.names) + len(one.no_ops) for one in group) >= rule.least_levels
+            if place.model == model and max(len(one.names) + len(one.no_ops) for one in group) >= RULE.least_levels
         ]
         sizes[model] = max((family_sizes or {}).get(model, 0), len(enough))
     asked = [
@@ -130,13 +126,13 @@ def find_verdicts(
             _Asked(place, metric, (average(group, metric, settings_of_model),), remark=remark) for metric in METRICS
         ]
     tasks = [(curve, max(LEAST_SIMULATIONS, 100 * sizes[one.place.model] - 1)) for one in asked for curve in one.curves]
-    findings = iter(in_processes(partial(_judged, rule=rule), tasks, workers=workers))
+    findings = iter(in_processes(_judged, tasks, workers=workers))
     everything = [one.to_verdict([next(findings) for _ in one.curves]) for one in asked]
     result = []
     for model, size in sizes.items():
         found = [verdict for verdict in everything if verdict.place.model == model]
         primary = [verdict for verdict in found if verdict.metric == PRIMARY]
-        corrected = correct_family([verdict.finding for verdict in primary], size=size, rule=rule)
+        corrected = correct_family([verdict.finding for verdict in primary], size=size)
         replaced = {id(old): replace(old, finding=new) for old, new in zip(primary, corrected, strict=True)}
         result += [replaced.get(id(verdict), verdict) for verdict in found]
     order = {metric: index for index, metric in enumerate(METRICS)}
@@ -184,18 +180,17 @@ class _Asked:
         finding, curve = across_settings(list(zip(findings, self.curves, strict=True)), self.settings)
         if self.remark:
             finding = replace(finding, notes=(*finding.notes, self.remark))
-        no_ops = sorted({name for levels in self.settings for name in levels.no_ops})
-        if no_ops:
-            finding = replace(finding, notes=(*finding.notes, f"left out as no-ops: {', '.join(no_ops)}"))
+        finding = replace(finding, notes=(*finding.notes, *no_op_notes(self.settings)))
         return Verdict(self.place, self.metric, finding, curve)
 
 
-def _judged(task: tuple[Curve | None, int], *, rule: Rule) -> Finding:
+def _judged(task: tuple[Curve | None, int]) -> Finding:
     curve, simulations = task
+    found = judge(curve, simulations=simulations)
     if curve is None:
-        return Finding("undetermined", 0.0, notes=("some level has no value",))
-    rise = describe_rise(curve.names, curve.values, curve.replicates, level=rule.level, least_error=curve.least_error)
-    return replace(judge(curve, rule=rule, simulations=simulations), rise=rise)
+        return found
+    rise = describe_rise(curve.names, curve.values, curve.replicates, level=RULE.level, least_error=curve.least_error)
+    return replace(found, rise=rise)
 
 
 def across_settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from suite.grouped import grouped
 from suite.publish.doses import (
     ACCURACY,
     BESIDE,
@@ -20,7 +21,7 @@ from suite.publish.doses import (
 from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.macro import macro_averages
 from suite.publish.numerals import MISSING, fixed, places
-from suite.publish.order import dense_of, grouped, scope_of, setting_names, setting_of, without_repeats
+from suite.publish.order import dense_of, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
 from suite.publish.sections.words import code, count, figure, joined, say
 from suite.verdicts.curves import MACRO, task_title

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.grouped import grouped
 from suite.metrics.figures import FIGURES
 from suite.publish.fields import Fields, number, text, whole
 from suite.publish.numerals import estimate, fixed, parameters, places
-from suite.publish.order import grouped
 from suite.publish.sections.section import Section, Span, Words, figures, words
 from suite.publish.sections.words import code, figure, joined, say
 from suite.publish.standings import AVERAGE, NEAR, RANKED, Standings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from suite.grouped import grouped
 from suite.metrics.average import Average, Setting
 from suite.metrics.figures import DENSE, FIGURES, PAGE_CHANGES, PAGE_COLUMNS, leading
 from suite.metrics.rows import FLAGS
@@ -13,7 +14,7 @@ from suite.publish.fields import Fields, flags, is_cloze, notes, number, one_lin
 from suite.publish.figures import FOLDER, Picture
 from suite.publish.macro import Macro, average_of, macro_averages, settings_averaged
 from suite.publish.numerals import MISSING, average_words, fixed, parameters, places
-from suite.publish.order import Scope, grouped, scope_of, setting_names, setting_of
+from suite.publish.order import Scope, scope_of, setting_names, setting_of
 from suite.publish.sections.reading import FLAGS_SHOWN, SIZES, explained, flag_words
 from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, words
 from suite.publish.sections.words import code, figure, joined, say
