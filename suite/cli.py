@@ -724,12 +724,14 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.decisions.attempts import numbered
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
-    from suite.decisions.gate import candidates, exit_status, gate_cells
+    from suite.decisions.gate import candidates, exit_status, gate_variants
     from suite.decisions.lock import check_cells, read_lock, smallest_accepted
     from suite.decisions.report import SHOWN, gate_lines, gate_table
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
     from suite.publish.manifest import code_hash
+    from suite.verdicts.dose_records import JOINT_KEYS
+    from suite.verdicts.given import Given
 
     policy = check_policy(get_policy(args.policy))
     if args.plan and (args.run_dir is None or args.sequential or args.lock):
@@ -748,12 +750,11 @@ def _gate(args: argparse.Namespace) -> int:
     if lock is not None:
         check_cells(lock, cells, policy, f"lock {args.lock}")
     attempts = numbered(cells, args.run_dir, candidates(cells, args.variant)) if args.run_dir.is_dir() else {}
-    records = gate_cells(
-        cells,
+    config = read_config(file) if file.is_file() else None
+    records = gate_variants(
+        Given.of(cells, config, keep=JOINT_KEYS, store=Store.of(args.run_dir, code_hash())),
         policy,
-        config=read_config(file) if file.is_file() else None,
         variant=args.variant,
-        store=Store.of(args.run_dir, code_hash()),
         failures=read_failures(args.run_dir),
         lock=lock,
         attempts=attempts,

@@ -281,9 +281,11 @@ def gate_model(
     from suite.decisions.attempts import numbered
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
-    from suite.decisions.gate import candidates, gate_cells
+    from suite.decisions.gate import candidates, gate_variants
     from suite.decisions.policy import Policy
     from suite.decisions.result import GateResult
+    from suite.verdicts.dose_records import JOINT_KEYS
+    from suite.verdicts.given import Given
 
     rules = check_policy(policy if isinstance(policy, Policy) else get_policy(os.fspath(policy)))
     named = [tasks] if isinstance(tasks, str | os.PathLike) else list(tasks)
@@ -315,7 +317,8 @@ def gate_model(
     else:
         after = score_model(model, dense=parent, tasks=named, limit=limit, variant=variant)
     cells = [*before, *after]
-    (record,) = gate_cells(cells, rules, attempts=numbered(cells, None, candidates(cells)))
+    given = Given.of(cells, keep=JOINT_KEYS)
+    (record,) = gate_variants(given, rules, attempts=numbered(cells, None, candidates(cells)))
     return GateResult(record["decision"], record["reason"], record, tuple(cells))
 
 

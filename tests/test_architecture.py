@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "decisions": ("metrics", "verdicts"),
     "publish": ("decisions", "verdicts", "metrics"),
     "importers": (),
-    "comparison": ("importers", "metrics", "decisions"),
+    "comparison": ("importers", "metrics", "verdicts", "decisions"),
     "exporters": ("publish", "decisions", "verdicts", "metrics"),
     "doctor": (),
     "run": (

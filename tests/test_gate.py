@@ -26,7 +26,7 @@ from suite.decisions import gate
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
 from suite.decisions.attempts import spent
 from suite.decisions.built_in import get_policy
-from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_cells, lines_of
+from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_variants, lines_of
 from suite.decisions.items import items_needed
 from suite.decisions.lock import smallest_accepted
 from suite.decisions.policy import Criterion, Policy, RedLine
@@ -34,7 +34,8 @@ from suite.errors import SuiteError
 from suite.files import json_bytes
 from suite.metrics.score_test import Stratum, score_statistic, tango
 from suite.run.pipeline import execute
-from suite.verdicts.dose_records import find_dose_records
+from suite.verdicts.dose_records import JOINT_KEYS, find_dose_records
+from suite.verdicts.given import Given
 
 CONFIG = RunConfig(("m",), (TaskChoice("sciq"),), ("dense",), protocol=PROTOCOL)
 N = 600
@@ -58,7 +59,7 @@ def planted(variant: str, lost: int, gained: int = 0, *, n: int = N, task: str =
 
 
 def judged(cells: Sequence[Cell], policy: Policy, **more: Any) -> dict[str, dict[str, Any]]:
-    found = gate_cells(cells, policy, config=CONFIG, **more)
+    found = gate_variants(Given.of(cells, CONFIG, keep=JOINT_KEYS), policy, **more)
     return {
         f"{one['model']} {one['variant']}" if len({c.key.model for c in cells}) > 1 else one["variant"]: one
         for one in found

@@ -34,7 +34,7 @@ from suite.sample_text import SampleText, Sampling, order_of
 from suite.sample_text import recipe as text_recipe
 from suite.variant import parse_variant
 from suite.verdicts.curves import JOINT_KEYS
-from suite.verdicts.given import planned_families
+from suite.verdicts.given import Given, planned_families
 
 NAMES = ("gptq-w4@seed1", "wanda-s50@seed2", "wanda-2:4@seed0", "rtn-w8kv8@seed3", "sparsegpt-s50+gptq-w4@seed1")
 
@@ -251,7 +251,7 @@ def test_sentences_and_verdicts_do_not_count_repetitions() -> None:
     assert highlights(both[0]) == highlights(both[1])
     settings = Protocol("exact", 0.1, splits=4, replicates=30)
     found = [
-        judge_measured(measure_cells(chosen, settings, keep=JOINT_KEYS), settings).files()
+        judge_measured(Given(measure_cells(chosen, settings, keep=JOINT_KEYS), settings)).files()
         for chosen in (cells, without)
     ]
     doses = [one.pop("doses.json") for one in found]

@@ -27,6 +27,7 @@ from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verify import verify
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import JOINT_KEYS
+from suite.verdicts.given import Given
 from suite.verdicts.slices import find_slice_verdicts
 from suite.verdicts.verdict import find_verdicts
 
@@ -154,7 +155,7 @@ def test_a_perturbed_prompt_is_a_part_of_its_task() -> None:
 def test_verdicts_of_whole_tasks_are_the_same_with_and_without_slices() -> None:
     cells = planted(STEP, n=150, levels=4)
     plain = [replace(cell, slices=None) for cell in cells]
-    both = [judge_measured(measure_cells(one, FAST, keep=JOINT_KEYS), FAST).files() for one in (cells, plain)]
+    both = [judge_measured(Given(measure_cells(one, FAST, keep=JOINT_KEYS), FAST)).files() for one in (cells, plain)]
     assert set(both[0]) - set(both[1]) == {PARTS}
     for name, content in both[1].items():
         assert json.dumps(content) == json.dumps(both[0][name])
@@ -172,9 +173,9 @@ def test_the_family_is_what_the_configuration_plans() -> None:
     alone, planned = (
         {
             one.name: one.record()
-            for one in judge_measured(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST, config=given).found[PARTS]
+            for one in judge_measured(Given(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST, planned)).found[PARTS]
         }
-        for given in (None, config)
+        for planned in (None, config)
     )
     smallest = min(alone, key=lambda name: alone[name]["p_value_raw"])
     assert alone[smallest]["p_value"] == pytest.approx(2 * alone[smallest]["p_value_raw"])
@@ -239,7 +240,7 @@ def test_the_leaderboard_names_parts_that_break_otherwise_than_their_task(snapsh
 
 def test_nothing_is_said_of_parts_that_break_like_their_task() -> None:
     cells = planted({"a": "step", "b": "step"}, n=300)
-    files = judge_measured(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST).files()
+    files = judge_measured(Given(measure_cells(cells, FAST, keep=JOINT_KEYS), FAST)).files()
     assert {record["verdict"] for record in files[PARTS]} == {"threshold"}
     assert "## Parts" not in "\n".join(markdown(verdict_sections(files)))
 

@@ -22,6 +22,7 @@ from suite.publish.sections.verdicts import verdict_sections
 from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import JOINT_KEYS
+from suite.verdicts.given import Given
 from suite.verdicts.verdict import Verdict
 
 HOSTILE = "a|b <script>alert(1)</script>"
@@ -34,7 +35,7 @@ def assessed() -> tuple[list[dict[str, object]], Judgement]:
     cells = [replace(cell, model={"name": HOSTILE, "params": 1e9}) for cell in cells]
     settings = Protocol(splits=10, replicates=200)
     measured = measure_cells(cells, settings, keep=JOINT_KEYS)
-    return in_order([one.row for one in measured]), judge_measured(measured, settings)
+    return in_order([one.row for one in measured]), judge_measured(Given(measured, settings))
 
 
 def test_sections_say_where_it_breaks_and_escape_names(
@@ -272,7 +273,7 @@ def test_models_come_by_size_wherever_they_are_listed() -> None:
     ]
     settings = Protocol(splits=4, replicates=40)
     measured = measure_cells(cells, settings, keep=JOINT_KEYS)
-    judgement = judge_measured(measured, settings)
+    judgement = judge_measured(Given(measured, settings))
     assert list(dict.fromkeys(verdict.place.model for verdict in judgement.verdicts)) == wanted
     assert list(dict.fromkeys(record["model"] for record in judgement.records(DECOUPLING))) == wanted
     broken = "\n".join(markdown(verdict_sections(judgement.files()))).split("## Where it breaks")[1].split("## ")[0]

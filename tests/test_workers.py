@@ -18,6 +18,7 @@ from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.workers import VARIABLE, WORTH, in_processes, workers_for
 from suite.publish.standings import collect
+from suite.verdicts.given import Given
 
 
 def squared(value: int) -> tuple[int, int]:
@@ -67,7 +68,8 @@ def test_everything_that_is_published_is_the_same_by_one_process_and_by_two() ->
     first, second = (collect(measured, settings) for measured in (by_one, by_two))
     assert {key: one.items for key, one in first.items()} == {key: one.items for key, one in second.items()}
     judged = [
-        judge_measured(measured, settings, workers=workers).files() for measured, workers in ((by_one, 1), (by_two, 2))
+        judge_measured(Given(measured, settings, workers=workers)).files()
+        for measured, workers in ((by_one, 1), (by_two, 2))
     ]
     assert judged[0] == judged[1]
 

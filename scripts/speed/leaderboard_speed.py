@@ -37,6 +37,7 @@ from suite.publish.records import parquet_bytes
 from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_files
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
+from suite.verdicts.given import Given
 from suite.verdicts.scale import find_scale
 from tests.support import headless
 
@@ -115,7 +116,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     model = str(first[0].model["name"])
     mine = [one for one in copies if one.cell.model["name"] == model]
     with timed(f"verdicts of one model ({len(mine)} cells)"):
-        judgement = judge_measured(mine, protocol, config=config)
+        judgement = judge_measured(Given(mine, protocol, config))
     names = list(dict.fromkeys(str(cell.model["name"]) for cell in cells))
     verdicts = [replace(one, place=replace(one.place, model=name)) for name in names for one in judgement.verdicts]
     couplings = [{**one, "model": name} for name in names for one in judgement.records(DECOUPLING)]

@@ -27,20 +27,19 @@ from scipy import stats
 from scripts.markers import check_markers, write_between
 from scripts.studies import reproduce_ladders, validate_dose
 from suite.cell import Cell, load_cells
-from suite.config import Protocol, RunConfig, TaskChoice, protocol_of, read_config
+from suite.config import Protocol, RunConfig, TaskChoice, read_config
 from suite.decisions.answers import LostAnswers, Pairs
 from suite.decisions.built_in import POLICIES, get_policy
-from suite.decisions.gate import Tested, gate_cells, gate_measured, lines_of, outcomes_of
+from suite.decisions.gate import Tested, gate_variants, lines_of, outcomes_of
 from suite.decisions.items import items_needed
 from suite.decisions.policy import Criterion, Policy
 from suite.errors import SuiteError
 from suite.metrics import rows as measuring
 from suite.metrics.proportions import exact_interval
 from suite.metrics.replicates import Store
-from suite.metrics.rows import measure_cells
-from suite.metrics.workers import workers_for
 from suite.publish.manifest import code_hash
 from suite.verdicts.dose_records import JOINT_KEYS
+from suite.verdicts.given import Given
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "gate.md"
@@ -82,11 +81,10 @@ def decisions() -> str:
     """Every built-in policy on every set of cells."""
     rows: list[tuple[object, ...]] = []
     for name, cells, config, store in _sets():
-        workers = workers_for(sum(map(len, cells)))
-        measured = measure_cells(cells, protocol_of(config), keep=JOINT_KEYS, store=store, workers=workers)
+        given = Given.of(cells, config, keep=JOINT_KEYS, store=store)
         for policy in POLICIES.values():
             try:
-                records = gate_measured(measured, policy, config=config)
+                records = gate_variants(given, policy)
             except SuiteError:
                 rows.append((name, f"`{policy.name}`", *["no limit is about these tasks"], *[""] * (len(REASONS) - 1)))
                 continue
@@ -203,7 +201,7 @@ def _certainty(draws: int) -> str:
             cells = validate_dose._cells(condition, [truth], seed)
             rules = Protocol(splits=validate_dose.SPLITS, replicates=validate_dose.REPLICATES, seed=seed)
             config = RunConfig(("synthetic",), (TaskChoice("synthetic"),), ("dense",), protocol=rules)
-            (record,) = gate_cells(cells, policy, config=config)
+            (record,) = gate_variants(Given.of(cells, config, keep=JOINT_KEYS), policy)
             accepted += record["decision"] == "accept"
             inside += record["criteria"][0]["outcome"] == "within"
         for what, count in (("Brier limit shown", inside), ("accepted", accepted)):

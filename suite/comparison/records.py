@@ -15,7 +15,7 @@ from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
 from suite.decisions.answers import LostAnswers, pairs_of
 from suite.decisions.attempts import numbered
-from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_cells, lines_of
+from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_variants, lines_of
 from suite.decisions.policy import Policy, policy_hash
 from suite.importers.answers import Answers
 from suite.importers.lm_eval_run import subtask_mean
@@ -24,6 +24,8 @@ from suite.metrics import paired, proportions
 from suite.metrics.average import Average, Setting, combined
 from suite.metrics.figures import PAIRED_KEYS, ROW_KEYS
 from suite.metrics.rows import rows_against, score_cell
+from suite.verdicts.dose_records import JOINT_KEYS
+from suite.verdicts.given import Given
 
 CONFIDENCE = 0.95
 """Of each of the two one-sided bounds of what was lost."""
@@ -182,7 +184,8 @@ def judge_pairs(pairs: Sequence[Pair], policy: Policy, *, dense: str, compressed
     """
     if all(pair.dense.cell is not None for pair in pairs):
         cells = [cell for pair in pairs for cell in named_cells(pair, dense, compressed)]
-        (record,) = gate_cells(cells, policy, attempts=numbered(cells, None, candidates(cells)))
+        given = Given.of(cells, keep=JOINT_KEYS)
+        (record,) = gate_variants(given, policy, attempts=numbered(cells, None, candidates(cells)))
     else:
         record = _judge_scores(pairs, policy, dense, compressed)
     notes = [f"{pair.task}: every item counts alike here" for pair in pairs if pair.dense.alike]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.cell import Cell
-from suite.config import Protocol, RunConfig, protocol_of
+from suite.config import RunConfig
 from suite.decisions.deferral import kept_costs
 from suite.decisions.gate import gates_of
 from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
-from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.workers import workers_for
+from suite.metrics.rows import Measured
 from suite.verdicts import curves, dose_records
 from suite.verdicts.accuracy_alone import ACCURACY, CERTAINTY, find_passed
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
@@ -73,7 +72,7 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=(PRIMARY,),
     ),
     DOSES: Analysis(
-        lambda given: doses_of(given.every, given.config, workers=given.workers),
+        doses_of,
         formula=2,
         rests_on=dose_records.JOINT_KEYS,
     ),
@@ -166,7 +165,7 @@ def judge_cells(
     *,
     store: Store | None = None,
     files: Collection[str] = (),
-) -> tuple[list[Measured], Judgement]:
+) -> tuple[Sequence[Measured], Judgement]:
     """Measure cells as a run's configuration says and judge them: the one way from cells to verdicts.
 
     Args:
@@ -174,29 +173,13 @@ def judge_cells(
         store: where measurements are kept (`suite.metrics.replicates`).
         files: analyses that are wanted; none for all.
     """
-    protocol, workers = protocol_of(config), workers_for(sum(map(len, cells)))
     joint = joint_keys()
-    store = store if {*joint} <= {*STORED} else None
-    measured = measure_cells(cells, protocol, keep=joint, store=store, workers=workers)
-    return measured, judge_measured(measured, protocol, config=config, files=files, workers=workers)
+    given = Given.of(cells, config, keep=joint, store=store if {*joint} <= {*STORED} else None)
+    return given.every, judge_measured(given, files)
 
 
-def judge_measured(
-    measured: Sequence[Measured],
-    protocol: Protocol,
-    *,
-    config: RunConfig | None = None,
-    files: Collection[str] = (),
-    workers: int = 1,
-) -> Judgement:
-    """Judge measured cells.
-
-    Args:
-        measured: with the replicates of `joint_keys`.
-        config, workers: see `Given`.
-        files: analyses that are wanted; none for all.
-    """
-    given = Given(measured, protocol, config, workers)
+def judge_measured(given: Given, files: Collection[str] = ()) -> Judgement:
+    """Judge measured cells that have the replicates of `joint_keys`; `files`: as of `judge_cells`."""
     wanted = [file for file in ANALYSES if file in (files or ANALYSES)]
     return Judgement({file: ANALYSES[file].find(given) for file in wanted})
 

@@ -1,9 +1,9 @@
 """May this compressed model replace that dense one? Each variant of a run under one policy.
 
-The interface: `gate_cells` takes the cells of a run and a `suite.decisions.policy.Policy` and gives one record a
-variant with the keys `GATE_KEYS`; `gate_measured` does the same for cells that have been measured. `exit_status` is the
-worst decision of some records, `suite.decisions.report` says them in words. `lines_of` says which limits apply to which
-tasks, and `decide` makes a decision of tested limits: whoever measures losses in another way uses these two.
+The interface: `gate_variants` takes the measured cells of a run and a `suite.decisions.policy.Policy` and gives one
+record a variant with the keys `GATE_KEYS`. `exit_status` is the worst decision of some records,
+`suite.decisions.report` says them in words. `lines_of` says which limits apply to which tasks, and `decide` makes a
+decision of tested limits: whoever measures losses in another way uses these two.
 
 *Accept*: of every limit and every red line the upper bound of the loss lies inside. All have to hold, so nothing is
 corrected for their number. *Reject*: a red line, or the policy's multiple of a limit, is shown to be exceeded (Holm
@@ -26,7 +26,7 @@ import numpy as np
 from suite.arrays import Numbers
 from suite.cell import Cell
 from suite.config import Protocol as Rules
-from suite.config import RunConfig, protocol_of
+from suite.config import RunConfig
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
 from suite.decisions.attempts import Candidate, spent
 from suite.decisions.built_in import planned_policy
@@ -38,14 +38,12 @@ from suite.errors import SuiteError
 from suite.grouped import grouped
 from suite.metrics.average import Setting, unperturbed
 from suite.metrics.proportions import proportion_interval
-from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.slices import SMALLEST, holm
-from suite.metrics.workers import workers_for
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import Levels, Place, cell_setting, with_shared_items
 from suite.verdicts.dose import CONFIDENCE, Z_POWER, Contrasts, Ladder
-from suite.verdicts.dose_records import JOINT_KEYS, NoValueError, pair_ladder
+from suite.verdicts.dose_records import NoValueError, pair_ladder
 from suite.verdicts.given import Given
 
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
@@ -119,24 +117,21 @@ class Tested:
     items: float | None = None
 
 
-def gate_cells(
-    cells: Sequence[Cell],
+def gate_variants(
+    given: Given,
     policy: Policy,
     *,
-    config: RunConfig | None = None,
     variant: str | None = None,
-    store: Store | None = None,
     failures: Sequence[Mapping[str, Any]] = (),
     lock: Mapping[str, Any] | None = None,
     attempts: Mapping[Candidate, int] | None = None,
 ) -> list[Record]:
-    """Measure cells and decide about every compressed variant of every model.
+    """Decide about every compressed variant of every model.
 
     Args:
-        cells: of one run, dense ones among them.
-        config: as run; None for the default protocol.
+        given: cells of one run, dense ones among them, with the replicates of
+            `suite.verdicts.dose_records.JOINT_KEYS`.
         variant: only variants whose name matches this pattern (``rtn-w4*``).
-        store: where measurements are kept (`suite.metrics.replicates`).
         failures: records of cells that could not be scored.
         lock: what was fixed beforehand (`suite.decisions.lock.read_lock`).
         attempts: of each model and variant, which attempt it is on its items (`suite.decisions.attempts`); else the
@@ -148,45 +143,26 @@ def gate_cells(
     Raises:
         SuiteError: no variant matches, or no limit of the policy is about a task of the run.
     """
-    protocol = protocol_of(config)
-    measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers_for(sum(map(len, cells))))
-    return gate_measured(
-        measured, policy, config=config, variant=variant, failures=failures, lock=lock, attempts=attempts
-    )
-
-
-def gate_measured(
-    measured: Sequence[Measured],
-    policy: Policy,
-    *,
-    config: RunConfig | None = None,
-    variant: str | None = None,
-    failures: Sequence[Mapping[str, Any]] = (),
-    lock: Mapping[str, Any] | None = None,
-    attempts: Mapping[Candidate, int] | None = None,
-) -> list[Record]:
-    """`gate_cells` of cells that have been measured with the replicates of `suite.verdicts.dose_records.JOINT_KEYS`."""
-    protocol = protocol_of(config)
-    places = size_places([one for one in measured if not _is_null(one)])
-    by_size = sorted(measured, key=lambda one: places.get(one.cell.key.model, len(places)))
+    places = size_places([one for one in given.every if not _is_null(one)])
+    by_size = sorted(given.every, key=lambda one: places.get(one.cell.key.model, len(places)))
     models = grouped((one for one in by_size if not _is_null(one)), lambda one: one.cell.key.model)
     for failure in failures:
         models.setdefault(str(failure.get("model")), [])
-    wanted = {model: _variants(members, model, failures, config) for model, members in models.items()}
+    wanted = {model: _variants(members, model, failures, given.config) for model, members in models.items()}
     if variant is not None:
         wanted = {
             model: [name for name in names if fnmatch.fnmatchcase(name, variant)] for model, names in wanted.items()
         }
     if not any(wanted.values()):
-        every = sorted({one.cell.key.variant for one in measured if not one.cell.is_dense})
+        every = sorted({one.cell.key.variant for one in given.every if not one.cell.is_dense})
         pattern = "" if variant is None else f" matches {variant!r}"
         raise SuiteError(f"no compressed variant{pattern}; there are: {', '.join(every) or 'none'}")
-    dense = [one for one in measured if one.cell.is_dense]
+    dense = [one for one in given.every if one.cell.is_dense]
     result = []
     for model, names in wanted.items():
         parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[Numbers, str]] = {}
         for name in names:
-            judged = _Judged(model, name, models[model], dense, failures, policy, protocol, parts)
+            judged = _Judged(model, name, models[model], dense, failures, policy, given.protocol, parts)
             attempt = (attempts or {}).get((model, name), 1)
             listed = lock is not None and [model, name] in lock["candidates"]
             share = spent(attempt, listed=listed, locked=lock is not None)
@@ -200,7 +176,7 @@ def gates_of(given: Given) -> list[Record]:
     policy = planned_policy(given.config)
     if policy is None or not any(not one.cell.is_dense and not _is_null(one) for one in given.every):
         return []
-    return gate_measured(given.every, policy, config=given.config)
+    return gate_variants(given, policy)
 
 
 def candidates(cells: Sequence[Cell], variant: str | None = None) -> list[Candidate]:

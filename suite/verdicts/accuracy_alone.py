@@ -41,7 +41,7 @@ def find_passed(given: Given) -> list[dict[str, object]]:
             **{"accuracy_loss": share_of(both[ACCURACY], level), "certainty_loss": share_of(both[CERTAINTY], level)},
             **{"p_value_raw": p, "beyond_damage": beyond.get((curve.model, name, curve.task))},
         }
-        for curve, both in ladders_of(given.measured, given.config, (ACCURACY, CERTAINTY))
+        for curve, both in ladders_of(given, (ACCURACY, CERTAINTY))
         for share in sorted(shares)
         for level, (name, p) in enumerate(zip(curve.names, both_sides(both, share), strict=True), 1)
     ]

@@ -23,9 +23,9 @@ from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.figures import FIGURES
 from suite.metrics.folds import CONFORMAL_SHARE
 from suite.metrics.replicates import Store
-from suite.metrics.rows import Measured, measure_cells
-from suite.metrics.workers import in_processes, workers_for
-from suite.variant import curve_title, parse_variant
+from suite.metrics.rows import Measured
+from suite.metrics.workers import in_processes
+from suite.variant import curve_title, is_repeat, parse_variant
 from suite.verdicts.axis import nominal_amounts
 from suite.verdicts.by_size import size_places
 from suite.verdicts.curves import (
@@ -52,6 +52,7 @@ from suite.verdicts.dose import (
     lost_somewhere,
     without_values,
 )
+from suite.verdicts.given import Given
 from suite.verdicts.noise_floor import Floor, noise_floor
 from suite.verdicts.recipe_scope import CHECKPOINT, RECIPE
 from suite.verdicts.repeats import find_repeats, reads_text
@@ -152,40 +153,30 @@ def find_dose_records(
     check_confidence(confidence)
     check_tolerances(tolerances)
     check_metrics(metrics)
-    protocol = protocol_of(config)
-    if protocol.replicates == 0:
+    if protocol_of(config).replicates == 0:
         raise SuiteError("replicates 0 in the configuration: doses need bootstrap replicates; use 1000")
-    workers = workers_for(sum(map(len, cells)))
-    measured = measure_cells(cells, protocol, keep=JOINT_KEYS, store=store, workers=workers)
-    return doses_of(measured, config, metrics=metrics, tolerances=tolerances, confidence=confidence, workers=workers)
+    given = Given.of(cells, config, keep=JOINT_KEYS, store=store)
+    return doses_of(given, metrics=metrics, tolerances=tolerances, confidence=confidence)
 
 
 def doses_of(
-    measured: Sequence[Measured],
-    config: RunConfig | None = None,
-    *,
-    metrics: Sequence[str] = (),
-    tolerances: Sequence[float] = (),
-    confidence: float = CONFIDENCE,
-    workers: int = 1,
+    given: Given, *, metrics: Sequence[str] = (), tolerances: Sequence[float] = (), confidence: float = CONFIDENCE
 ) -> list[dict[str, object]]:
     """Records of every curve, JSON-safe: by model (size), method, task (average last),
     metric, scope (the recipe's second, where levels have several seeds) and tolerance.
 
     Args:
-        measured: cells of one run, with the replicates of `JOINT_KEYS`.
-        config, metrics, tolerances, confidence: see `find_dose_records`.
-        workers: processes that share the curves; see `suite.metrics.workers`.
+        given: cells of one run, with the replicates of `JOINT_KEYS`.
+        metrics, tolerances, confidence: see `find_dose_records`.
     """
-    primary = config.primary if config else None
+    primary = given.config.primary if given.config else None
     shares = check_tolerances(tolerances or (primary.tolerances if primary else TOLERANCES))
-    protocol = protocol_of(config)
-    repeats = [one for one in measured if one.cell.parsed is not None and one.cell.parsed.repeats]
-    measured = [one for one in measured if one.cell.parsed is None or not one.cell.parsed.repeats]
+    repeats = [one for one in given.every if is_repeat(one.cell.key.variant)]
+    measured = given.measured
     places = size_places(measured)
-    curves = [scoped for one in _curves(measured, protocol) for scoped in _with_repeats(one, repeats)]
+    curves = [scoped for one in _curves(measured, given.protocol) for scoped in _with_repeats(one, repeats)]
     records = partial(_records, metrics=tuple(metrics or MEASURES), shares=shares, confidence=confidence)
-    found = [one for curve in in_processes(records, curves, workers=workers) for one in curve]
+    found = [one for curve in in_processes(records, curves, workers=given.workers) for one in curve]
     order = {metric: index for index, metric in enumerate(MEASURES)}
     return sorted(
         found,
@@ -241,16 +232,14 @@ class CurveName:
     names: tuple[str, ...]
 
 
-def ladders_of(
-    measured: Sequence[Measured], config: RunConfig | None, metrics: Sequence[str]
-) -> list[tuple[CurveName, dict[str, Ladder]]]:
+def ladders_of(given: Given, metrics: Sequence[str]) -> list[tuple[CurveName, dict[str, Ladder]]]:
     """The ladders that `doses_of` tests, of every curve that has all of these metrics; checkpoints, no recipes.
 
     Args:
         metrics: keys of `MEASURES`.
     """
     found = []
-    for curve in _curves(measured, protocol_of(config)):
+    for curve in _curves(given.measured, given.protocol):
         try:
             if curve.nothing:
                 continue

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from suite.config import Protocol, RunConfig
+from suite.cell import Cell
+from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError
-from suite.metrics.rows import Measured
+from suite.metrics.replicates import Store
+from suite.metrics.rows import Measured, measure_cells
+from suite.metrics.workers import workers_for
 from suite.variant import is_repeat, parse_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE
@@ -33,6 +36,20 @@ class Given:
     protocol: Protocol
     config: RunConfig | None = None
     workers: int = 1
+
+    @classmethod
+    def of(
+        cls, cells: Sequence[Cell], config: RunConfig | None = None, *, keep: Sequence[str], store: Store | None = None
+    ) -> Given:
+        """Cells measured as a run's configuration says; by the default protocol where there is none.
+
+        Args:
+            keep: figures whose joint replicates are needed.
+            store: where measurements are kept (`suite.metrics.replicates`).
+        """
+        protocol, workers = protocol_of(config), workers_for(sum(map(len, cells)))
+        measured = measure_cells(cells, protocol, keep=keep, store=store, workers=workers)
+        return cls(measured, protocol, config, workers)
 
     @property
     def measured(self) -> list[Measured]:
