@@ -256,7 +256,7 @@ def test_a_snapshot_stays_as_it_was_published(
         found = store.read(file.stem)
         assert found is not None
         values = {key: value + 0.1 for key, value in found["values"].items()}
-        store.write(file.stem, **{**found, "values": values})
+        store.write(file.stem, {**found, "values": values})
     capsys.readouterr()
     assert main(["verify", str(snapshot)]) == 0, capsys.readouterr()
 

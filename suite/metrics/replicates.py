@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
@@ -96,8 +95,8 @@ class Store:
             keys.append(hashlib.sha256(text.encode()).hexdigest() if own and reference else "")
         return keys
 
-    def read(self, key: str) -> Mapping[str, Any] | None:
-        """What is kept under a key: `row`, `values`, `replicates` by figure, and the arrays of `write`.
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What is kept under a key, as `write` took it.
 
         A file that is damaged, or that something else has put there, counts as absent, which one line on stderr says.
         """
@@ -125,38 +124,25 @@ class Store:
             print(f"{file}: not usable ({reason}); measured again", file=sys.stderr)
             return None
 
-    def write(
-        self,
-        key: str,
-        *,
-        row: Mapping[str, object],
-        values: Mapping[str, float],
-        replicates: Mapping[str, Floats],
-        correct: Floats,
-        units: Numbers,
-        chance: Floats,
-    ) -> None:
+    def write(self, key: str, found: Mapping[str, Any]) -> None:
         """Keep the measurements of one cell: the file is complete or absent. A full disk is one line on stderr.
 
         Args:
-            row: of the cell.
-            values: by figure.
-            replicates: by figure, each of shape [replicates].
-            correct, units, chance: of each evaluated item (`suite.metrics.rows.Measured`).
+            found: the fields of a `suite.metrics.rows.Measured`: row, values, replicates (each of shape [replicates]),
+                and correct, units, chance of each evaluated item.
         """
         if not key:
             return
-        said = {"key": key, "code": self.code, "row": row, "values": values}
-        table = np.stack([replicates[name] for name in values]) if values else np.empty((0, 0))
+        values = found["values"]
+        said = {"key": key, "code": self.code, "row": found["row"], "values": values}
+        table = np.stack([found["replicates"][name] for name in values]) if values else np.empty((0, 0))
         try:
             with replacing(self.folder / f"{key}.npz", todo=f"or set {CACHE_VARIABLE}") as handle:
                 np.savez(
                     handle,
                     said=np.frombuffer(json.dumps(said).encode(), dtype=np.uint8),
                     replicates=table,
-                    correct=correct,
-                    units=units,
-                    chance=chance,
+                    **{name: found[name] for name in _ARRAYS[1:]},
                 )
         except SuiteError as error:
             print(f"replicates are not kept: {error}", file=sys.stderr)

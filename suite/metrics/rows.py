@@ -85,7 +85,7 @@ def measure_cells(
     else:
         results = _from_store(tasks, store, protocol, workers)
     return [
-        Measured(cell, *found)
+        Measured(cell, **found)
         for task, curve in zip(tasks, results, strict=True)
         for cell, found in zip(task, curve, strict=True)
     ]
@@ -111,7 +111,7 @@ def curves_of(cells: Sequence[Cell]) -> list[list[Cell]]:
 def _from_store(tasks: Sequence[list[Cell]], store: Store, protocol: Protocol, workers: int) -> list[list[_Found]]:
     """What is kept of the curves; what is not is measured and kept, curve by curve."""
     keys = [store.keys(cells, _dense(cells), protocol) for cells in tasks]
-    known = [[_restored(store.read(key)) for key in curve] for curve in keys]
+    known = [[store.read(key) for key in curve] for curve in keys]
     left = [place for place, curve in enumerate(known) if None in curve]
     work = [
         [(cell, key, one is None) for cell, key, one in zip(tasks[place], keys[place], known[place], strict=True)]
@@ -131,17 +131,9 @@ def _fill(curve: Sequence[tuple[Cell, str, bool]], *, store: Store, protocol: Pr
     taken = [place for place, (cell, _, wanted) in enumerate(curve) if wanted or cell is dense]
     found = _measure_curve([curve[place][0] for place in taken], protocol=protocol, keep=STORED)
     made = {place: one for place, one in zip(taken, found, strict=True) if curve[place][2]}
-    for place, (row, values, replicates, _, correct, units, chance) in made.items():
-        store.write(
-            curve[place][1], row=row, values=values, replicates=replicates, correct=correct, units=units, chance=chance
-        )
+    for place, one in made.items():
+        store.write(curve[place][1], one)
     return made
-
-
-def _restored(kept: Mapping[str, Any] | None) -> _Found | None:
-    if kept is None:
-        return None
-    return (kept["row"], kept["values"], kept["replicates"], None, kept["correct"], kept["units"], kept["chance"])
 
 
 def _dense(cells: Sequence[Cell]) -> Cell | None:
@@ -189,11 +181,11 @@ def rows_against(reference: Cell, cells: Sequence[Cell], protocol: Protocol) -> 
     Whatever they are called: another run's cell of the same name, another model's.
     """
     measured = _measure_curve([reference, *cells], protocol=protocol, reference=reference)
-    return [row for row, *_ in measured]
+    return [found["row"] for found in measured]
 
 
-_Found = tuple[Row, dict[str, float], dict[str, Floats], object, Floats, Numbers, Floats]
-"""A `Measured` without its cell, which need not travel back from another process."""
+_Found = dict[str, Any]
+"""The fields of a `Measured` without its cell, which need not travel back from another process."""
 
 
 def _measure_curve(
@@ -238,10 +230,11 @@ def _measure_curve(
             missing="no value on these items" if len(sample.evaluated) else NO_ITEMS,
         )
         values, replicates = _kept(figures, keep)
-        summary = None if summarize is None else summarize(scored)
+        found: _Found = {"row": row, "values": values, "replicates": replicates}
+        found |= {"summary": None if summarize is None else summarize(scored), "units": sample.evaluated_units}
         some = sample.evaluated
-        items = scored.correct[some], sample.evaluated_units, 1 / scored.n_options[some].astype(np.float64)
-        result.append((row, values, replicates, summary, *items))
+        found |= {"correct": scored.correct[some], "chance": 1 / scored.n_options[some].astype(np.float64)}
+        result.append(found)
     return result
 
 
