@@ -344,7 +344,7 @@ class LostMean:
     @property
     def value(self) -> float | None:
         """See `Loss`; None where too few replicates are finite, or dense is not shown to lie off chance."""
-        return self.contrasts.loss(1) if self.contrasts.enough and self.contrasts.headroom_shown(CONFIDENCE) else None
+        return self.contrasts.loss(1) if self.contrasts.known else None
 
     def below(self, limit: float) -> float:
         """See `Loss`."""

@@ -15,7 +15,7 @@ from suite.cell import Cell
 from suite.metrics import bootstrap, conformal, paired, proportions
 from suite.metrics.at_chance import AT_CHANCE
 from suite.metrics.figures import CHANGES
-from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, interval_of, limits_of, recentring
+from suite.metrics.measure import NO_ITEMS, Figures, Scored, count_items, full_sets, interval_of, limits_of
 from suite.metrics.sample import Sample, Samples
 
 FEW_LOST = ("nll_ts", "brier_ts", "lac_set_size", "aps_set_size", "set_size")
@@ -137,13 +137,11 @@ def _standard_error(figures: Figures, key: str) -> float:
 def _transfer(figures: Figures, scored: Scored, reference: Scored) -> None:
     """The dense model's threshold on the variant's sets: what happens when nobody recalibrates."""
     sample, protocol = scored.sample, scored.sample.protocol
-    thresholds = reference.lac_splits.thresholds
-    result = conformal.sets_at(scored.lac.options, scored.answers, thresholds=thresholds, folds=sample.folds)
-    keys = ("lac_transfer_coverage", "lac_transfer_set_size")
-    if math.isnan(result.mean_size):
-        for key in (*keys, "lac_transfer_undercoverage_p"):
+    if not any(map(len, sample.folds.test)):
+        for key in ("lac_transfer_coverage", "lac_transfer_set_size", "lac_transfer_undercoverage_p"):
             figures.notes[key] = "no split has items to test"
         return
+    result, resampled = scored.lac_under(reference)
     figures.points["lac_transfer_coverage"] = result.mean_coverage
     figures.points["lac_transfer_set_size"] = result.mean_size
     p_values = [
@@ -158,15 +156,7 @@ def _transfer(figures: Figures, scored: Scored, reference: Scored) -> None:
         if len(test)
     ]
     figures.points["lac_transfer_undercoverage_p"] = paired.undercoverage_over_splits(np.array(p_values))
-    if protocol.replicates:
-        resampled = bootstrap.sets_at_replicates(
-            scored.lac.options,
-            scored.answers,
-            thresholds=reference.lac_resampled.thresholds,
-            folds=sample.interval_folds,
-            weights=sample.weights,
-        )
-        first = len(sample.interval_folds)
-        figures.replicates["lac_transfer_coverage"] = resampled.coverage + recentring(result.coverage, first)
-        figures.replicates["lac_transfer_set_size"] = resampled.size + recentring(result.size, first)
+    if resampled is not None:
+        figures.replicates["lac_transfer_coverage"] = resampled.coverage
+        figures.replicates["lac_transfer_set_size"] = resampled.size
         full_sets(figures, "lac_transfer_coverage", "lac_transfer_set_size", result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
 from suite.metrics.figures import FIGURES
+from suite.metrics.folds import INTERVAL_SPLITS
 from suite.metrics.proportions import (
     independent,
     proportion_interval,
@@ -227,6 +228,27 @@ class Scored:
         """LAC in every bootstrap replicate."""
         return self.resampled(self.lac)
 
+    def lac_under(
+        self, other: Scored, members: Numbers | None = None
+    ) -> tuple[SplitResults, bootstrap.SetReplicates | None]:
+        """LAC sets at the thresholds of a cell on the same sample: of the tested items, or of these among them.
+
+        Returns:
+            What every split says; the bootstrap replicates of its mean, None where none were asked for.
+        """
+        sample, folds = self.sample, self.sample.folds
+        if members is not None:  # the items that calibrate stay
+            folds = replace(folds, test=tuple(np.intersect1d(fold, members) for fold in folds.test))
+        options, thresholds = self.lac.options, other.lac_splits.thresholds
+        result = conformal.sets_at(options, self.answers, thresholds=thresholds, folds=folds)
+        if not sample.protocol.replicates:
+            return result, None
+        first, drawn = folds.first(INTERVAL_SPLITS), other.lac_resampled.thresholds
+        resampled = bootstrap.sets_at_replicates(
+            options, self.answers, thresholds=drawn, folds=first, weights=sample.weights
+        )
+        return result, recentred(resampled, result, len(first))
+
     @cached_property
     def figures(self) -> Figures:
         """Every figure of this cell by itself."""
@@ -372,9 +394,8 @@ def _conformal(scored: Scored, figures: Figures) -> None:
             full_sets(figures, f"{key}_coverage", f"{key}_set_size", result)
         replicates = figures.replicates
         for key, resampled in (("lac", lac), ("aps", aps)):
-            for name, values in (("set_size", resampled.size), ("coverage", resampled.coverage)):
-                per_split = results[key].size if name == "set_size" else results[key].coverage
-                replicates[f"{key}_{name}"] = values + recentring(per_split, first)
+            both = recentred(resampled, results[key], first)
+            replicates[f"{key}_set_size"], replicates[f"{key}_coverage"] = both.size, both.coverage
         replicates["set_size"] = (replicates["lac_set_size"] + replicates["aps_set_size"]) / 2
         if "uacc" in points:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -389,6 +410,12 @@ def full_sets(figures: Figures, coverage: str, size: str, results: SplitResults)
         figures.intervals[coverage] = (1.0, 1.0)
         if np.ptp(results.size) == 0:
             figures.intervals[size] = (figures.points[size], figures.points[size])
+
+
+def recentred(resampled: bootstrap.SetReplicates, results: SplitResults, first: int) -> bootstrap.SetReplicates:
+    """Replicates of the first splits, moved onto the mean over all of them."""
+    size, coverage = (recentring(per_split, first) for per_split in (results.size, results.coverage))
+    return replace(resampled, size=resampled.size + size, coverage=resampled.coverage + coverage)
 
 
 def recentring(per_split: Floats, first: int) -> float:

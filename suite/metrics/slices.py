@@ -19,9 +19,8 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.grouped import grouped
-from suite.metrics import bootstrap, conformal, proportions
-from suite.metrics.compare import shared_rows
-from suite.metrics.folds import Folds
+from suite.metrics import bootstrap, proportions
+from suite.metrics.compare import on_shared_items
 from suite.metrics.measure import Scored, recentring
 from suite.metrics.proportions import NORMAL
 from suite.metrics.sample import Samples
@@ -280,11 +279,10 @@ class _Figure:
 
 def _pair(cell: Cell, other: Cell, samples: Samples) -> tuple[Scored, Scored]:
     """Two cells on the items both have, with equal answer and number of options."""
-    rows = shared_rows(cell, other)
-    if len(rows) == 0:
+    both = on_shared_items(Scored(cell, samples.of(cell)), Scored(other, samples.of(other)), samples)
+    if both is None:
         raise SuiteError(f"{cell.where} and {other.where} share no item with equal answer and number of options")
-    sample = samples.of(cell, rows)
-    return Scored(cell, sample), Scored(other, sample)
+    return both
 
 
 def _original(key: tuple[str, str, str, str, int]) -> tuple[str, str, str, str, int] | None:
@@ -455,22 +453,10 @@ def _hidden(scored: Scored, members: Numbers) -> float:
 
 def _sets(scored: Scored, members: Numbers, thresholds_of: Scored) -> tuple[_Figure, _Figure]:
     """Mean set size and coverage over the tested items of a part, at the thresholds of a cell on the same sample."""
-    folds = _within(scored.sample.folds, members)
-    result = conformal.sets_at(
-        scored.lac.options, scored.answers, thresholds=thresholds_of.lac_splits.thresholds, folds=folds
-    )
+    result, resampled = scored.lac_under(thresholds_of, members)
     size, coverage = _Figure(result.mean_size), _Figure(result.mean_coverage)
-    if scored.sample.protocol.replicates:
-        first = _within(scored.sample.interval_folds, members)
-        resampled = bootstrap.sets_at_replicates(
-            scored.lac.options,
-            scored.answers,
-            thresholds=thresholds_of.lac_resampled.thresholds,
-            folds=first,
-            weights=scored.sample.weights,
-        )
-        size.replicates = resampled.size + recentring(result.size, len(first))
-        coverage.replicates = resampled.coverage + recentring(result.coverage, len(first))
+    if resampled is not None:
+        size.replicates, coverage.replicates = resampled.size, resampled.coverage
         if math.isfinite(result.mean_size):
             units = scored.sample.unit_numbers[members]
             coverage.ends = proportions.resampled_interval(coverage.value, coverage.replicates, units)
@@ -478,11 +464,6 @@ def _sets(scored: Scored, members: Numbers, thresholds_of: Scored) -> tuple[_Fig
                 size.ends, coverage.ends = (size.value, size.value), (1.0, 1.0)
             size.within((0.0, float(scored.n_options.max())), _hidden(scored, members))
     return size, coverage
-
-
-def _within(folds: Folds, members: Numbers) -> Folds:
-    """The folds with only these items tested; the items that calibrate stay."""
-    return replace(folds, test=tuple(np.intersect1d(fold, members) for fold in folds.test))
 
 
 def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: str | None) -> dict[str, object]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -131,27 +131,6 @@ class Ladder:
         """Degrees of freedom of the errors, 1 at least."""
         return max(self.freedom or self.independent - 1, 1)
 
-    def only(self, levels: Sequence[int]) -> Ladder:
-        """Dense and the levels with these numbers."""
-        rows = np.array([0, *levels])
-        return replace(
-            self,
-            names=tuple(self.names[row] for row in rows),
-            values=self.values[rows],
-            replicates=self.replicates[rows],
-            amounts=None if self.amounts is None else self.amounts[rows],
-            answers=tuple(replace(one, correct=one.correct[rows]) for one in self.answers),
-            band=None
-            if self.band is None
-            else replace(
-                self.band,
-                values=self.band.values[rows],
-                replicates=self.band.replicates[rows],
-                draws=tuple(self.band.draws[row] for row in rows if self.band.draws),
-            ),
-            draws=tuple(self.draws[row] for row in rows if self.draws),
-        )
-
 
 @dataclass(frozen=True)
 class LevelDose:
@@ -247,20 +226,17 @@ def find_doses(
     """
     check_confidence(confidence)
     shares = check_tolerances(tolerances)
-    test = Contrasts(ladder)
+    test = Contrasts(ladder, confidence)
     if not test.enough:
         return _unknown(ladder, shares, "a level has too few bootstrap replicates")
-    if not test.headroom_shown(confidence):
+    if not test.known:
         return _unknown(
             ladder, shares, "headroom not shown off zero: dense is not shown to lie above chance, nothing can be lost"
         )
     bounds = [test.interval(level, confidence) for level in range(1, len(ladder.names))]
-    tests = {share: _shown(test, share, confidence, tied=tied) for share in shares}
+    tests = {share: _shown(test, share, tied=tied) for share in shares}
     largest = tests[shares[-1]]
-    return {
-        share: _dose_at(test, share, tests[share], largest, bounds, confidence=confidence, tied=tied)
-        for share in shares
-    }
+    return {share: _dose_at(test, share, tests[share], largest, bounds, tied=tied) for share in shares}
 
 
 def kept_everywhere(
@@ -271,10 +247,7 @@ def kept_everywhere(
     Args:
         tasks: curves with the same levels, one a task; nothing is kept on one without values.
     """
-    kept = np.ones(len(tasks[0].names) - 1, dtype=bool)
-    for test in map(Contrasts, tasks):
-        known = test.enough and test.headroom_shown(confidence)
-        kept &= _shown(test, tolerance, confidence, tied=tied).kept if known else np.zeros_like(kept)
+    kept = np.all([_shown(Contrasts(one, confidence), tolerance, tied=tied).kept for one in tasks], axis=0)
     return next((name for name, one in zip(tasks[0].names[:0:-1], kept[::-1].tolist(), strict=True) if one), None)
 
 
@@ -286,12 +259,11 @@ def lost_somewhere(
     Args:
         tasks: curves with the same levels, one a task; one without values counts as a task without a loss.
     """
-    found = [Contrasts(ladder) for ladder in tasks]
-    shown = []
-    for level in range(1, len(tasks[0].names)):
-        known = [test.enough and test.headroom_shown(confidence) for test in found]
-        p_values = [test.lost(level, tolerance) if one else 1.0 for test, one in zip(found, known, strict=True)]
-        shown.append(min(holm(p_values)) <= 1 - confidence)
+    found = [Contrasts(ladder, confidence) for ladder in tasks]
+    shown = [
+        min(holm([test.lost(level, tolerance) for test in found])) <= 1 - confidence
+        for level in range(1, len(tasks[0].names))
+    ]
     lost = tuple(shown) if tied else in_sequence(shown[::-1])[::-1]
     return next((name for name, one in zip(tasks[0].names[1:], lost, strict=True) if one), None)
 
@@ -301,8 +273,6 @@ def sides(ladder: Ladder, share: float) -> tuple[list[float], list[float]]:
     can be said of the curve."""
     test = Contrasts(ladder)
     levels = range(1, test.count + 1)
-    if not test.enough or not test.headroom_shown(CONFIDENCE):
-        return [1.0] * test.count, [1.0] * test.count
     return [test.kept(level, share) for level in levels], [test.lost(level, share) for level in levels]
 
 
@@ -322,10 +292,10 @@ def _unknown(ladder: Ladder, shares: Sequence[float], note: str) -> dict[float, 
 
 
 class Contrasts:
-    """p-values of the contrasts of one curve."""
+    """p-values of the contrasts of one curve, at a confidence of each side."""
 
-    def __init__(self, ladder: Ladder) -> None:
-        self.ladder = ladder
+    def __init__(self, ladder: Ladder, confidence: float = CONFIDENCE) -> None:
+        self.ladder, self.confidence = ladder, confidence
         finite = np.isfinite(ladder.replicates).all(axis=0) & np.isfinite(ladder.chance_replicates)
         if ladder.band is not None:
             finite &= np.isfinite(ladder.band.replicates).all(axis=0)
@@ -376,10 +346,11 @@ class Contrasts:
             return statistic
         return without_skewness(statistic, self._moments.skewness(self._weights(level, share)))
 
-    def headroom_shown(self, confidence: float) -> bool:
-        """Whether dense is shown to lie off chance."""
+    @cached_property
+    def known(self) -> bool:
+        """Whether anything can be said: enough replicates are finite, and dense is shown to lie off chance."""
         headroom = float(self.ladder.chance - self.ladder.values[0])
-        return headroom > 0 and self.above(0, 0.0, headroom=True) <= 1 - confidence
+        return self.enough and headroom > 0 and self.above(0, 0.0, headroom=True) <= 1 - self.confidence
 
     def below(self, level: int, share: float) -> float:
         """p-value of "has lost less than this share"."""
@@ -399,7 +370,9 @@ class Contrasts:
         return self._tail(-self.statistic(level, share, headroom=headroom, less=0.5))
 
     def kept(self, level: int, share: float) -> float:
-        """p-value of "kept": below the tolerance, and within the band where there is one."""
+        """p-value of "kept": below the tolerance, and within the band where there is one; 1 where nothing is known."""
+        if not self.known:
+            return 1.0
         found = self.below(level, share)
         if self.ladder.band is None:
             return found
@@ -409,21 +382,24 @@ class Contrasts:
     def lost(self, level: int, share: float) -> float:
         """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level).
 
-        What dense loses when it is computed otherwise is no loss: the noise floor must be exceeded too.
+        What dense loses when it is computed otherwise is no loss: the noise floor must be exceeded too. 1 where nothing
+        is known.
         """
+        if not self.known:
+            return 1.0
         found = self.above(level, min(max(share, self.ladder.floor), FARTHEST))
         if self.ladder.band is None:
             return found
         width = max(self.ladder.band.width, self.ladder.band.noise)
         return min(1.0, 2 * min(found, *(self._band_above(level, side, width) for side in (-1, 1))))
 
-    def items_statistic(self, level: int, share: float, confidence: float) -> float:
+    def items_statistic(self, level: int, share: float) -> float:
         """Of a recipe: the contrast beyond the margin of its seeds, in standard errors of items; 0 within it."""
         from scipy.special import stdtrit
 
         weights, draws = self._weights(level, share), self.ladder.draws[level]
         value = self.estimate(level, share)
-        left = value**2 - float(stdtrit(len(draws) - 1, confidence)) ** 2 * new_draw_variance(draws)
+        left = value**2 - float(stdtrit(len(draws) - 1, self.confidence)) ** 2 * new_draw_variance(draws)
         variance = self._moments.variance(weights)
         return float(np.copysign(np.sqrt(max(left, 0.0) / max(variance, 1e-24)), value))
 
@@ -535,8 +511,8 @@ class _Shown:
     holm: tuple[str | None, ...]
 
 
-def _shown(test: Contrasts, share: float, confidence: float, *, tied: bool) -> _Shown:
-    level = 1 - confidence
+def _shown(test: Contrasts, share: float, *, tied: bool) -> _Shown:
+    level = 1 - test.confidence
     kept = [test.kept(one, share) for one in range(1, test.count + 1)]
     lost = [test.lost(one, share) for one in range(1, test.count + 1)]
     kept_alone, lost_alone = tuple(p <= level for p in kept), tuple(p <= level for p in lost)
@@ -571,7 +547,6 @@ def _dose_at(
     largest: _Shown,
     bounds: Sequence[tuple[float | None, float | None]],
     *,
-    confidence: float,
     tied: bool,
 ) -> Dose:
     ladder = test.ladder
@@ -593,7 +568,7 @@ def _dose_at(
                 *bounds[place],
                 state,
                 shown.holm[place],
-                _items_to_decide(test, place + 1, share, confidence) if open_at and ladder.band is None else None,
+                _items_to_decide(test, place + 1, share) if open_at and ladder.band is None else None,
             )
         )
     kept_through = [name for name, one in zip(names, shown.kept, strict=True) if one]
@@ -609,19 +584,19 @@ def _dose_at(
     return _crossed(found, ladder, share, bounds, notes)
 
 
-def _items_to_decide(test: Contrasts, level: int, share: float, confidence: float) -> int | str:
+def _items_to_decide(test: Contrasts, level: int, share: float) -> int | str:
     from scipy.special import ndtri
 
-    if test.above(level, share) <= 1 - confidence:
+    if test.above(level, share) <= 1 - test.confidence:
         return "within the noise floor"
     statistic = test.statistic(level, share)
     if abs(statistic) < 1:
         return "at the tolerance"
     if test.ladder.draws:
-        statistic = test.items_statistic(level, share, confidence)
+        statistic = test.items_statistic(level, share)
         if statistic == 0:
             return "needs more seeds"
-    edge, ladder = float(ndtri(confidence)), test.ladder
+    edge, ladder = float(ndtri(test.confidence)), test.ladder
     items = ladder.independent * ((edge + Z_POWER) / statistic) ** 2
     if statistic < 0 and not ladder.answers:
         loss = max(_share_of(ladder.values, ladder.chance, level), 0.0)
