@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -247,7 +248,8 @@ def make_cell(
         raise SuiteError(f"{where}: no items")
     names = tuple(_named(item, "an id", where) for item in ids)
     if len(set(names)) != len(names):
-        raise SuiteError(f"{where}: duplicate id {_first_duplicate(names)!r}")
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise SuiteError(f"{where}: duplicate id {twice!r}")
     n_options = np.array([len(row) for row in scores], dtype=np.int64)
     if n_options.min() < 2:
         raise SuiteError(f"{where}: item {names[int(n_options.argmin())]!r} has fewer than two options")
@@ -457,15 +459,6 @@ def _check_items(
     if nothing.any():
         index = int(nothing.argmax())
         raise SuiteError(f"{where}: item {ids[index]!r}: every option has probability zero")
-
-
-def _first_duplicate(ids: Sequence[str]) -> str:
-    seen: set[str] = set()
-    for item in ids:
-        if item in seen:
-            return item
-        seen.add(item)
-    return ""
 
 
 def _is_float_list(kind: pa.DataType) -> bool:

@@ -163,7 +163,7 @@ class TestClone:
             (json.dumps([question(0, choices=["a"])]), "question 0: an object with id, choices and answer is needed"),
             (json.dumps([question(0, answer="G")]), "question 0: answer 'G' is none of its choices A, B, C, D, E, F"),
             (json.dumps([question(0, answer=["A"])]), "question 0: answer ['A'] is none of its choices"),
-            (json.dumps([question(0, id=None)]), "question 0: 'id' must be text or a whole number"),
+            (json.dumps([question(0, id=None)]), "question 0: an id must be text or a whole number"),
         ],
     )
     def test_a_bad_data_file(self, tmp_path: Path, content: str, message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from suite.cell import KINDS, Cell
 from suite.errors import SuiteError
 from suite.files import json_objects, read_text
-from suite.importers.labels import Items, Labels, check_scores, imported_cell
+from suite.importers.labels import Items, Labels, check_answer, check_id, check_scores, imported_cell
 
 
 def read(src: Path, labels: Labels) -> list[Cell]:
@@ -27,13 +27,13 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     kind = ""
     for number, record in json_objects(src, text):
         where = f"{src}:{number}"
-        name = _id(record, where)
+        name = check_id(record.get("id"), where)
         if name in ids:
             raise SuiteError(f"{where}: duplicate id {name!r}, first used on line {ids[name]}")
         ids[name] = number
         kind = _kind(record, kind, where)
-        scores.append(_scores(record, kind, where))
-        answers.append(_answer(record, len(scores[-1]), where))
+        scores.append(check_scores(record[kind], kind, where))
+        answers.append(check_answer(record.get("answer"), len(scores[-1]), where))
         subjects.append(_text(record, "subject", where))
         groups.append(_text(record, "group", where))
     if not ids:
@@ -50,13 +50,6 @@ def read(src: Path, labels: Labels) -> list[Cell]:
     return [imported_cell(labels, items, src=src, style=style)]
 
 
-def _id(record: dict[str, Any], where: str) -> str:
-    value = record.get("id")
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise SuiteError(f"{where}: 'id' must be text or a whole number")
-    return str(value)
-
-
 def _kind(record: dict[str, Any], before: str, where: str) -> str:
     present = [kind for kind in KINDS if record.get(kind) is not None]
     if len(present) != 1:
@@ -65,25 +58,6 @@ def _kind(record: dict[str, Any], before: str, where: str) -> str:
     if before and present[0] != before:
         raise SuiteError(f"{where}: has {present[0]} where the lines before have {before}; import them apart")
     return present[0]
-
-
-def _scores(record: dict[str, Any], kind: str, where: str) -> list[float]:
-    values = record[kind]
-    if not isinstance(values, list) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        raise SuiteError(f"{where}: '{kind}' must be a list of numbers, one an option")
-    try:
-        return check_scores(values, kind, where)
-    except OverflowError as error:
-        raise SuiteError(f"{where}: {kind} hold a whole number that is too large") from error
-
-
-def _answer(record: dict[str, Any], options: int, where: str) -> int:
-    value = record.get("answer")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SuiteError(f"{where}: 'answer' must be a whole number, 0 for the first option")
-    if not 0 <= value < options:
-        raise SuiteError(f"{where}: answer {value} is outside its {options} options (0 is the first)")
-    return value
 
 
 def _text(record: dict[str, Any], key: str, where: str) -> str | None:

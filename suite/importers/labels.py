@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from suite.cell import Cell, make_cell
-from suite.errors import SuiteError
+from suite.errors import SuiteError, unknown_name
 from suite.variant import parse_variant
 
 EVERY_MODEL = "*"
@@ -69,6 +69,19 @@ class Labels:
         if self.scoring not in (None, "letter"):
             raise SuiteError(f"{what} holds {kind}: --scoring {self.scoring} is for log-likelihoods, leave it out")
         return "letter"
+
+
+def chosen(what: str, wanted: str, present: Collection[str]) -> Collection[str]:
+    """The models or prompts (`what`) of a source that are to be read: all, or the wanted one.
+
+    Raises:
+        SuiteError: it is not there.
+    """
+    if wanted == EVERY_MODEL:
+        return present
+    if wanted not in present:
+        raise unknown_name(what, wanted, (*present, EVERY_MODEL) if what == "model" else present)
+    return [wanted]
 
 
 @dataclass(frozen=True)
@@ -183,12 +196,35 @@ def imported_cell(
     )
 
 
-def check_scores(values: Sequence[float], kind: str, where: str) -> list[float]:
+def check_id(value: object, where: str) -> str:
+    """The id of an item as text, or one line for what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise SuiteError(f"{where}: an id must be text or a whole number")
+    return str(value)
+
+
+def check_answer(value: object, options: int, where: str) -> int:
+    """The index of an item's right option, or one line for what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SuiteError(f"{where}: an answer must be a whole number, 0 for the first option")
+    if not 0 <= value < options:
+        raise SuiteError(f"{where}: answer {value} is outside its {options} options (0 is the first)")
+    return value
+
+
+def check_scores(values: object, kind: str, where: str) -> list[float]:
     """The scores of one item, or one line for what is wrong with them.
 
     Zero probability is legal, and so is minus infinity for logits and log-likelihoods, as long as one option has more.
     """
-    scores = [float(value) for value in values]
+    if not isinstance(values, list | tuple) or any(
+        isinstance(value, bool) or not isinstance(value, int | float) for value in values
+    ):
+        raise SuiteError(f"{where}: {kind} must be a list of numbers, one an option, without gaps")
+    try:
+        scores = [float(value) for value in values]
+    except OverflowError as error:
+        raise SuiteError(f"{where}: {kind} hold a whole number that is too large") from error
     if len(scores) < 2:
         raise SuiteError(f"{where}: {len(scores)} {kind}, at least 2 options are needed")
     for value in scores:

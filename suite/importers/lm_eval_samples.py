@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,17 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}: sample {number}", record
 
 
-def item_id(record: dict[str, Any], where: str, subtask: str) -> str:
-    """``subtask/doc_id#`` and the first 8 digits of the document's hash."""
+def item_id(record: dict[str, Any], where: str, subtask: str, *, needed: Sequence[str] = ()) -> str:
+    """``subtask/doc_id#`` and the first 8 digits of the document's hash, of a line that is a sample.
+
+    Args:
+        needed: what the line must have besides what every sample has.
+    """
+    for key in ("doc_id", "doc", "target", "arguments", *needed):
+        if key not in record:
+            raise SuiteError(
+                f"{where}: no {key!r}; a per-sample file of lm-eval 0.4 or later is needed (--log_samples)"
+            )
     doc_id = record["doc_id"]
     if isinstance(doc_id, bool) or not isinstance(doc_id, int):
         raise SuiteError(f"{where}: doc_id {doc_id!r} is no whole number")
@@ -138,12 +147,7 @@ def _listed(arguments: Any) -> list[Any]:
 
 
 def _sample(record: dict[str, Any], where: str, subtask: str) -> Sample:
-    for key in ("doc_id", "doc", "target", "arguments", "filtered_resps"):
-        if key not in record:
-            raise SuiteError(
-                f"{where}: no {key!r}; a per-sample file of lm-eval 0.4 or later is needed (--log_samples)"
-            )
-    name = item_id(record, where, subtask)
+    name = item_id(record, where, subtask, needed=("filtered_resps",))
     logliks, greedy = _responses(record["filtered_resps"], where)
     pairs = _pairs(record["arguments"], where)
     if len(pairs) != len(logliks):

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.errors import SuiteError
 from suite.importers.lm_eval_samples import check_unique, item_id
 
 # what every sample has, and no metric is called
@@ -35,15 +34,10 @@ def read_scores(records: Sequence[tuple[str, dict[str, Any]]], subtask: str) -> 
     """
     found = []
     for where, record in records:
-        for key in ("doc_id", "doc", "target", "arguments"):
-            if key not in record:
-                raise SuiteError(
-                    f"{where}: no {key!r}; a per-sample file of lm-eval 0.4 or later is needed (--log_samples)"
-                )
-        asked = json.dumps(record["arguments"], sort_keys=True)
+        name, asked = item_id(record, where, subtask), json.dumps(record["arguments"], sort_keys=True)
         found.append(
             Judged(
-                id=item_id(record, where, subtask),
+                id=name,
                 asked=hashlib.sha256(asked.encode()).hexdigest(),
                 target=str(record["target"]),
                 scores=_scores(record),

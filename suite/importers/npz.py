@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import KINDS, Cell
-from suite.errors import SuiteError, unknown_name
-from suite.importers.labels import EVERY_MODEL, Items, Labels, check_scores, imported_cell
+from suite.errors import SuiteError
+from suite.importers.labels import EVERY_MODEL, Items, Labels, check_scores, chosen, imported_cell
 from suite.importers.ye2024 import demonstrations_of
 
 _NEEDED = ("models", "prompts", "answers")
@@ -101,8 +101,4 @@ def _chosen(what: str, wanted: str, present: list[str]) -> list[str]:
     for name in present:
         if present.count(name) > 1:
             raise SuiteError(f"{what} {name!r} stands in the archive twice")
-    if wanted == EVERY_MODEL:
-        return present
-    if wanted not in present:
-        raise unknown_name(what, wanted, (*present, EVERY_MODEL) if what == "model" else present)
-    return [wanted]
+    return chosen(what, wanted, present)

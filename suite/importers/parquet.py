@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.cell import KINDS, Cell
 from suite.errors import SuiteError, unknown_name
-from suite.importers.labels import Columns, Items, Labels, check_scores, imported_cell
+from suite.importers.labels import Columns, Items, Labels, check_answer, check_id, check_scores, imported_cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,10 @@ def read(src: Path, labels: Labels) -> list[Cell]:
             labels,
             Items(
                 ids=ids,
-                answers=_answers(rows, columns.answer, [len(one) for one in scores]),
+                answers=[
+                    check_answer(value, len(one), rows.at(columns.answer, row))
+                    for row, (value, one) in enumerate(zip(rows.of(columns.answer), scores, strict=True))
+                ],
                 scores=scores,
                 kind=columns.kind,
                 subjects=_texts(rows, columns.subject),
@@ -109,14 +112,13 @@ def _table(src: Path, columns: Columns) -> pa.Table:
 def _ids(rows: _Rows, column: str) -> list[str]:
     found: dict[str, int] = {}
     for row, value in enumerate(rows.of(column)):
-        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise SuiteError(f"{rows.at(column, row)}: an id must be text or a whole number")
-        if str(value) in found:
+        name = check_id(value, rows.at(column, row))
+        if name in found:
             raise SuiteError(
-                f"{rows.at(column, row)}: duplicate id {str(value)!r}, first in row {found[str(value)] + 1}; where the "
+                f"{rows.at(column, row)}: duplicate id {name!r}, first in row {found[name] + 1}; where the "
                 "file holds several models, variants or tasks, pick one with --where COLUMN=VALUE"
             )
-        found[str(value)] = row
+        found[name] = row
     return list(found)
 
 
@@ -133,16 +135,7 @@ def _scores(rows: _Rows, columns: Columns) -> list[list[float]]:
     else:
         name = columns.scores[0]
         lists = [_cut(list(values)) for values in zip(*map(rows.of, columns.scores), strict=True)]
-    result = []
-    for row, values in enumerate(lists):
-        where = rows.at(name, row)
-        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-            raise SuiteError(f"{where}: scores must be numbers, without gaps")
-        try:
-            result.append(check_scores(values, columns.kind, where))
-        except OverflowError as error:
-            raise SuiteError(f"{where}: {columns.kind} hold a whole number that is too large") from error
-    return result
+    return [check_scores(values, columns.kind, rows.at(name, row)) for row, values in enumerate(lists)]
 
 
 def _cut(values: list[Any]) -> list[Any]:
@@ -150,16 +143,6 @@ def _cut(values: list[Any]) -> list[Any]:
     while values and values[-1] is None:
         values.pop()
     return values
-
-
-def _answers(rows: _Rows, column: str, options: Sequence[int]) -> list[int]:
-    answers = rows.of(column)
-    for row, (value, count) in enumerate(zip(answers, options, strict=True)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise SuiteError(f"{rows.at(column, row)}: an answer must be a whole number, 0 for the first option")
-        if not 0 <= value < count:
-            raise SuiteError(f"{rows.at(column, row)}: answer {value} is outside its {count} options (0 is the first)")
-    return answers
 
 
 def _texts(rows: _Rows, column: str | None) -> list[str | None] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from suite.cell import Cell
 from suite.errors import SuiteError, unknown_name
 from suite.files import parse_json, read_text
-from suite.importers.labels import EVERY_MODEL, Items, Labels, check_scores, imported_cell
+from suite.importers.labels import EVERY_MODEL, Items, Labels, check_id, check_scores, chosen, imported_cell
 from suite.importers.pickles import as_array, load
 
 # task, its data file, rows used as worked examples (never scored by the benchmark)
@@ -95,11 +95,8 @@ def _choose(src: Path, data_name: str, labels: Labels, demonstrations: int) -> l
     if not found:
         raise SuiteError(f"{src}: no <model>_{data_name}_<prompt>_icl<n>.pkl in it")
     for what, wanted in (("model", labels.model), ("prompt", labels.prompt or EVERY_MODEL)):
-        present = {str(getattr(file, what)) for file in found}
-        if wanted != EVERY_MODEL:
-            if wanted not in present:
-                raise unknown_name(what, wanted, (*present, EVERY_MODEL) if what == "model" else present)
-            found = [file for file in found if getattr(file, what) == wanted]
+        taken = chosen(what, wanted, {str(getattr(file, what)) for file in found})
+        found = [file for file in found if getattr(file, what) in taken]
     if labels.shots is not None:
         found = [file for file in found if (demonstrations if file.few_shot else 0) == labels.shots]
         if not found:
@@ -142,13 +139,11 @@ def _read_data(src: Path, data_name: str) -> list[_Row]:
 def _row(record: Any, where: str) -> _Row:
     if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
         raise SuiteError(f"{where}: an object with id, choices and answer is needed")
-    identifier, answer, context = record.get("id"), record.get("answer"), record.get("context")
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-        raise SuiteError(f"{where}: 'id' must be text or a whole number")
+    name, answer, context = check_id(record.get("id"), where), record.get("answer"), record.get("context")
     labels = tuple(record["choices"])
     if answer not in labels:
         raise SuiteError(f"{where}: answer {answer!r} is none of its choices {', '.join(labels)}")
-    return _Row(str(identifier), labels.index(answer), labels, context if isinstance(context, str) else "")
+    return _Row(name, labels.index(answer), labels, context if isinstance(context, str) else "")
 
 
 def _scores(rows: Any, data: Sequence[_Row], path: Path) -> list[list[float]]:
