@@ -85,7 +85,10 @@ def test_one_column_an_option(tmp_path: Path) -> None:
         ([], "column 'key', row 4: duplicate id 'a', first in row 1"),
         (["--where", "model=m1", "--answer", "fine"], "column 'fine', row 1: an answer must be a whole number"),
         (["--where", "model=m1", "--scores", "right"], "column 'right', row 1: a list of numbers, one an option"),
-        (["--where", "model=m1", "--scores", "topic", "model"], "column 'topic', row 1: scores must be numbers"),
+        (
+            ["--where", "model=m1", "--scores", "topic", "model"],
+            "column 'topic', row 1: loglik must be a list of numbers",
+        ),
         (["--where", "model=m1", "--group", "lp"], "column 'lp', row 1: text is needed"),
         (["--where", "model=m1", "--kind", "probs"], "probs hold -1.0"),
         (["--where", "model=m1", "--kind", "logits", "--scoring", "norm"], "holds logits: --scoring norm is for"),

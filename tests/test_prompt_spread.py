@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.record_keys import SPREAD_KEYS
 
 from suite.cell import make_cell, write_cell
 from suite.cli import main
-from suite.metrics.prompt_spread import SPREAD_KEYS, prompt_spread
+from suite.metrics.prompt_spread import prompt_spread
 
 
 def row(variant: str, prompt: str, accuracy: float | None, set_size: float = 2.0) -> dict[str, object]:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from support.record_keys import SEED_SPREAD_KEYS
 
 from suite import measure
 from suite.cell import Cell, make_cell, write_cell
 from suite.cli import main
-from suite.metrics.seed_spread import SEED_SPREAD_KEYS, deviation_interval, seed_spread
+from suite.metrics.seed_spread import deviation_interval, seed_spread
 
 PLACE = {"model": "m", "task": "t", "scoring": "letter", "prompt": "base", "shots": 0}
 

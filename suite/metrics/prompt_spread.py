@@ -11,19 +11,6 @@ from suite.prompt_name import parse_prompt
 
 SPREAD_FIGURES = ("accuracy", "set_size")
 
-SPREAD_KEYS = (
-    *("model", "task", "scoring", "shots", "variant", "n_prompts", "prompts"),
-    *(
-        f"{metric}_{name}"
-        for metric in SPREAD_FIGURES
-        for name in (
-            *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
-            *("same_direction", "change_over_spread"),
-        )
-    ),
-)
-"""Every key of a row, in order."""
-
 
 def prompt_spread(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """One dictionary a model, task, scoring, number of shots and variant that was asked in two or more ways.
@@ -92,7 +79,7 @@ def _row(
         row[f"{metric}_same_direction"] = same_direction(changes)
         deviation = statistics.stdev(value for value in spread if value is not None) if len(spread) > 1 else 0.0
         row[f"{metric}_change_over_spread"] = abs(mean) / deviation if mean is not None and deviation > 0 else None
-    return {name: row.get(name) for name in SPREAD_KEYS}
+    return row
 
 
 def summary(start: str, values: Sequence[float]) -> dict[str, object]:

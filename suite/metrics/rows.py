@@ -250,7 +250,6 @@ def _kept(figures: Sequence[Figures], keep: Collection[str]) -> tuple[dict[str, 
 
 def _draft(cell: Cell, scored: Scored) -> Draft:
     protocol = scored.sample.protocol
-    model, task, scoring, prompt, shots = cell.curve_key
     family, method = _family(cell)
     params = number(cell.model, "params")
     drift = cell.run.get("drift")
@@ -261,14 +260,9 @@ def _draft(cell: Cell, scored: Scored) -> Draft:
     }
     draft = Draft(
         {
-            "model": model,
-            "variant": cell.key.variant,
+            **cell.key._asdict(),
             "family": family,
             "method": method,
-            "task": task,
-            "scoring": scoring,
-            "prompt": prompt,
-            "shots": shots,
             "chat_template": str(cell.task.get("chat_template") or "raw"),
             "protocol": protocol.name,
             "alpha": protocol.alpha,

@@ -12,20 +12,6 @@ from suite.metrics.proportions import NORMAL
 from suite.metrics.row import number
 from suite.variant import parse_variant
 
-SEED_SPREAD_KEYS = (
-    *("model", "task", "scoring", "prompt", "shots", "variant", "n_seeds", "seeds"),
-    *(
-        f"{metric}_{name}"
-        for metric in SPREAD_FIGURES
-        for name in (
-            *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
-            *("change_deviation_low", "change_deviation_high", "same_direction", "change_half_width"),
-            "change_seeds_over_items",
-        )
-    ),
-)
-"""Every key of a row, in order."""
-
 
 def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> list[dict[str, object]]:
     """One dictionary a model, task, scoring, prompt, shots and variant whose sample text was drawn with several seeds.
@@ -106,17 +92,15 @@ def _row(key: tuple[object, ...], seeds: Mapping[int | None, Mapping[str, object
         row |= summary(f"{metric}_", _known(seeds, order, metric))
         changes = _known(seeds, order, change)
         row |= summary(f"{change}_", changes)
+        deviation = number(row, f"{change}_deviation")
+        ends = (None, None) if deviation is None else deviation_interval(deviation, len(changes))
+        row[f"{change}_deviation_low"], row[f"{change}_deviation_high"] = ends
         row[f"{metric}_same_direction"] = same_direction(changes)
         lows, highs = (_known(seeds, order, f"{change}_{end}") for end in ("low", "high"))
         half = sum(high - low for low, high in zip(lows, highs, strict=True)) / len(lows) / 2 if lows else None
         row[f"{change}_half_width"] = half
-        deviation = number(row, f"{change}_deviation")
-        if deviation is not None:
-            row[f"{change}_deviation_low"], row[f"{change}_deviation_high"] = deviation_interval(
-                deviation, len(changes)
-            )
-            row[f"{change}_seeds_over_items"] = deviation / (half / NORMAL) if half else None
-    return {name: row.get(name) for name in SEED_SPREAD_KEYS}
+        row[f"{change}_seeds_over_items"] = deviation / (half / NORMAL) if deviation is not None and half else None
+    return row
 
 
 def _known(seeds: Mapping[int | None, Mapping[str, object]], order: Sequence[int | None], key: str) -> list[float]:

@@ -467,15 +467,9 @@ def _sets(scored: Scored, members: Numbers, thresholds_of: Scored) -> tuple[_Fig
 
 
 def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: str | None) -> dict[str, object]:
-    model, task, scoring, prompt, shots = cell.curve_key
     protocol = scored.sample.protocol
     return {
-        "model": model,
-        "variant": cell.key.variant,
-        "task": task,
-        "scoring": scoring,
-        "prompt": prompt,
-        "shots": shots,
+        **cell.key._asdict(),
         "protocol": protocol.name,
         "alpha": protocol.alpha,
         "slice": name,

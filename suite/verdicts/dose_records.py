@@ -204,7 +204,7 @@ def pair_ladder(settings: Mapping[Setting, Levels], metric: str, protocol: Proto
     """
     first = next(iter(settings.values()))
     curve = _Curve(first.place.model, "", "", (first.names[-1],), settings, protocol)
-    ladders = {setting: curve._ladder(levels, metric) for setting, levels in settings.items()}
+    ladders = curve.ladders(metric)
     options = {setting: float(levels.points[0].cell.n_options.mean()) for setting, levels in settings.items()}
     if metric in SET_SIZES and len(set(options.values())) > 1:
         ladders = {setting: _scaled(ladder, 1 / options[setting]) for setting, ladder in ladders.items()}
@@ -243,10 +243,7 @@ def ladders_of(given: Given, metrics: Sequence[str]) -> list[tuple[CurveName, di
         try:
             if curve.nothing:
                 continue
-            ladders = {
-                metric: _averaged({at: curve._ladder(levels, metric) for at, levels in curve.settings.items()})
-                for metric in metrics
-            }
+            ladders = {metric: _averaged(curve.ladders(metric)) for metric in metrics}
         except NoValueError:
             continue
         found.append((CurveName(curve.model, curve.method, curve.task, curve.names), ladders))
@@ -306,7 +303,7 @@ class _Curve:
                 raise NoValueError(self.nothing)
             if self.task == MACRO and metric in SET_SIZES:
                 self._check_options()
-            ladders = {setting: self._ladder(levels, metric) for setting, levels in self.settings.items()}
+            ladders = self.ladders(metric)
             floor = self._floor(metric, self.settings, shares[0], confidence)
             whole = _above_noise(_averaged(ladders), floor)
             doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
@@ -334,10 +331,9 @@ class _Curve:
         notes: list[str] = []
         for name in next(iter(chosen.values()), {}):
             if all(name in nulls for nulls in chosen.values()):
-                alone = replace(self, names=(name,), seeds={})
                 pairs = {one: self.settings[one].with_points([nulls[name]]) for one, nulls in chosen.items()}
                 try:
-                    ladders[name] = _averaged({one: alone._ladder(pair, metric) for one, pair in pairs.items()})
+                    ladders[name] = _averaged(replace(self, names=(name,), settings=pairs, seeds={}).ladders(metric))
                 except NoValueError as error:
                     notes.append(f"not in the noise floor: {error}")
         found = noise_floor(ladders, smallest=smallest, confidence=confidence)
@@ -380,6 +376,14 @@ class _Curve:
         options = {float(levels.points[0].cell.n_options.mean()) for levels in self.settings.values()}
         if len(options) > 1:
             raise NoValueError("tasks differ in their number of options: set sizes are not averaged over them")
+
+    def ladders(self, metric: str) -> dict[Setting, Ladder]:
+        """What is tested of a metric, setting by setting.
+
+        Raises:
+            NoValueError: a level has no value.
+        """
+        return {setting: self._ladder(levels, metric) for setting, levels in self.settings.items()}
 
     def _ladder(self, levels: Levels, metric: str) -> Ladder:
         measure, dense = MEASURES[metric], levels.points[0]

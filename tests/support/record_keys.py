@@ -14,3 +14,30 @@ DOSE_KEYS = (
     *("items_to_decide", "dose", "dose_low", "dose_high", "dose_bound", "levels", "kept_on_every_task"),
     *("lost_on_a_task", "floor", "scope", "notes"),
 )
+
+SPREAD_FIGURES = ("accuracy", "set_size")
+
+SPREAD_KEYS = (
+    *("model", "task", "scoring", "shots", "variant", "n_prompts", "prompts"),
+    *(
+        f"{metric}_{name}"
+        for metric in SPREAD_FIGURES
+        for name in (
+            *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
+            *("same_direction", "change_over_spread"),
+        )
+    ),
+)
+
+SEED_SPREAD_KEYS = (
+    *("model", "task", "scoring", "prompt", "shots", "variant", "n_seeds", "seeds"),
+    *(
+        f"{metric}_{name}"
+        for metric in SPREAD_FIGURES
+        for name in (
+            *("mean", "low", "high", "deviation", "change_mean", "change_low", "change_high", "change_deviation"),
+            *("change_deviation_low", "change_deviation_high", "same_direction", "change_half_width"),
+            "change_seeds_over_items",
+        )
+    ),
+)
