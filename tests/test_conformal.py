@@ -260,12 +260,12 @@ def test_strata_against_loops():
     law = [i for i in range(500) if subjects[i] == "law"]
     assert strata["law"].n == len(law)
     assert strata["law"].coverage == pytest.approx(sum(covered[i] for i in law) / len(law))
-    assert strata["law"].size == pytest.approx(sum(sizes[i] for i in law) / len(law))
+    assert strata["law"].set_size == pytest.approx(sum(sizes[i] for i in law) / len(law))
     by_size = {int(s.label): s for s in conformal.size_stratified_coverage(sets, answers)}
     for size, stratum in by_size.items():
         chosen = [i for i in range(500) if sizes[i] == size]
         assert stratum.coverage == pytest.approx(sum(covered[i] for i in chosen) / len(chosen))
-        assert stratum.size == size
+        assert stratum.set_size == size
 
 
 def test_band_and_undercoverage_against_a_direct_sum():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.forward_passes import counted_items
 from support.task_files import listing, write_task
 
 import suite
@@ -17,7 +18,6 @@ from suite.cli import main
 from suite.config import RunConfig, parse_config
 from suite.run.pipeline import RunResult, execute
 from suite.run.plan import plan
-from suite.score.transformers import engine
 
 PLACE = Path("cells/tiny-llama/quiz/cloze-sum-base-0")
 
@@ -36,16 +36,9 @@ def config(tiny_models: dict[str, Path], task: Path) -> RunConfig:
 @pytest.fixture(autouse=True)
 def forwarded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many items each forward pass takes; the tables, which cost more time, are not made."""
-    read, seen = engine.log_likelihoods, []
-
-    def counted(network: object, items: list[object], **options: object) -> object:
-        seen.append(len(items))
-        return read(network, items, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(engine, "log_likelihoods", counted)
     monkeypatch.setattr(suite.run.pipeline, "publish", lambda out, *_: (out / "LEADERBOARD.md", []))
     monkeypatch.setattr(suite.run.pipeline.EarlyTables, "_write", lambda _: None)
-    return seen
+    return counted_items(monkeypatch)
 
 
 def score(config: RunConfig, out: Path, *more: object) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.forward_passes import counted_items
 from support.task_files import write_task
 
 import suite.run.item_by_item
 from suite.cell import Cell, load_cells, make_cell, read_cell, write_cell
 from suite.cli import main
-from suite.score.transformers import engine
 
 ITEMS = [
     {"id": f"q{row}", "question": f"What is {row}?", "choices": ["iron", "light", "water"], "answer_index": row % 3}
@@ -30,14 +30,7 @@ def task(tmp_path: Path) -> Path:
 @pytest.fixture
 def forwarded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many items each forward pass takes."""
-    read, seen = engine.log_likelihoods, []
-
-    def counted(network: object, items: list[object], **options: object) -> object:
-        seen.append(len(items))
-        return read(network, items, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(engine, "log_likelihoods", counted)
-    return seen
+    return counted_items(monkeypatch)
 
 
 def policy(tmp_path: Path, limit: float = 0.3) -> Path:

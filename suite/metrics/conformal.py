@@ -352,7 +352,7 @@ class Stratum:
     label: str
     n: int
     coverage: float
-    size: float
+    set_size: float
 
 
 def coverage_by(labels: Sequence[str | int | None], sets: Bools, answers: NDArray[np.int64]) -> list[Stratum]:
@@ -362,7 +362,7 @@ def coverage_by(labels: Sequence[str | int | None], sets: Bools, answers: NDArra
     labelled None are left out. Groups come sorted by label; small ones scatter widely, so read n with them.
 
     >>> coverage_by(["a", "b"], np.array([[True, False], [True, False]]), np.array([0, 1]))
-    [Stratum(label='a', n=1, coverage=1.0, size=1.0), Stratum(label='b', n=1, coverage=0.0, size=1.0)]
+    [Stratum(label='a', n=1, coverage=1.0, set_size=1.0), Stratum(label='b', n=1, coverage=0.0, set_size=1.0)]
     """
     covered = sets[np.arange(len(sets)), answers]
     sizes = sets.sum(axis=1)

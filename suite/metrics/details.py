@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics import calibration, conformal, selective
-from suite.metrics.conformal import SetScores, Stratum
+from suite.metrics.conformal import SetScores
 from suite.metrics.measure import Scored
 from suite.metrics.rows import measure_cells
 
@@ -73,13 +74,7 @@ def _broken_down(scored: Scored, *, wanted_error: float) -> dict[str, Any]:
         "reliability": _bins(calibration.reliability_bins(confidence, correct)),
         "reliability_equal_mass": _bins(calibration.reliability_bins(confidence, correct, equal_mass=True)),
         "risk_coverage": _curve(selective.risk_coverage(confidence, 1 - correct)),
-        "deferral": {
-            "wanted_error": wanted_error,
-            "threshold": _known(rule.threshold),
-            "answered": rule.answered,
-            "error": _known(rule.error),
-            "bound": _known(rule.bound),
-        },
+        "deferral": {"wanted_error": wanted_error} | {key: _known(value) for key, value in asdict(rule).items()},
     }
 
 
@@ -130,23 +125,14 @@ def _sets(scored: Scored, scores: SetScores) -> dict[str, object]:
         "set_size": _known(results.mean_size),
         "coverage": _known(results.mean_coverage),
         "size_distribution": [_known(share) for share in results.mean_distribution],
-        "by_set_size": _strata(conformal.size_stratified_coverage(sets, answers)),
-        "by_answer": _strata(conformal.coverage_by(answers.tolist(), sets, answers)),
+        "by_set_size": list(map(asdict, conformal.size_stratified_coverage(sets, answers))),
+        "by_answer": list(map(asdict, conformal.coverage_by(answers.tolist(), sets, answers))),
     }
-
-
-def _strata(strata: Sequence[Stratum]) -> list[dict[str, object]]:
-    return [{"label": s.label, "n": s.n, "coverage": s.coverage, "set_size": s.size} for s in strata]
 
 
 def _bins(diagram: calibration.ReliabilityBins) -> dict[str, object]:
-    return {
-        "lower": diagram.lower.tolist(),
-        "upper": diagram.upper.tolist(),
-        "count": diagram.count.tolist(),
-        "confidence": [_known(value) for value in diagram.confidence],
-        "accuracy": [_known(value) for value in diagram.accuracy],
-    }
+    columns = {key: column.tolist() for key, column in vars(diagram).items()}
+    return {key: [None if math.isnan(value) else value for value in column] for key, column in columns.items()}
 
 
 def _curve(curve: selective.RiskCoverage) -> dict[str, object]:
