@@ -101,4 +101,4 @@ def _chosen(what: str, wanted: str, present: list[str]) -> list[str]:
     for name in present:
         if present.count(name) > 1:
             raise SuiteError(f"{what} {name!r} stands in the archive twice")
-    return chosen(what, wanted, present)
+    return list(chosen(what, wanted, present))

@@ -16,7 +16,8 @@ ranking, verdicts, sizes, and the sentences on top.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -109,6 +110,19 @@ def mean_over_tasks(parts: Mapping[Setting, _Floats]) -> _Floats:
     0.7
     """
     return np.asarray(np.mean(list(task_means(parts).values()), axis=0))
+
+
+def averaged(parts: Mapping[Setting, _Part], of: Callable[[_Part], _Floats], *, apart: bool = False) -> _Floats:
+    """`mean_over_tasks` of what each part has.
+
+    Args:
+        of: an array of the part; of all parts of one shape.
+        apart: the last axis are replicates, which shall not move together between tasks (`independent`).
+    """
+    found = {setting: of(part) for setting, part in parts.items()}
+    if apart:
+        found = {at: independent(array, zlib.crc32(at.task.encode())) for at, array in found.items()}
+    return mean_over_tasks(found)
 
 
 def combined(parts: Mapping[Setting, Average]) -> Average:

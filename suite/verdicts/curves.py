@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.grouped import grouped
 from suite.metrics import proportions
-from suite.metrics.average import Setting, above_chance, averaged_settings, independent, mean_over_tasks, task_means
+from suite.metrics.average import Setting, above_chance, averaged, averaged_settings, mean_over_tasks, task_means
 from suite.metrics.compare import shared_rows
 from suite.metrics.figures import FIGURES, LOWER
 from suite.metrics.row import Row
@@ -147,11 +146,7 @@ class Levels:
             replicates.append(sign * point.replicates[key])
         dense = self.points[0]
         chance = None if how.chance is None else sign * how.chance(dense.row, dense.cell)
-        exhausted = ""
-        if self.at_chance:
-            exhausted = "dense is not above chance on this task: nothing is left to lose"
-        elif how.bounded and chance is not None and chance - values[0] <= how.minimum:
-            exhausted = f"dense is within {how.minimum:g} of the value at chance: nothing is left to lose"
+        exhausted = self.exhausted(values[0], chance if how.bounded else None, how.minimum)
         return Curve(
             names=self.names,
             values=np.array(values),
@@ -163,6 +158,14 @@ class Levels:
             dose=self.dose(),
             least_error=least_error(dense.units) if how.proportion else 0.0,
         )
+
+    def exhausted(self, value: float, chance: float | None, minimum: float) -> str:
+        """Why dense has nothing left to lose, or empty; a metric that is not bounded has no chance."""
+        if self.at_chance:
+            return "dense is not above chance on this task: nothing is left to lose"
+        if chance is not None and chance - value <= minimum:
+            return f"dense is within {minimum:g} of the value at chance: nothing is left to lose"
+        return ""
 
     def dose(self) -> Floats | None:
         """Measured relative weight error of each level, 0 for dense; None where it is not known at every level."""
@@ -259,14 +262,11 @@ def average(levels: Sequence[Levels], metric: str, settings: Sequence[Setting]) 
             return None
         curves[one.setting] = _reduced(curve, names)
     chances = {setting: np.array(curve.chance) for setting, curve in curves.items() if curve.chance is not None}
-    replicates = {
-        setting: independent(curve.replicates, zlib.crc32(setting.task.encode())) for setting, curve in curves.items()
-    }
     least = list(task_means({setting: np.array(curve.least_error) for setting, curve in curves.items()}).values())
     return replace(
         next(iter(curves.values())),
-        values=mean_over_tasks({setting: curve.values for setting, curve in curves.items()}),
-        replicates=mean_over_tasks(replicates),
+        values=averaged(curves, lambda curve: curve.values),
+        replicates=averaged(curves, lambda curve: curve.replicates, apart=True),
         chance=float(mean_over_tasks(chances)) if len(chances) == len(curves) else None,
         items=min(curve.items for curve in curves.values()),
         exhausted=_all_exhausted(curves),

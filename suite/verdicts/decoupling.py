@@ -9,7 +9,6 @@ the *excess*, is. On single tasks and on averages over them.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.grouped import grouped
 from suite.metrics import bootstrap, proportions
-from suite.metrics.average import Average, Setting, combined, independent, mean_over_tasks
+from suite.metrics.average import Average, Setting, averaged, combined
 from suite.metrics.rows import Measured, score_cell
 from suite.metrics.workers import in_processes
 from suite.verdicts.collapse import RULE, Z_LEVEL, Z_POWER
@@ -369,21 +368,11 @@ def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]])
 def _averaged(parts: Mapping[Setting, _Part]) -> Coupling:
     """Tasks share no items: replicates are kept from moving together, intervals of accuracy are combined."""
 
-    def mean(name: str) -> Floats:
-        return mean_over_tasks(
-            {
-                setting: np.concatenate(
-                    [
-                        getattr(part, name)[:, :1],
-                        independent(getattr(part, name)[:, 1:], zlib.crc32(setting.task.encode())),
-                    ],
-                    axis=1,
-                )
-                for setting, part in parts.items()
-            }
-        )
+    def mean(of: Callable[[_Part], Floats]) -> Floats:
+        value = averaged(parts, lambda one: of(one)[:, :1])
+        return np.concatenate([value, averaged(parts, lambda one: of(one)[:, 1:], apart=True)], axis=1)
 
-    changes = mean("changes")
+    changes = mean(lambda part: part.changes)
     accuracy = {setting: part.accuracy for setting, part in parts.items()}
     both = combined({at: Average(one.value, one.low, one.high) for at, one in accuracy.items()})
     sides = combined({at: Average(one.value, *one.bounds) for at, one in accuracy.items()})
@@ -396,9 +385,9 @@ def _averaged(parts: Mapping[Setting, _Part]) -> Coupling:
     return _judged(
         Estimate(float(changes[0, 0]), low, high, spread or (high - low) / 2 / proportions.NORMAL, (least, most)),
         changes,
-        mean("explained"),
+        mean(lambda part: part.explained),
         estimate=partial(Estimate.of, units=fewest, most=max(part.most for part in parts.values())),
-        headroom=float(mean_over_tasks({at: np.array(part.headroom) for at, part in parts.items()})),
+        headroom=float(averaged(parts, lambda part: np.array(part.headroom))),
         items=len(np.unique(fewest)),
     )
 

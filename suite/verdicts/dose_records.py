@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -18,7 +17,7 @@ from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.grouped import grouped
 from suite.metrics.at_chance import AT_CHANCE
-from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
+from suite.metrics.average import Setting, averaged, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.figures import FIGURES
 from suite.metrics.folds import CONFORMAL_SHARE
@@ -308,7 +307,8 @@ class _Curve:
             whole = _above_noise(_averaged(ladders), floor)
             doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
             for part in _by_task(ladders).values() if self.task == MACRO else ():
-                tasks.append(_above_noise(_averaged(part), self._floor(metric, part, shares[0], confidence)))
+                alone = _averaged({setting: ladders[setting] for setting in part})
+                tasks.append(_above_noise(alone, self._floor(metric, part, shares[0], confidence)))
         except NoValueError as error:
             doses = without_values(self.names, shares, str(error))
         result = []
@@ -358,9 +358,7 @@ class _Curve:
                 level.variant: level.items_to_decide for level in dose.levels if level.items_to_decide is not None
             },
             "dose": dose.dose,
-            "dose_low": dose.low,
-            "dose_high": dose.high,
-            "dose_bound": dose.bound,
+            **{f"dose_{end}": getattr(dose, end) for end in ("low", "high", "bound")},
             "levels": [
                 {key: getattr(level, key) for key in ("variant", "loss", "low", "high", "state", "holm")}
                 for level in dose.levels
@@ -496,35 +494,24 @@ def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
     first = next(iter(ladders.values()))
     if len(ladders) == 1:
         return first
-    tasks = _by_task(ladders)
-
-    def mean(of: Callable[[Ladder], Floats | None], *, apart: bool = False) -> Floats:
-        parts = {}
-        for setting, ladder in ladders.items():
-            column = of(ladder)
-            assert column is not None
-            parts[setting] = independent(column, zlib.crc32(setting.task.encode())) if apart else column
-        return mean_over_tasks(parts)
-
+    tasks = [[ladders[at] for at in part] for part in _by_task(ladders).values()]
+    bands = {setting: one.band for setting, one in ladders.items() if one.band is not None}
     several = len(tasks) > 1
+    band = first.band and Band(
+        averaged(bands, lambda one: one.values),
+        averaged(bands, lambda one: one.replicates, apart=several),
+        draws=_averaged_draws({setting: one.draws for setting, one in bands.items()}),
+    )
     return replace(
         first,
-        values=mean(lambda one: one.values),
-        replicates=mean(lambda one: one.replicates, apart=several),
-        chance=float(np.mean([np.mean([one.chance for one in part.values()]) for part in tasks.values()])),
-        chance_replicates=mean(lambda one: one.chance_replicates, apart=several),
-        independent=sum(min(one.independent for one in part.values()) for part in tasks.values()),
-        freedom=sum(min(one.freedom for one in part.values()) for part in tasks.values()),
+        values=averaged(ladders, lambda one: one.values),
+        replicates=averaged(ladders, lambda one: one.replicates, apart=several),
+        chance=float(np.mean([np.mean([one.chance for one in part]) for part in tasks])),
+        chance_replicates=averaged(ladders, lambda one: one.chance_replicates, apart=several),
+        independent=sum(min(one.independent for one in part) for part in tasks),
+        freedom=sum(min(one.freedom for one in part) for part in tasks),
         answers=_averaged_answers(tasks),
-        band=None
-        if first.band is None
-        else Band(
-            mean(lambda one: None if one.band is None else one.band.values),
-            mean(lambda one: None if one.band is None else one.band.replicates, apart=several),
-            draws=_averaged_draws(
-                {setting: one.band.draws for setting, one in ladders.items() if one.band is not None}
-            ),
-        ),
+        band=band,
         draws=_averaged_draws({setting: one.draws for setting, one in ladders.items()}),
     )
 
@@ -532,25 +519,22 @@ def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
 def _averaged_draws(draws: Mapping[Setting, tuple[Floats, ...]]) -> tuple[Floats, ...]:
     """Level by level: one draw of sample text makes one checkpoint, which all tasks see."""
     levels = len(next(iter(draws.values())))
-    return tuple(mean_over_tasks({setting: one[level] for setting, one in draws.items()}) for level in range(levels))
+    return tuple(averaged(draws, itemgetter(level)) for level in range(levels))
 
 
-def _averaged_answers(tasks: Mapping[str, Mapping[Setting, Ladder]]) -> tuple[Answers, ...]:
+def _averaged_answers(tasks: Sequence[Sequence[Ladder]]) -> tuple[Answers, ...]:
     """Item by item over the settings of a task; none where these have other items, and resampling must do."""
     result = []
-    for part in tasks.values():
-        answers = [one for ladder in part.values() for one in ladder.answers]
+    for part in tasks:
+        answers = [one for ladder in part for one in ladder.answers]
         if not answers or any(not np.array_equal(one.units, answers[0].units) for one in answers):
             return ()
         result.append(replace(answers[0], correct=np.mean([one.correct for one in answers], axis=0)))
     return tuple(result)
 
 
-def _by_task(ladders: Mapping[Setting, Ladder]) -> dict[str, dict[Setting, Ladder]]:
-    found: dict[str, dict[Setting, Ladder]] = {}
-    for setting, ladder in ladders.items():
-        found.setdefault(setting.task, {})[setting] = ladder
-    return found
+def _by_task(settings: Iterable[Setting]) -> dict[str, list[Setting]]:
+    return grouped(settings, lambda setting: setting.task)
 
 
 def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -579,7 +563,7 @@ def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
     everything = collect_levels(measured, protocol, keep=JOINT_KEYS, strangers=True)
     items = {one.cell.key: len(one.cell) for one in measured}
-    averaged = settings_averaged(measured)
+    chosen = settings_averaged(measured)
     result = []
     methods = grouped(everything, lambda levels: (levels.place.model, levels.place.family, levels.place.method))
     for (model, family, method), members in methods.items():
@@ -589,7 +573,7 @@ def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
             wanted = unperturbed(levels.setting for levels in part)
             result += _of(model, title, task, [one for one in part if one.setting in wanted], protocol, items)
         if len(by_task) > 1:
-            wanted = averaged.get(model, [])
+            wanted = chosen.get(model, [])
             part = [one for one in members if one.setting in wanted]
             if {one.setting for one in part} == set(wanted) and part:
                 result += _of(model, title, MACRO, part, protocol, items)

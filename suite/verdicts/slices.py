@@ -123,13 +123,9 @@ def _curve(levels: Levels, own: Sequence[OwnSetSize], ids: Sequence[str], protoc
     dense, wanted = levels.points[0].cell, set(ids)
     rows = [row for row, item in enumerate(dense.ids) if item in wanted]
     minimum, chance = METRICS[PRIMARY].minimum, (1 - protocol.alpha) * float(dense.n_options[rows].mean())
-    exhausted = ""
-    if levels.at_chance:
-        exhausted = "dense is not above chance on this task: nothing is left to lose"
-    elif not own[0].above_chance:
+    exhausted = levels.exhausted(values[0], chance, minimum)
+    if not (levels.at_chance or own[0].above_chance):
         exhausted = "dense is not above chance on these items: nothing is left to lose"
-    elif chance - values[0] <= minimum:
-        exhausted = f"dense is within {minimum:g} of the value at chance: nothing is left to lose"
     return Curve(
         names=levels.names,
         values=values,
