@@ -252,11 +252,15 @@ class Scored:
     @cached_property
     def figures(self) -> Figures:
         """Every figure of this cell by itself."""
-        figures = self.no_figures()
-        _proper(self, figures)
-        _calibration(self, figures)
+        figures, some = self.no_figures(), len(self.sample.evaluated) > 0
+        if some:
+            _proper(self, figures)
+            _calibration(self, figures)
+        else:
+            figures.notes |= dict.fromkeys(("accuracy", "nll", "brier", "tie_rate"), NO_ITEMS)
         _temperature(self, figures)
-        _selective(self, figures)
+        if some:
+            _selective(self, figures)
         _conformal(self, figures)
         count_items(figures, self.sample)
         return figures
@@ -278,10 +282,6 @@ def count_items(figures: Figures, sample: Sample) -> None:
 
 def _proper(scored: Scored, figures: Figures) -> None:
     some = scored.sample.evaluated
-    if len(some) == 0:
-        for key in ("accuracy", "nll", "brier", "tie_rate"):
-            figures.notes[key] = NO_ITEMS
-        return
     correct = scored.correct[some]
     losses = proper.negative_log_likelihood(scored.log_probabilities[some], scored.answers[some])
     squares = proper.brier_score(scored.probabilities[some], scored.answers[some])
@@ -303,8 +303,6 @@ def _proper(scored: Scored, figures: Figures) -> None:
 
 def _calibration(scored: Scored, figures: Figures) -> None:
     some = scored.sample.evaluated
-    if len(some) == 0:
-        return
     confidence, correct = scored.confidence[some], scored.correct[some]
     diagram = calibration.reliability_bins(confidence, correct)
     figures.points.update(
@@ -332,8 +330,6 @@ def _calibration(scored: Scored, figures: Figures) -> None:
 
 def _selective(scored: Scored, figures: Figures) -> None:
     some = scored.sample.evaluated
-    if len(some) == 0:
-        return
     confidence, error = scored.confidence[some], 1 - scored.correct[some]
     figures.points["aurc"] = selective.aurc(confidence, error)
     figures.points["excess_aurc"] = selective.excess_aurc(confidence, error)

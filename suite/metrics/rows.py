@@ -289,28 +289,19 @@ def _draft(cell: Cell, scored: Scored) -> Draft:
 
 
 def _flags(cell: Cell, scored: Scored, row: Mapping[str, object]) -> list[str]:
-    flags = []
-    if cell.variant.get("no_op") is True:
-        flags.append("no-op")
-    if cell.model.get("parent_quantization"):
-        flags.append("requantized-parent")
-    if cell.variant.get("off_nominal") is True:
-        flags.append("off-nominal")
-    if _partly_compressed(cell):
-        flags.append("partly-compressed")
-    if any("not finite" in str(note) for note in cell.variant.get("notes") or ()):
-        flags.append("not-finite")
-    changed = row.get("drift_changed_answers")
-    if isinstance(changed, float) and changed > 0:
-        flags.append("drift")
-    tie_rate = row.get("tie_rate")
-    if isinstance(tie_rate, float) and tie_rate > TIE_RATE:
-        flags.append("ties")
     smallest = min(len(fold) for fold in scored.sample.folds.conformal)
     too_small = float(conformal.quantile_rank(smallest, alpha=scored.sample.protocol.alpha)) > smallest
-    if len(cell) < SMALL_N or too_small:
-        flags.append("small-n")
-    return flags + sorted(scored.figures.flags)
+    said = {
+        "no-op": cell.variant.get("no_op") is True,
+        "requantized-parent": bool(cell.model.get("parent_quantization")),
+        "off-nominal": cell.variant.get("off_nominal") is True,
+        "partly-compressed": _partly_compressed(cell),
+        "not-finite": any("not finite" in str(note) for note in cell.variant.get("notes") or ()),
+        "drift": (number(row, "drift_changed_answers") or 0.0) > 0,
+        "ties": (number(row, "tie_rate") or 0.0) > TIE_RATE,
+        "small-n": len(cell) < SMALL_N or too_small,
+    }
+    return [flag for flag, holds in said.items() if holds] + sorted(scored.figures.flags)
 
 
 def _partly_compressed(cell: Cell) -> bool:

@@ -301,7 +301,7 @@ def item_parts(cell: Cell, row: int) -> list[str]:
 
 
 def _members(scored: Scored) -> dict[str, Numbers]:
-    """Numbers of each part in the sample's order, ``all`` first."""
+    """Rows of each part in the sample's order, ``all`` first."""
     cell = scored.cell
     place = {item: row for row, item in enumerate(cell.ids)}
     found: dict[str, list[int]] = {}
@@ -331,14 +331,10 @@ def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> l
     rows = []
     for name, members in parts.items():
         row = _row(cell, scored, name, members, against=None if dense is None else "dense")
-        figures = _measure(scored, members)
-        if reference is not None:
-            figures |= _against(scored, reference, members, figures)
-            rest = np.setdiff1d(parts[WHOLE], members)
-            if len(rest) >= smallest:
-                elsewhere = _measure(scored, rest)
-                elsewhere |= _against(scored, reference, rest, elsewhere)
-                figures |= _excess(figures, elsewhere, scored, members, rest)
+        figures = _measure(scored, members) if reference is None else _against(scored, reference, members)
+        rest = np.setdiff1d(parts[WHOLE], members)
+        if reference is not None and len(rest) >= smallest:
+            figures |= _excess(figures, _against(scored, reference, rest), scored, members, rest)
         _fill(row, figures, scored)
         if name == EDGE and reference is not None:
             _spare(row, ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"), _CHOSEN)
@@ -368,15 +364,12 @@ def _perturbed(
     scored, reference = _pair(cell, original, samples)
     everything = np.arange(len(scored.sample))
     row = _row(cell, scored, name, everything, against=str(original.task["prompt"]))
-    figures = _measure(scored, everything)
-    figures |= _against(scored, reference, everything, figures)
+    figures = _against(scored, reference, everything)
     plain, noisy = dense
     known = plain is not None and noisy is not None and _covers(plain, scored) and _covers(noisy, scored)
     if not cell.is_dense and known and plain is not None and noisy is not None:
         parent, parent_noisy = Scored(plain, scored.sample), Scored(noisy, scored.sample)
-        theirs = _measure(parent_noisy, everything)
-        theirs |= _against(parent_noisy, parent, everything, theirs)
-        figures |= _excess(figures, theirs, scored, everything, None)
+        figures |= _excess(figures, _against(parent_noisy, parent, everything), scored, everything, None)
     _fill(row, figures, scored)
     return [row]
 
@@ -397,8 +390,9 @@ def _measure(scored: Scored, members: Numbers) -> dict[str, _Figure]:
     return {"accuracy": accuracy, "lac_set_size": size, "lac_coverage": coverage}
 
 
-def _against(scored: Scored, reference: Scored, members: Numbers, figures: Mapping[str, _Figure]) -> dict[str, _Figure]:
-    theirs = _measure(reference, members)
+def _against(scored: Scored, reference: Scored, members: Numbers) -> dict[str, _Figure]:
+    """Those of `_measure`, and how they compare with the reference's on the same items."""
+    figures, theirs = _measure(scored, members), _measure(reference, members)
     sample = scored.sample
     counted = np.intersect1d(members, sample.evaluated)
     paired: tuple[float, float] | None = None
