@@ -33,6 +33,7 @@ SMALLEST = 1e-15
 def new_draw_variance(draws: Floats) -> float:
     """Variance of one new draw around the mean of these: s² (1 + 1/m); 0 where there is one draw or none.
 
+    >>> import numpy as np
     >>> round(new_draw_variance(np.array([0.1, 0.2, 0.3])), 6)
     0.013333
     """
@@ -48,6 +49,7 @@ def p_value(value: float, items_variance: float, freedom: int, draws: Floats) ->
         freedom: degrees of freedom of that variance.
         draws: the value with each seed; fewer than two for a verdict on the checkpoint, which is Student's test.
 
+    >>> import numpy as np
     >>> round(p_value(1.645, 1.0, 10**9, np.zeros(0)), 4)
     0.05
     >>> round(p_value(2.92 * (4 / 3) ** 0.5, 0.0, 999, np.array([-1.0, 0.0, 1.0])), 4)  # t with 2 degrees of freedom
