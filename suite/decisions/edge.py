@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from suite.arrays import Numbers
+from suite.arrays import Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.measure import Scored
@@ -57,7 +57,7 @@ def _least_sure(ids: Sequence[str], others: Sequence[Cell], protocol: Protocol) 
     return {names[place] for place in order[: int(len(names) * EDGE_SHARE)]}
 
 
-def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_ranks(values: Floats) -> Floats:
     """Ranks from 1 on; equal values share the mean of theirs. As scipy.stats.rankdata, which takes longer to load than
     a policy takes to decide."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
