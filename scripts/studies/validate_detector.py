@@ -152,7 +152,7 @@ def lowest_bic(curve: Curve) -> bool:
     white = Whitened.by(np.cov(curve.replicates))
     dose = np.arange(levels, dtype=np.float64)
     steps = np.stack([np.stack([np.ones(levels), dose >= level], axis=1) for level in range(1, levels)])
-    families = [*smooth_families(dose), Family("step", steps.astype(np.float64))]
+    families = [*smooth_families(tuple(dose.tolist())), Family("step", steps.astype(np.float64))]
     scores = {
         family.name: float(white.projector(family)(curve.values[None])[0][0])
         + PARAMETERS[family.name] * math.log(levels)

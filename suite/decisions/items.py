@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from suite.arrays import Bools, Numbers
 from suite.metrics.score_test import tango
 
 MOST = 1_000_000
@@ -50,14 +50,14 @@ def power(n: int, limit: float, flips: float, *, lost: float = 0.0, confidence: 
     return float(weights @ within)
 
 
-def _most_lost(n: int, counts: NDArray[np.intp], limit: float, confidence: float) -> NDArray[np.intp]:
+def _most_lost(n: int, counts: Numbers, limit: float, confidence: float) -> Numbers:
     """The most answers that may be lost where so many flip and the loss is still shown to lie below the limit; -1 where
     even none is too many. The test is one-sided: whoever loses less passes too."""
     from scipy.special import betainc, ndtri
 
-    quantile = ndtri(1 - confidence)
+    quantile = float(ndtri(1 - confidence))
 
-    def shown(lost: NDArray[np.intp], flipped: NDArray[np.intp]) -> NDArray[np.bool_]:
+    def shown(lost: Numbers, flipped: Numbers) -> Bools:
         passed = tango(lost.astype(float), (flipped - lost).astype(float), n, limit) <= quantile
         # what few flips hide: the second test of `suite.decisions.answers`
         net = np.minimum(np.maximum(2 * lost - flipped, 0), n - 1)

@@ -8,7 +8,7 @@ alone, which collapse verdicts of parts are made from, gives a part thresholds o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,7 +67,7 @@ SLICE_KEYS = (
 """Every key of a row, in order."""
 
 
-def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int = SMALLEST) -> list[dict[str, object]]:
+def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int = SMALLEST) -> list[dict[str, Any]]:
     """One dictionary a cell and part, with the keys `SLICE_KEYS`; the part ``all`` comes first.
 
     Parts: ``subject:<name>`` and every slice that items carry; ``edge``, the fifth of the items on which the dense
@@ -98,11 +98,11 @@ def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int =
     by_key: dict[tuple[object, ...], Cell] = {cell.key: cell for cell in cells}
     curves = grouped(cells, lambda cell: cell.curve_key)
     samples = Samples(protocol)
-    table: list[dict[str, object]] = []
+    table: list[dict[str, Any]] = []
     for key in sorted(curves):
         members = sorted(curves[key], key=lambda cell: (not cell.is_dense, cell.key.variant))
         original = _original(key)
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, Any]] = []
         for cell in members:
             variant = cell.key.variant
             if original is None:
@@ -110,7 +110,7 @@ def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int =
                 rows += _parts(cell, other, samples, smallest)
             else:
                 dense = by_key.get((*original, "dense")), by_key.get((*key, "dense"))
-                rows += _perturbed(cell, by_key.get((*original, variant)), dense, samples, smallest)
+                rows += _perturbed(cell, by_key.get((*original, variant)), dense, samples)
         # another seed of sample text repeats a recipe: it adds no hypothesis to the family of the others
         for family in (False, True):
             _judge([row for row in rows if is_repeat(str(row["variant"])) is family], smallest)
@@ -319,7 +319,7 @@ def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Numbers:
     return np.sort(order[:count])
 
 
-def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> list[dict[str, object]]:
+def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> list[dict[str, Any]]:
     if dense is None:
         scored, reference = Scored(cell, samples.of(cell)), None
     else:
@@ -337,7 +337,8 @@ def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> l
             figures |= _excess(figures, _against(scored, reference, rest), scored, members, rest)
         _fill(row, figures, scored)
         if name == EDGE and reference is not None:
-            _spare(row, ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"), _CHOSEN)
+            for key in ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"):
+                row[f"{key}_p_raw"], row["notes"][key] = None, _CHOSEN
         rows.append(row)
     return rows
 
@@ -346,20 +347,16 @@ _CHOSEN = "no test: items chosen for the dense model's low confidence would diff
 
 
 def _perturbed(
-    cell: Cell,
-    original: Cell | None,
-    dense: tuple[Cell | None, Cell | None],
-    samples: Samples,
-    smallest: int,
-) -> list[dict[str, object]]:
-    """Numbers of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
+    cell: Cell, original: Cell | None, dense: tuple[Cell | None, Cell | None], samples: Samples
+) -> list[dict[str, Any]]:
+    """Rows of a cell whose items are perturbed copies: against the same variant's unperturbed cell."""
     name = f"perturbed:{parse_prompt(str(cell.task['prompt'])).perturbation}"
     if original is None:
         scored = Scored(cell, samples.of(cell))
         row = _row(cell, scored, name, np.arange(len(scored.sample)), against=None)
         _fill(row, _measure(scored, np.arange(len(scored.sample))), scored)
-        notes: Any = row["notes"]
-        notes["against"] = f"no cell with prompt {parse_prompt(str(cell.task['prompt'])).original!r} to compare with"
+        asked = parse_prompt(str(cell.task["prompt"])).original
+        row["notes"]["against"] = f"no cell with prompt {asked!r} to compare with"
         return [row]
     scored, reference = _pair(cell, original, samples)
     everything = np.arange(len(scored.sample))
@@ -401,6 +398,7 @@ def _against(scored: Scored, reference: Scored, members: Numbers) -> dict[str, _
         paired = proportions.paired_interval(difference, sample.unit_numbers[counted])
     size = figures["lac_set_size"].less(theirs["lac_set_size"])
     return {
+        **figures,
         "lac_transfer_coverage": _sets(scored, members, reference)[1],
         "accuracy_change": figures["accuracy"].less(theirs["accuracy"], paired),
         "lac_set_size_change": size.within(_both_ways(scored), _hidden(scored, members)),
@@ -460,7 +458,7 @@ def _sets(scored: Scored, members: Numbers, thresholds_of: Scored) -> tuple[_Fig
     return size, coverage
 
 
-def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: str | None) -> dict[str, object]:
+def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: str | None) -> dict[str, Any]:
     protocol = scored.sample.protocol
     return {
         **cell.key._asdict(),
@@ -474,7 +472,7 @@ def _row(cell: Cell, scored: Scored, name: str, members: Numbers, *, against: st
     }
 
 
-def _fill(row: dict[str, object], figures: Mapping[str, _Figure], scored: Scored) -> None:
+def _fill(row: dict[str, Any], figures: Mapping[str, _Figure], scored: Scored) -> None:
     for key, figure in figures.items():
         known = math.isfinite(figure.value)
         row[key] = figure.value if known else None
@@ -484,14 +482,7 @@ def _fill(row: dict[str, object], figures: Mapping[str, _Figure], scored: Scored
             low, high = max(low, 0.0), high if key == "lac_set_size" else min(high, 1.0)
         row[f"{key}_low"], row[f"{key}_high"] = low, high
         if key in STATEMENTS and known:
-            row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.protocol.alpha, units=int(str(row["units"])))
-
-
-def _spare(row: dict[str, object], keys: Iterable[str], reason: str) -> None:
-    notes: Any = row["notes"]
-    for key in keys:
-        row[f"{key}_p_raw"] = None
-        notes[key] = reason
+            row[f"{key}_p_raw"] = _p_value(key, figure, scored.sample.protocol.alpha, units=row["units"])
 
 
 def _p_value(key: str, figure: _Figure, alpha: float, *, units: int) -> float | None:
@@ -509,27 +500,18 @@ def _p_value(key: str, figure: _Figure, alpha: float, *, units: int) -> float | 
     return float(2 * ndtr(-abs(figure.value) / max(deviation, 1 / units)))
 
 
-def _judge(rows: list[dict[str, object]], smallest: int) -> None:
+def _judge(rows: list[dict[str, Any]], smallest: int) -> None:
     """Adjust the p-values of one curve and say what holds."""
-    tested = [row for row in rows if row["slice"] != WHOLE and int(str(row["units"])) >= smallest]
+    tested = [row for row in rows if row["slice"] != WHOLE and row["units"] >= smallest]
     for key in STATEMENTS:
         family = [row for row in tested if row.get(f"{key}_p_raw") is not None]
-        adjusted = holm([float(str(row[f"{key}_p_raw"])) for row in family])
+        adjusted = holm([row[f"{key}_p_raw"] for row in family])
         for row, p_value in zip(family, adjusted, strict=True):
             row[f"{key}_p"] = p_value
     for row in rows:
-        if row["slice"] == WHOLE:
-            row["verdict"] = None
-            for key in STATEMENTS:
-                row[f"{key}_p_raw"] = None
-        elif int(str(row["units"])) < smallest:
-            row["verdict"] = "too few items"
-            for key in STATEMENTS:
-                row[f"{key}_p_raw"] = None
+        if row["slice"] == WHOLE or row["units"] < smallest:
+            row |= dict.fromkeys(f"{key}_p_raw" for key in STATEMENTS)
+            row["verdict"] = None if row["slice"] == WHOLE else "too few items"
         else:
-            holds = [text for key, text in STATEMENTS.items() if _below(row.get(f"{key}_p"))]
+            holds = [text for key, text in STATEMENTS.items() if row.get(f"{key}_p", 1.0) < SIGNIFICANT]
             row["verdict"] = "; ".join(holds) or "nothing shown"
-
-
-def _below(p_value: object) -> bool:
-    return isinstance(p_value, float) and p_value < SIGNIFICANT

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
+from suite.grouped import grouped
+from suite.metrics.row import number
 from suite.metrics.rows import Measured
 
 
@@ -12,13 +15,8 @@ def size_places(measured: Sequence[Measured]) -> dict[str, int]:
 
     The smallest count that any cell of a model records is its size, as in the tables (`suite.publish.order`).
     """
-    sizes: dict[str, float | None] = {}
-    for one in measured:
-        name, size = str(one.cell.model["name"]), one.row["params_b"]
-        known = sizes.get(name)
-        if isinstance(size, float):
-            sizes[name] = size if known is None else min(size, known)
-        else:
-            sizes.setdefault(name, None)
-    ordered = sorted(sizes, key=lambda name: (sizes[name] is None, sizes[name] or 0.0, name))
+    models = grouped(measured, lambda one: one.cell.key.model)
+    counts = {name: [number(one.row, "params_b") for one in members] for name, members in models.items()}
+    sizes = {name: min((count for count in known if count is not None), default=inf) for name, known in counts.items()}
+    ordered = sorted(sizes, key=lambda name: (sizes[name], name))
     return {name: place for place, name in enumerate(ordered)}

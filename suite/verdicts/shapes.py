@@ -39,20 +39,16 @@ class Family:
     bases: Floats
 
 
-def smooth_families(dose: Floats) -> tuple[Family, ...]:
+@lru_cache(maxsize=64)
+def smooth_families(positions: tuple[float, ...]) -> tuple[Family, ...]:
     """Every smooth rival on a dose axis.
 
     Args:
-        dose: position of each level, 0 for dense and about one unit between neighbours, shape [levels].
+        positions: of each level, 0 for dense and about one unit between neighbours.
 
-    >>> [family.name for family in smooth_families(np.arange(5.0))]
+    >>> [family.name for family in smooth_families((0.0, 1.0, 2.0, 3.0, 4.0))]
     ['constant', 'straight', 'quadratic', 'exponential', 'sigmoid', 'ramp']
     """
-    return _smooth_families(tuple(dose.tolist()))
-
-
-@lru_cache(maxsize=64)
-def _smooth_families(positions: tuple[float, ...]) -> tuple[Family, ...]:
     dose = np.array(positions)
     one = np.ones_like(dose)
     last = float(dose[-1])
@@ -170,13 +166,13 @@ def reject_rivals(curve: Floats, covariance: Floats, *, draws: Floats, dose: Flo
     0.001
     """
     levels = len(curve)
-    positions = np.arange(levels, dtype=np.float64) if dose is None else dose
+    positions = range(levels) if dose is None else dose.tolist()
     white = Whitened.by(covariance)
     noise = draws @ np.linalg.inv(white.transform).T
     step = white.projector(step_family(levels))
     observed_step = step(curve[None])[0][0]
     p, fits = {}, {}
-    for family in smooth_families(positions):
+    for family in smooth_families(tuple(map(float, positions))):
         distance = white.projector(family)
         observed, member = distance(curve[None])
         fits[family.name] = white.fitted(family, int(member[0]), curve)
