@@ -66,7 +66,7 @@ def _most_lost(n: int, counts: Numbers, limit: float, confidence: float) -> Numb
 
     # from a guess, which is rarely off by more than one or two
     guess = (counts + n * limit + quantile * np.sqrt(np.maximum(counts - n * limit**2, 1.0))) / 2
-    most = np.clip(np.floor(guess), -1, counts).astype(np.intp)
+    most: Numbers = np.clip(np.floor(guess), -1, counts).astype(np.intp)
     for step in (1, -1):
         moving = np.arange(len(counts))
         while len(moving):
