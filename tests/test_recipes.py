@@ -255,6 +255,11 @@ def test_a_metric_has_a_column_its_change_and_its_direction_on_both_pages(publis
     folder = published / "out" / "snapshot"
     with (folder / "rows.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
+
+    def ends(row: dict[str, str], key: str) -> list[str]:
+        sign = "+" if "change" in key else ""
+        return [f"{float(row[key + end]):{sign}.3f}" for end in ("", "_low", "_high") if row[key + end]]
+
     for read, name in (read_markdown, "LEADERBOARD.md"), (read_html, "index.html"):
         sections = read((folder / name).read_text(encoding="utf-8"))
         tables = [block[1] for blocks in sections.values() for block in blocks if block[0] == "table"]
@@ -264,15 +269,20 @@ def test_a_metric_has_a_column_its_change_and_its_direction_on_both_pages(publis
                 columns[heading] += [line[header.index(heading)].replace("−", "-") for line in lines]
         assert [len(column) for column in columns.values()] == [2 * len(rows), len(rows)]
         for (heading, column), row in itertools.product(columns.items(), rows):
-            key, sign = heading.replace(" ", "_"), "+" if "change" in heading else ""
-            ends = [f"{float(row[key + end]):{sign}.3f}" for end in ("", "_low", "_high") if row[key + end]]
-            assert [re.findall(r"[+-]?\d\.\d+", told) for told in column].count(ends) >= 2 - len(sign)
+            key = heading.replace(" ", "_")
+            told = [re.findall(r"[+-]?\d\.\d+", one) for one in column]
+            assert told.count(ends(row, key)) >= 2 - ("change" in key)
         words = [str(block) for blocks in sections.values() for block in blocks]
         assert any("mean confidence, right or wrong; higher is better." in block for block in words)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    board = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[0])
     for look, first in (("sharpness", "higher"), ("sharpness_change", "lower")):
-        heading = re.search(rf'<th [^>]*data-key="{look}"[^>]*data-better="(\w+)"', (folder / "index.html").read_text())
+        heading = re.search(rf'<th [^>]*data-key="{look}"[^>]*data-better="(\w+)"', page)
         assert heading
         assert heading[1] == first
+        at = board["fields"].index(f"{look}_shown")
+        told = [re.findall(r"[+-]?\d\.\d+", line[at].replace("−", "-")) for line in board["rows"]]
+        assert told == [ends(row, look) for row in rows]
 
 
 def test_a_verdict_on_another_figure_is_one_entry(published: Path) -> None:
