@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from scripts.markers import check_markers, write_between
+from suite.grouped import grouped
 from suite.publish.macro import Macro, macro_averages
 from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval
-from suite.publish.order import grouped, without_repeats
+from suite.publish.order import without_repeats
 from suite.publish.pages.markdown import code, escape, table
 from suite.variant import Variant, curve_title, is_repeat, parse_variant
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
