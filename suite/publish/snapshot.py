@@ -79,7 +79,11 @@ class Computed:
         """Every figure; with `draw` false their names and captions alone."""
         found = draw_figures(rows, self.cells, draw=draw)
         found += draw_verdict_figures(rows, self.judgement, found, draw=draw)
-        return draw_strips(self.records.get(DOSES, ()), self.lead.metric, draw=draw) + found
+        return self.strips(draw=draw) + found
+
+    def strips(self, *, draw: bool = True) -> list[Picture]:
+        """The first figure, where there is a curve."""
+        return draw_strips(self.records.get(DOSES, ()), self.lead.metric, draw=draw)
 
 
 def compute(folder: Path, config: RunConfig | None, *, store: Store | None = None) -> Computed:
@@ -186,7 +190,7 @@ def write_snapshot(run_dir: str | Path, config: RunConfig | None, out: str | Pat
 
 
 def write_tables(run_dir: Path, config: RunConfig | None) -> Path:
-    """Write tables and page of a run that is going on, in its directory; without figures and manifest, no snapshot yet.
+    """Write tables, page and strips of a run that is going on, in its directory; without manifest, no snapshot yet.
 
     Returns:
         The path of LEADERBOARD.md.
@@ -195,7 +199,9 @@ def write_tables(run_dir: Path, config: RunConfig | None) -> Path:
         SuiteError: no cells, a damaged one, or a full disk.
     """
     computed = compute(run_dir, config, store=Store.of(run_dir, code_hash(), strict=True))
-    for name, content in snapshot_texts(computed, computed.rows, ()).items():
+    strips = computed.strips()
+    made = {f"{FOLDER}/{picture.name}": picture.content for picture in strips}
+    for name, content in (made | snapshot_texts(computed, computed.rows, strips)).items():
         write_file(run_dir / name, content)
     return run_dir / "LEADERBOARD.md"
 

@@ -18,8 +18,9 @@ _SHARE = 0.1
 class EarlyTables:
     """Writes the tables first when a variant stands beside dense on one task, then after every variant.
 
-    Figures and manifest, and with them the snapshot, come at the end of the run. Tables that cannot be made do not stop
-    the scoring: what is wrong is said once, and stops the run at its end if it is still wrong then.
+    The strips stand among them. The other figures and the manifest, and with them the snapshot, come at the end of the
+    run. Tables that cannot be made do not stop the scoring: what is wrong is said once, and stops the run at its end if
+    it is still wrong then.
     """
 
     def __init__(self, out: Path, config: RunConfig, log: Callable[[str], None]) -> None:
@@ -47,7 +48,7 @@ class EarlyTables:
         try:
             path = write_tables(self._out, self._config)
             if not self._named:
-                self._log(f"first results: {path} (made again after every variant; figures follow at the end)")
+                self._log(f"first results: {path} (made again after every variant; more figures follow at the end)")
             self._named = True
         except Exception as error:  # hours of scoring may lie ahead, and its cells are good
             if not self._failed:
