@@ -1,8 +1,9 @@
-"""What the three findings of arXiv 2606.01850 look like in a snapshot: the tables of docs/findings.md.
+"""What the three findings of arXiv 2606.01850 look like in a snapshot: sentences and tables of docs/findings.md.
 
-    .venv/bin/python -m scripts.studies.findings [results/three-llms]
+    .venv/bin/python -m scripts.studies.findings [results/qwen-coder-sizes]
 
-Every figure comes from files of the snapshot, which `suite verify` recomputes from its cells.
+Every figure comes from files of the snapshot, which `suite verify` recomputes from its cells. Sentences are those of
+the snapshot's own page where it has them.
 """
 
 from __future__ import annotations
@@ -10,279 +11,212 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from scripts.markers import check_markers, write_between
-from suite.grouped import grouped
-from suite.publish.macro import Macro, macro_averages
-from suite.publish.numerals import MISSING, fixed, interval, parameters, with_interval
-from suite.publish.order import without_repeats
-from suite.publish.pages.markdown import code, escape, table
-from suite.variant import Variant, curve_title, is_repeat, parse_variant
+from suite.cell import load_cells
+from suite.config import read_config
+from suite.decisions.analyses import ANALYSES, DECOUPLING, DOSES, PASSED, SCALE, VERDICTS
+from suite.publish.doses import ACCURACY, Headline, Lead, dose_words, headlines, known, lead_of, share, tolerances
+from suite.publish.failures import read_failures
+from suite.publish.fields import number, text
+from suite.publish.numerals import MISSING, fixed, parameters, with_interval
+from suite.publish.pages.markdown import code, escape, markdown_section, table
+from suite.publish.sections.answer import by_accuracy, by_size, kept
+from suite.publish.sections.section import Section, Words
+from suite.publish.sections.words import count
+from suite.publish.unfinished import unfinished
+from suite.variant import is_repeat
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
-from suite.verdicts.decoupling import COUPLINGS
+from suite.verdicts.dose_records import levels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "findings.md"
-VERDICTS = ("threshold", "gradual", "none", "saturated", "undetermined")
-TARGET = 0.9
-VARIANTS = ("dense", "rtn-w4", "gptq-w4", "rtn-w3", "gptq-w3", "magnitude-s50", "sparsegpt-s50", "depth-s20")
-"""Shown of inflation by size; chosen before there were results."""
+SNAPSHOT = ROOT / "results" / "qwen-coder-sizes"
+PLACES = ("cells", "accuracy", "levels", "size", "sizes", "steepness", "shapes", "kept")
 
 Record = Mapping[str, Any]
 
 
-def coupling_table(couplings: Sequence[Record]) -> str:
-    """Verdicts on single tasks by model, and how often set size moved by more or less than accuracy explains."""
+def levels_table(curves: Sequence[Headline], couplings: Sequence[Record], metric: str) -> str:
+    """A line a level: what certainty and accuracy have lost of the way to guessing, and whether damage explains it."""
+    coupled = {(one["model"], one["variant"]): one for one in couplings if one["task"] == MACRO}
     body = []
-    couplings = [one for one in couplings if one["task"] != MACRO]
-    seen = [name for name in COUPLINGS if any(one["verdict"] == name for one in couplings)]
-    for model, records in grouped(couplings, lambda one: str(one["model"])).items():
-        counts = Counter(record["verdict"] for record in records)
-        more = sum(record["excess_low"] is not None and record["excess_low"] > 0 for record in records)
-        less = sum(record["excess_high"] is not None and record["excess_high"] < 0 for record in records)
-        body.append([escape(model), str(len(records)), *(str(counts[name]) for name in seen), str(more), str(less)])
-    return table(["model", "variants × tasks", *seen, "more than damage explains", "less"], body)
+    for one in curves:
+        beside = {text(level, "variant"): level for level in levels(one.strict(ACCURACY))}
+        for level in levels(one.strict(metric)):
+            name = text(level, "variant")
+            verdict = coupled.get((one.model, name), {})
+            grown = with_interval(
+                *(verdict.get(f"set_size_change{end}") for end in ("", "_low", "_high")), 2, signed=True
+            )
+            said = str(verdict.get("verdict", MISSING))
+            body.append([escape(one.model), code(name), _loss(level), _loss(beside.get(name, {})), grown, said])
+    header = ["model", "variant", "certainty lost", "accuracy lost", "set size change", "beyond damage?"]
+    return table(header, body, left=2)
 
 
-def accuracy_kept(averages: Sequence[Macro]) -> list[Macro]:
-    """Compressed variants whose average accuracy is not shown to be lower: the interval of its change reaches 0."""
-    kept = []
-    for one in averages:
-        change = one.average("accuracy_change")
-        if one.variant != "dense" and change.high is not None and change.high >= 0:
-            kept.append(one)
-    return kept
+def accuracy_holds(curves: Sequence[Headline], metric: str) -> str:
+    """Of the levels whose accuracy is not shown to be lower, on how many certainty is."""
+    pairs = []
+    for one in curves:
+        beside = {text(level, "variant"): level for level in levels(one.strict(ACCURACY))}
+        pairs += [
+            (one.model, level, beside[name])
+            for level in levels(one.strict(metric))
+            if (name := text(level, "variant")) in beside and number(level, "low") is not None
+        ]
+    held = [(model, level) for model, level, accuracy in pairs if (number(accuracy, "low") or 0.0) <= 0]
+    moved = [
+        f"{code(text(level, 'variant'))} of {escape(model)} ({_loss(level)})"
+        for model, level in held
+        if (number(level, "low") or 0.0) > 0
+    ]
+    further = sum((number(level, "loss") or 0.0) > (number(accuracy, "loss") or 0.0) for _, level, accuracy in pairs)
+    return (
+        f"At {len(held)} of {count(len(pairs), 'level')} accuracy is not shown to be lower than dense's (the interval "
+        f"of its loss reaches 0); certainty is shown to be lower at {len(moved)} of them"
+        + (f": {', '.join(moved)}. " if moved else ". ")
+        + "Each level by its own interval, not corrected for their number; a finer measure shows more at equal items. "
+        f"By the points that were seen, certainty has lost the larger share at {further} of {len(pairs)}."
+    )
 
 
-def kept_table(averages: Sequence[Macro]) -> str:
-    """What has moved in the variants that kept their accuracy."""
+def sizes_table(scale: Sequence[Record]) -> str:
+    """What each variant loses by model in rising size, and the larger model's loss less the smaller one's."""
+    found = [
+        one
+        for one in scale
+        if one["task"] == MACRO
+        and not one["confounded"]
+        and one["variant"] != "dense"
+        and not is_repeat(one["variant"])
+    ]
+    if not found:
+        return "No table: a comparison needs two sizes of one family with the same variant."
+    sizes = {each["model"]: each["params_b"] for one in found for each in one["models"]}
+    models = sorted(sizes, key=lambda name: (sizes[name], name))
     body = []
-    for model in dict.fromkeys(one.scope.model for one in averages):
-        kept = [one for one in accuracy_kept(averages) if one.scope.model == model]
-        compressed = [one for one in averages if one.scope.model == model and one.variant != "dense"]
+    for one in found:
+        values = {each["model"]: each for each in one["models"]}
+        shown = [
+            with_interval(values[model]["value"], values[model]["low"], values[model]["high"], 2)
+            if model in values
+            else MISSING
+            for model in models
+        ]
+        pairs = "; ".join(
+            with_interval(pair["difference"], pair["difference_low"], pair["difference_high"], 2, signed=True)
+            for pair in one["differences"]
+        )
+        body.append([code(one["variant"]), *shown, pairs or MISSING])
+    heads = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
+    return table(["variant", *heads, "larger less smaller"], body)
+
+
+def shapes_table(curves: Sequence[Headline], verdicts: Sequence[Record], metric: str, shares: Sequence[float]) -> str:
+    """A line a curve: kept, lost, the doses at the least and the largest tolerance, and how steep set size rises."""
+    judged = {
+        (one["model"], record_title(one)): one for one in verdicts if (one["metric"], one["task"]) == (PRIMARY, MACRO)
+    }
+    body = []
+    for one in curves:
+        verdict = judged.get((one.model, one.method), {})
+        level = f" at {code(verdict['level'])}" if verdict.get("level") else ""
         body.append(
             [
-                escape(model),
-                str(len(compressed)),
-                str(len(kept)),
-                str(sum(_above(one, "set_size_change") for one in kept)),
-                str(sum(_above(one, "nll_ts_change") for one in kept)),
-                str(sum(_below_target(one) for one in kept)),
+                *(escape(one.model), escape(one.method)),
+                *(_level(one.strict(metric), "kept_through"), _level(one.loose(metric), "lost_from")),
+                *(dose_words(one.strict(metric)), dose_words(one.loose(metric))),
+                f"{verdict.get('verdict', MISSING)}{level}",
+                with_interval(
+                    *(verdict.get(f"steepest_share{end}") for end in ("", "_low", "_high")),
+                    2,  # type: ignore[arg-type]
+                ),
+                fixed(verdict.get("rise_width"), 1),
             ]
         )
+    low, high = share(shares[0]), share(shares[-1])
     header = [
-        *("model", "compressed variants", "accuracy not shown lower", "of these: larger sets shown"),
-        *("higher NLL after T shown", "dense threshold shown to cover less than 0.90"),
+        "model",
+        "method",
+        f"kept through, at {low}",
+        f"lost from, at {high}",
+        f"dose at {low}",
+        f"dose at {high}",
     ]
-    return table(header, body)
+    return table([*header, "set size", "steepest share", "width"], body, left=4)
 
 
-def moved_table(averages: Sequence[Macro]) -> str:
-    """Those of them in which something has, with intervals."""
-    moved = [
-        one
-        for one in accuracy_kept(averages)
-        if _above(one, "set_size_change") or _above(one, "nll_ts_change") or _below_target(one)
-    ]
-    if not moved:
-        return "None."
-    body = [
-        [
-            escape(one.scope.model),
-            code(one.variant),
-            _shown(one, "accuracy_change", 3, signed=True),
-            _shown(one, "set_size_change", 2, signed=True),
-            _shown(one, "nll_ts_change", 3, signed=True),
-            _shown(one, "lac_transfer_coverage", 3),
-        ]
-        for one in moved
-    ]
-    return table(
-        ["model", "variant", "accuracy change", "set size change", "NLL after T, change", "dense threshold reused"],
-        body,
-        left=2,
-    )
-
-
-def size_table(scale: Sequence[Record], variants: Iterable[str]) -> str:
-    """By curve and model: the first level with a shown loss, and the first with half of the way to chance gone.
-
-    Args:
-        scale: of scale.json, which has the levels that several models share.
-        variants: names of all variants of the snapshot. A model without a figure at one of the levels of a curve gets
-            no words on it: "never" would speak of levels that are not there. Curves without any words are left out.
-    """
-    levels = Counter((one.family, one.curve) for one in map(parse_variant, set(variants)) if not is_repeat(one.name))
-    averages = _averages(scale)
-    losses: dict[tuple[str, str], dict[str, list[tuple[Variant, Record]]]] = {}
-    for record in averages:
-        variant = parse_variant(record["variant"])
-        for one in record["models"]:
-            losses.setdefault((variant.family, variant.curve), {}).setdefault(one["model"], []).append((variant, one))
-    models = _by_size(averages)
-    body = []
-    for (family, curve), by_model in losses.items():
-        cells = []
-        for model in models:
-            points = sorted(by_model.get(model, []), key=lambda point: point[0].severity)
-            first = _first(points, lambda one: one["low"] is not None and one["low"] > 0)
-            half = _first(points, lambda one: one["value"] >= 0.5)
-            cells += [first, half] if len(points) == levels[family, curve] else [MISSING, MISSING]
-        if set(cells) != {MISSING}:
-            body.append([curve_title(family, curve), *cells])
-    return table(
-        ["curve", *(head for name in models.values() for head in (f"{name}: loss shown from", "half lost from"))],
-        body,
-        left=1 + 2 * len(models),
-    )
-
-
-def inflation_table(scale: Sequence[Record], variants: Sequence[str] = VARIANTS) -> str:
-    """Inflation of some variants, averaged over tasks, by model in rising size, and its slope on size."""
-    averages = _averages(scale)
-    wanted = {record["variant"]: record for record in averages}
-    models = _by_size(averages)
-    body = []
-    for name in variants:
-        if name not in wanted:
-            continue
-        record = wanted[name]
-        values = {one["model"]: one for one in record["models"]}
-        cells = [_percent(values[model]) if model in values else MISSING for model in models]
-        slope = with_interval(record["slope"], record["slope_items_low"], record["slope_items_high"], 2, signed=True)
-        body.append([code(name), *cells, slope])
-    return table(["variant", *models.values(), "slope on size"], body)
-
-
-def slope_counts(scale: Sequence[Record]) -> str:
-    """In one sentence: how many slopes on size are below and above zero, and of how many the interval says so."""
-    slopes = [one for one in _averages(scale) if one["slope"] is not None]
-    if not slopes:
-        return "No slope on size: fewer than three sizes."
-    below = sum(one["slope"] < 0 for one in slopes)
-    items = [one for one in slopes if one["slope_items_high"] < 0 or one["slope_items_low"] > 0]
-    several = [one for one in slopes if one["slope_low"] is not None]
-    models = [one for one in several if one["slope_high"] < 0 or one["slope_low"] > 0]
+def steepness(verdicts: Sequence[Record]) -> str:
+    """How often a curve of set size is a threshold, a slope, or neither can be shown."""
+    averages = [one for one in verdicts if (one["metric"], one["task"]) == (PRIMARY, MACRO)]
+    long = [one for one in averages if one["jump"] is not None]
+    counts = Counter(str(one["verdict"]) for one in long)
+    said = ", ".join(f"{number_of} {name}" for name, number_of in sorted(counts.items()))
+    short = len(averages) - len(long)
     return (
-        f"Of {len(slopes)} variants, inflation falls with size for {below} and rises for {len(slopes) - below}. For "
-        f"these very models (intervals over items) {sum(one['slope'] < 0 for one in items)} falls and "
-        f"{sum(one['slope'] > 0 for one in items)} rises are shown; "
-        + (
-            "for another draw of such models (intervals over models too) "
-            f"{sum(one['slope'] < 0 for one in models)} and {sum(one['slope'] > 0 for one in models)}."
-            if several
-            else "fewer than five models say nothing about others like them."
-        )
+        f"Of {count(len(averages), 'curve')} (averages over tasks), by verdict: {said or 'none can be judged'}"
+        + (f"; {short} with too few levels to be judged" if short else "")
+        + "."
     )
 
 
-def shape_table(verdicts: Sequence[Record]) -> str:
-    """By model and curve: the verdict on the average of tasks, its largest jump, and the verdicts task by task.
-
-    Curves with too few levels to be judged are left out.
-    """
-    primary = [one for one in verdicts if one["metric"] == PRIMARY]
-    body = []
-    for (model, title), of_curve in grouped(primary, lambda one: (str(one["model"]), record_title(one))).items():
-        counts = Counter(one["verdict"] for one in of_curve if one["task"] != MACRO)
-        average = next((one for one in of_curve if one["task"] == MACRO), None)
-        if all(one["jump"] is None for one in of_curve):
-            continue
-        cells = [MISSING] * 3
-        if average is not None:
-            level = f" at {code(average['level'])}" if average["level"] else ""
-            cells = [
-                f"{average['verdict']}{level}",
-                with_interval(average["jump"], average["jump_low"], average["jump_high"], 2, signed=True),
-                MISSING if average["jump_of_headroom"] is None else f"{100 * average['jump_of_headroom']:.0f} %",
-            ]
-        tasks = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
-        body.append([escape(model), title, *cells, tasks])
-    return table(["model", "curve", "average of tasks", "largest jump", "of headroom", "single tasks"], body, left=3)
+def decided(curves: Sequence[Headline], metric: str) -> str:
+    """On how many curves at most one level is not known."""
+    few = sum(sum(text(level, "state") == "not_known" for level in levels(one.strict(metric))) <= 1 for one in curves)
+    return f"At most one level is not known on {few} of {count(len(curves), 'curve')}."
 
 
-def _averages(scale: Sequence[Record]) -> list[Record]:
-    """Compressed variants averaged over tasks, models of all families together, without repeats under other seeds."""
-    return [
-        record
-        for record in scale
-        if (record["task"], record["group"]) == (MACRO, "all")
-        and record["variant"] != "dense"
-        and not is_repeat(record["variant"])
-    ]
+def said(*words: Words) -> str:
+    """Sentences of the leaderboard in Markdown, as they stand there."""
+    return "\n\n".join(list(markdown_section(Section("", words)))[1:])
 
 
-def _by_size(records: Sequence[Record]) -> dict[str, str]:
-    """Every model in rising size, and how a table's head calls it."""
-    sizes = {one["model"]: one["params_b"] for record in records for one in record["models"]}
-    ordered = sorted(sizes, key=lambda name: (sizes[name], name))
-    return {model: f"{escape(model)} ({parameters(sizes[model])})" for model in ordered}
+def _level(record: Mapping[str, object], key: str) -> str:
+    return code(text(record, key)) if text(record, key) else "no level"
 
 
-def _first(points: Sequence[tuple[Variant, Record]], holds: Callable[[Record], bool]) -> str:
-    """The first level from which on a condition holds at every level; words where there is none."""
-    first = None
-    for variant, one in reversed(points):
-        if not holds(one):
-            break
-        first = variant.recipe_name
-    return code(first) if first else "never"
+def _loss(level: Mapping[str, object]) -> str:
+    return with_interval(number(level, "loss"), number(level, "low"), number(level, "high"), 2)
 
 
-def _percent(one: Record) -> str:
-    ends = "" if one["low"] is None else interval(100 * one["low"], 100 * one["high"], 0)
-    return f"{fixed(100 * one['value'], 0)} % {ends}".strip()
-
-
-def _above(one: Macro, key: str) -> bool:
-    low = one.average(key).low
-    return low is not None and low > 0
-
-
-def _below_target(one: Macro) -> bool:
-    high = one.average("lac_transfer_coverage").high
-    return high is not None and high < TARGET
-
-
-def _shown(one: Macro, key: str, places: int, *, signed: bool = False) -> str:
-    found = one.average(key)
-    return with_interval(found.value, found.low, found.high, places, signed=signed)
+def texts(records: Mapping[str, Sequence[Record]], lead: Lead, missing: str) -> dict[str, str]:
+    """Every place of the page by its name."""
+    dosed, shares = records[DOSES], tolerances(records[DOSES])
+    curves = [one for one in headlines(dosed) if known(one, lead.metric)]
+    return {
+        "cells": escape(missing) or "Every cell of its configuration is there.",
+        "accuracy": said(by_accuracy(records.get(PASSED), dosed, records[DECOUPLING], lead))
+        + "\n\n"
+        + accuracy_holds(curves, lead.metric),
+        "levels": levels_table(curves, records[DECOUPLING], lead.metric),
+        "size": said(by_size(records[SCALE])),
+        "sizes": sizes_table(records[SCALE]),
+        "kept": said(kept(dosed, lead)) + f" {decided(curves, lead.metric)}",
+        "steepness": steepness(records[VERDICTS]),
+        "shapes": shapes_table(curves, records[VERDICTS], lead.metric, shares),
+    }
 
 
 def main() -> None:
-    """Write every table between its markers."""
-    parser = argparse.ArgumentParser(description="The tables of docs/findings.md from a snapshot.")
-    parser.add_argument("snapshot", type=Path, nargs="?", default=ROOT / "results" / "three-llms")
-    args = parser.parse_args()
-    places = {
-        name: (f"<!-- {name} -->", f"<!-- /{name} -->")
-        for name in ("couplings", "kept", "moved", "inflation", "slopes", "size", "shapes")
-    }
+    """Write every sentence and table between its markers."""
+    parser = argparse.ArgumentParser(description="Sentences and tables of docs/findings.md from a snapshot.")
+    parser.add_argument("snapshot", type=Path, nargs="?", default=SNAPSHOT)
+    folder = parser.parse_args().snapshot
+    places = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in PLACES}
     for start, end in places.values():
         check_markers(DOCUMENT, start, end)
-    couplings, scale, verdicts = (
-        json.loads((args.snapshot / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("decoupling", "scale", "verdicts")
-    )
-    rows = pq.read_table(args.snapshot / "rows.parquet").to_pylist()
-    averages = macro_averages(without_repeats(rows))
-    texts = {
-        "couplings": coupling_table(couplings),
-        "kept": kept_table(averages),
-        "moved": moved_table(averages),
-        "inflation": inflation_table(scale),
-        "size": size_table(scale, [one.variant for one in averages]),
-        "slopes": slope_counts(scale),
-        "shapes": shape_table(verdicts),
+    config = read_config(folder / "config.yaml")
+    records = {
+        name: json.loads((folder / name).read_text(encoding="utf-8")) for name in ANALYSES if (folder / name).is_file()
     }
+    found = texts(records, lead_of(config), unfinished(config, load_cells([folder]), read_failures(folder)))
     for name, (start, end) in places.items():
-        write_between(DOCUMENT, start, end, texts[name])
+        write_between(DOCUMENT, start, end, found[name])
 
 
 if __name__ == "__main__":
