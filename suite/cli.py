@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite import __version__
 from suite.errors import CellFailure, SuiteError
+from suite.files import check_output
 from suite.prompt_name import GRAMMAR
 from suite.tables import at_terminal, print_records, print_table
 
@@ -311,7 +311,6 @@ def _run(args: argparse.Namespace) -> int:
 
     config = read_config(args.config)
     out = args.out or Path("runs") / args.config.stem
-    _check_limit(args.limit)
     if args.dry_run:
         from suite.models.dtype import measure_dtypes
         from suite.run.estimate import estimate, measured_gflops
@@ -363,12 +362,11 @@ def _sampling(args: argparse.Namespace) -> Sampling:
 
 
 def _score(args: argparse.Namespace) -> int:
-    _check_limit(args.limit)
     from suite.variant import parse_variant
 
     parse_variant(args.variant or "dense")
     sampling = _sampling(args)
-    _check_output(args.out)
+    check_output(args.out)
     from suite.cell import write_cell
     from suite.score.sheet import make_sheet
     from suite.tasks import get_task
@@ -412,34 +410,25 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _compress(args: argparse.Namespace) -> int:
-    from suite.variant import parse_variant
+    from suite.front_door import compress_model
 
-    variant = parse_variant(args.variant)
-    sampling = _sampling(args)
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise SuiteError(f"output {args.out}: is there already; name a new folder")
-    _check_output(args.out / "config.json")
-    from suite.models.model import resolve_model
-
-    model = resolve_model(args.model)
-    from suite.compress import check_supported
-    from suite.compress.save import check_beforehand, save
-    from suite.run.prepare import compressed, decide
-
-    check_supported(variant)
-    check_beforehand(model, variant)
-    conditions = decide(args.dtype, args.device, trust_remote_code=args.trust_remote_code, sampling=sampling)
-    checkpoint, info = compressed(model, variant, conditions)
-    size = save(checkpoint, info, args.out)
-    measured = {**info.as_metadata(), "saved_bytes": size}
+    measured = compress_model(
+        args.model,
+        args.variant,
+        args.out,
+        dtype=args.dtype,
+        device=args.device,
+        trust_remote_code=args.trust_remote_code,
+        sampling=_sampling(args),
+    )
     if args.json:
         print(_json(measured))
     else:
         print(
-            f"{args.out}: {size / 1e6:.1f} MB, {info.bits_per_weight:.2f} bits a weight, {info.sparsity:.1%} zeros, "
-            f"relative weight error {info.relative_weight_error:.4f}, {info.seconds:.0f} s"
+            "{0}: {1:.1f} MB, {bits_per_weight:.2f} bits a weight, {sparsity:.1%} zeros, relative weight error "
+            "{relative_weight_error:.4f}, {seconds:.0f} s".format(args.out, measured["saved_bytes"] / 1e6, **measured)
         )
-    for note in info.notes:
+    for note in measured["notes"]:
         print(f"note: {note}", file=sys.stderr)
     return DONE
 
@@ -447,6 +436,21 @@ def _compress(args: argparse.Namespace) -> int:
 def _json(content: object) -> str:
     """What ``--json`` prints."""
     return json.dumps(content, indent=1, allow_nan=False)
+
+
+_Table = tuple[Sequence[str], Sequence[Mapping[str, object]]]
+
+
+def _print(
+    args: argparse.Namespace, records: object, *, table: _Table | None = None, lines: Sequence[str] = ()
+) -> None:
+    """Records as they were asked for: JSON; words, where a person reads them or there is no table; else the table."""
+    if args.json:
+        print(_json(records))
+    elif lines and (table is None or at_terminal()):
+        print("\n".join(lines))
+    elif table is not None:
+        print_records(*table)
 
 
 def _metrics(args: argparse.Namespace) -> int:
@@ -485,10 +489,7 @@ def _metrics(args: argparse.Namespace) -> int:
         rows, names = seed_spread(rows, cells), _SEED_COLUMNS
         if not rows:
             raise SuiteError("no variant was made with two seeds of sample text; add one such as gptq-w3@seed1")
-    if args.json:
-        print(_json(rows))
-    else:
-        print_records(names, rows)
+    _print(args, rows, table=(names, rows))
     return DONE
 
 
@@ -535,28 +536,27 @@ _SEED_COLUMNS = (
 
 def _collapse(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
-    from suite.config import read_config
+    from suite.config import config_in
     from suite.decisions.analyses import DECOUPLING, PARTS, PASSED, SCALE, VERDICTS, judge_cells
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
     from suite.verdicts.curves import PRIMARY
     from suite.verdicts.slices import slice_lines
 
-    file = args.run_dir / "config.yaml"
-    config = read_config(file) if file.is_file() else None
+    config = config_in(args.run_dir)
     store = Store.of(args.run_dir, code_hash())
     files = (PARTS,) if args.slices else (VERDICTS, DECOUPLING, PASSED, SCALE)
     _, judgement = judge_cells(load_cells([args.run_dir]), config, store=store, files=files)
     records = judgement.files().get(files[0], [])
     lead = config.primary.metric if config and config.primary else PRIMARY
     lines = slice_lines(records) if args.slices else judgement.lines(lead)
-    print(_json(records) if args.json else "\n".join(lines))
+    _print(args, records, lines=lines)
     return DONE
 
 
 def _dose(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
-    from suite.config import read_config
+    from suite.config import config_in
     from suite.metrics.replicates import Store
     from suite.publish.manifest import code_hash
     from suite.verdicts.dose_records import (
@@ -568,8 +568,7 @@ def _dose(args: argparse.Namespace) -> int:
     )
 
     metrics = check_metrics(args.metric or [])
-    file = args.run_dir / "config.yaml"
-    config = read_config(file) if file.is_file() else None
+    config = config_in(args.run_dir)
     records = find_dose_records(
         load_cells([args.run_dir]),
         config,
@@ -578,14 +577,10 @@ def _dose(args: argparse.Namespace) -> int:
         tolerances=args.tolerance or (),
         confidence=args.confidence,
     )
-    if args.json:
-        print(_json(records))
-    elif at_terminal():
-        print("\n".join(dose_lines(records)))
-    else:
-        if not records:
-            print("\n".join(dose_lines(records)), file=sys.stderr)
-        print_records(*dose_table(records))
+    lines = dose_lines(records)
+    if not records and not args.json and not at_terminal():
+        print("\n".join(lines), file=sys.stderr)
+    _print(args, records, table=dose_table(records), lines=lines)
     return DONE
 
 
@@ -618,26 +613,23 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _defer(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
-    from suite.config import Costs, protocol_of, read_config
+    from suite.config import Costs, config_in, protocol_of
     from suite.decisions import deferral, task_shift
 
     if not args.shift and None in (args.cost_wrong, args.cost_review):
         raise SuiteError("defer needs two costs: give --cost-wrong and --cost-review, such as 10 and 2")
-    file = args.run_dir / "config.yaml"
-    protocol = protocol_of(read_config(file) if file.is_file() else None)
+    protocol = protocol_of(config_in(args.run_dir))
     shown: Sequence[str]
     if args.shift:
         records, shown = task_shift.find_shifts(load_cells([args.run_dir]), protocol), task_shift.SHOWN
     else:
         costs = Costs(args.cost_wrong, args.cost_review)
         records, shown = deferral.find_deferrals(load_cells([args.run_dir]), protocol, costs), deferral.SHOWN
-    if args.json:
-        print(_json(records))
-    elif at_terminal() or not records:
-        lines = task_shift.shift_lines(records) if args.shift else deferral.deferral_lines(records)
-        print("\n".join(lines), file=sys.stdout if records else sys.stderr)
-    else:
-        print_records(shown, records)
+    lines = task_shift.shift_lines(records) if args.shift else deferral.deferral_lines(records)
+    if not records and not args.json:
+        print("\n".join(lines), file=sys.stderr)
+        return DONE
+    _print(args, records, table=(shown, records), lines=lines)
     return DONE
 
 
@@ -714,13 +706,13 @@ def _gate_plan(args: argparse.Namespace, policy: Policy) -> int:
         models=len(config.models),
         larger={name: task.items for name, task in TASKS.items() if task.items},
     )
-    print(_json(records) if args.json else "\n".join(plan_lines(records, flips=flips)))
+    _print(args, records, lines=plan_lines(records, flips=flips))
     return REVIEW if any(one["never"] for one in records) else DONE
 
 
 def _gate(args: argparse.Namespace) -> int:
     from suite.cell import load_cells
-    from suite.config import read_config
+    from suite.config import config_in
     from suite.decisions.attempts import numbered
     from suite.decisions.built_in import get_policy
     from suite.decisions.contradictions import check_policy
@@ -744,15 +736,13 @@ def _gate(args: argparse.Namespace) -> int:
         return _gate_item_by_item(args, policy)
     if args.run_dir is None or args.model or args.dense:
         raise SuiteError("gate needs a run directory or a snapshot, or --model and --dense with --sequential")
-    file = args.run_dir / "config.yaml"
     cells = load_cells([args.run_dir])
     lock = None if args.lock is None else read_lock(args.lock)
     if lock is not None:
         check_cells(lock, cells, policy, f"lock {args.lock}")
     attempts = numbered(cells, args.run_dir, candidates(cells, args.variant)) if args.run_dir.is_dir() else {}
-    config = read_config(file) if file.is_file() else None
     records = gate_variants(
-        Given.of(cells, config, keep=JOINT_KEYS, store=Store.of(args.run_dir, code_hash())),
+        Given.of(cells, config_in(args.run_dir), keep=JOINT_KEYS, store=Store.of(args.run_dir, code_hash())),
         policy,
         variant=args.variant,
         failures=read_failures(args.run_dir),
@@ -760,12 +750,7 @@ def _gate(args: argparse.Namespace) -> int:
         attempts=attempts,
     )
     _write_reports(args, records)
-    if args.json:
-        print(_json(records))
-    elif at_terminal():
-        print("\n".join(gate_lines(records)))
-    else:
-        print_records(SHOWN, gate_table(records))
+    _print(args, records, table=(SHOWN, gate_table(records)), lines=gate_lines(records))
     for model in dict.fromkeys(record["model"] for record in records) if lock is not None else ():
         found = smallest_accepted(records, lock or {}, model)
         print(f"{model}: the last accepted in the lock's order: {found or 'none'}", file=sys.stderr)
@@ -781,7 +766,6 @@ def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
 
     if not args.model or not args.dense or args.run_dir is not None:
         raise SuiteError("gate --sequential needs --model and --dense, and no run directory")
-    _check_limit(args.limit)
     try:
         record = gate_item_by_item(
             Sides(args.model, args.dense, args.variant, tuple(args.task), args.limit),
@@ -797,20 +781,16 @@ def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
         print(f"suite: {_one_line(failure)}", file=sys.stderr)
         return REVIEW
     _write_reports(args, [record])
-    if args.json:
-        print(_json([record]))
-    else:
-        asked = ", ".join(f"{count} of {name}" for name, count in record["items"].items())
-        print("\n".join([*gate_lines([record]), f"items: {asked}"]))
+    asked = ", ".join(f"{count} of {name}" for name, count in record["items"].items())
+    _print(args, [record], lines=[*gate_lines([record]), f"items: {asked}"])
     return exit_status([record])
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from suite.config import read_config
+    from suite.config import config_in
     from suite.run.pipeline import publish
 
-    file = args.run_dir / "config.yaml"
-    path, _ = publish(args.run_dir, read_config(file) if file.is_file() else None, args.out)
+    path, _ = publish(args.run_dir, config_in(args.run_dir), args.out)
     print(path)
     return DONE
 
@@ -833,10 +813,7 @@ def _diff(args: argparse.Namespace) -> int:
     from suite.publish.diff import compare
 
     comparison = compare(args.first, args.second)
-    if args.json:
-        print(_json(comparison.records()))
-    else:
-        print("\n".join(comparison.lines()))
+    _print(args, comparison.records(), lines=comparison.lines())
     return DONE
 
 
@@ -893,11 +870,8 @@ def _columns(args: argparse.Namespace) -> Columns | None:
 
 def _list(args: argparse.Namespace) -> int:
     records, forms = _LISTS[args.what]()
-    if args.json:
-        print(_json(records))
-        return DONE
     names = tuple(records[0])
-    print_records(names, records + [dict(zip(names, form, strict=True)) for form in forms])
+    _print(args, records, table=(names, records + [dict(zip(names, form, strict=True)) for form in forms]))
     return DONE
 
 
@@ -1006,19 +980,3 @@ def _doctor(args: argparse.Namespace) -> int:
     findings = examine()
     print(report(findings))
     return NO if anything_missing(findings) else DONE
-
-
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise SuiteError(f"limit {limit} out of range: use 1 or more items")
-
-
-def _check_output(path: Path) -> None:
-    """Say before an hour of scoring that the result could not be written."""
-    if path.is_dir():
-        raise SuiteError(f"output {path}: is a folder; name a file such as cell.parquet")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise SuiteError(f"output {path}: {folder} is not a folder; name another one")
-    if not os.access(folder, os.W_OK):
-        raise SuiteError(f"output {path}: {folder} cannot be written; name another folder")

@@ -306,6 +306,12 @@ def protocol_of(config: RunConfig | None) -> Protocol:
     return config.protocol if config else Protocol()
 
 
+def config_in(folder: Path) -> RunConfig | None:
+    """The configuration that a run directory or a snapshot keeps; None where cells were imported."""
+    file = folder / "config.yaml"
+    return read_config(file) if file.is_file() else None
+
+
 def read_config(path: str | Path) -> RunConfig:
     """Read and check a configuration file.
 

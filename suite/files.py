@@ -177,6 +177,17 @@ def write_file(path: Path, content: bytes | str, *, todo: str = "free some disk 
         handle.write(content.encode() if isinstance(content, str) else content)
 
 
+def check_output(path: Path) -> None:
+    """Say before an hour of work that its result could not be written."""
+    if path.is_dir():
+        raise SuiteError(f"output {path}: is a folder; name a file such as cell.parquet")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise SuiteError(f"output {path}: {folder} is not a folder; name another one")
+    if not os.access(folder, os.W_OK):
+        raise SuiteError(f"output {path}: {folder} cannot be written; name another folder")
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, as ``sha256:<hex>``."""
     with path.open("rb") as handle:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from suite import cell as cells_on_disk
 from suite.cell import Cell
 from suite.errors import CellFailure, SuiteError
+from suite.files import check_output
 from suite.models.model import resolve_model
 from suite.variant import parse_variant
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from suite.decisions.policy import Policy
     from suite.decisions.result import GateResult
     from suite.publish.verify import Report
+    from suite.sample_text import Sampling
 
 StrPath = str | os.PathLike[str]
 
@@ -224,20 +226,7 @@ def score_model(
                 raise SuiteError("a model in memory needs its tokenizer and a name: give score_model both")
             from suite.run.in_memory import score_network
 
-            return [
-                score_network(
-                    model,
-                    tokenizer,
-                    os.fspath(task),
-                    name=name,
-                    variant=variant or "dense",
-                    limit=limit,
-                    scoring=scoring,
-                    prompt=prompt,
-                    shots=shots,
-                )
-                for task in named
-            ]
+            return [score_network(model, tokenizer, sheet, name=name, variant=variant or "dense") for sheet in sheets]
         conditions = decide(dtype, device, trust_remote_code=trust_remote_code)
         parent = None if dense is None else os.fspath(dense)
         cells = plan_variant(os.fspath(model), variant, sheets, conditions, dense=parent)
@@ -338,12 +327,14 @@ def compress_model(
     dtype: str = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
+    sampling: Sampling | None = None,
 ) -> dict[str, Any]:
     """Compress a model into a folder that transformers loads.
 
     Args:
         variant: such as ``gptq-w4-g64``; `suite list methods` names them.
         out: a folder that is not there yet.
+        sampling: the sample text that data-driven methods read; None for the default.
 
     Returns:
         What was measured on the compressed weights: bits a weight, zeros, relative weight error, notes.
@@ -358,12 +349,13 @@ def compress_model(
     folder, wanted = Path(out), parse_variant(variant)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SuiteError(f"output {folder}: is there already; name a new folder")
-    check_supported(wanted)
+    check_output(folder / "config.json")
     found = resolve_model(os.fspath(model))
+    check_supported(wanted)
     check_beforehand(found, wanted)
-    conditions = decide(dtype, device, trust_remote_code=trust_remote_code)
+    conditions = decide(dtype, device, trust_remote_code=trust_remote_code, sampling=sampling)
     checkpoint, info = compressed(found, wanted, conditions)
-    return {**info.as_metadata(), "saved_bytes": save(checkpoint, info, Path(out))}
+    return {**info.as_metadata(), "saved_bytes": save(checkpoint, info, folder)}
 
 
 def write_snapshot(cells: Cell | Iterable[Cell] | StrPath, out: StrPath) -> Path:
@@ -375,15 +367,14 @@ def write_snapshot(cells: Cell | Iterable[Cell] | StrPath, out: StrPath) -> Path
     Raises:
         SuiteError: no cells, two cells of one name, or a folder that cannot be written.
     """
-    from suite.config import read_config
+    from suite.config import config_in
     from suite.importers import store_cells
     from suite.run.pipeline import publish
 
     folder = Path(out)
     if isinstance(cells, str | os.PathLike):
         source = Path(cells)
-        file = source / "config.yaml"
-        return publish(source, read_config(file) if file.is_file() else None, folder)[0]
+        return publish(source, config_in(source), folder)[0]
     store_cells(_cells(cells), folder, replace=True)
     return publish(folder)[0]
 

@@ -154,12 +154,17 @@ def select(questions: Sequence[Question], limit: int | None) -> list[Question]:
     The subset depends on ids alone, so every model and variant sees the same items and ``limit=200`` is contained in
     ``limit=400``. Taking the first items instead would give MMLU's first subject only.
     """
+    check_limit(limit)
     if limit is None or limit >= len(questions):
         return list(questions)
-    if limit < 1:
-        raise SuiteError(f"limit {limit} out of range: use 1 or more items")
     ranked = sorted(range(len(questions)), key=lambda i: hashlib.sha256(questions[i].id.encode()).digest())
     return [questions[i] for i in sorted(ranked[:limit])]
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise one line for a number of items that is none."""
+    if limit is not None and limit < 1:
+        raise SuiteError(f"limit {limit} out of range: use 1 or more items")
 
 
 def check_question(item: Question, where: str, *, passage_alone: bool = False) -> Question:

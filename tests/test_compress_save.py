@@ -18,9 +18,9 @@ from suite.compress import apply
 from suite.compress.cache import find, folder_of, keep, limit_bytes, trim
 from suite.compress.save import save
 from suite.errors import SuiteError
+from suite.front_door import score_model
 from suite.models.checkpoint import load
 from suite.models.model import resolve_model
-from suite.run.in_memory import score_network
 from suite.sample_text import SampleTokens
 from suite.score.transformers import engine
 from suite.variant import parse_variant
@@ -231,9 +231,9 @@ def test_a_model_that_llm_compressor_has_just_made_is_scored_in_memory(
 
     folder = tiny_models["llama"]
     network, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    dense = score_network(network, tokenizer, str(quiz), name="mine")
+    dense = score_model(network, tokenizer=tokenizer, tasks=quiz, name="mine")[0]
     oneshot(model=network, recipe=QuantizationModifier(scheme="W8A8", targets=["Linear"], ignore=["lm_head"]))
-    cell = score_network(network, tokenizer, str(quiz), name="mine", variant="rtn-w8a8")
+    cell = score_model(network, tokenizer=tokenizer, tasks=quiz, name="mine", variant="rtn-w8a8")[0]
     out = tmp_path / "cell.parquet"
     # the same weights and activations, by the suite's own hand
     args = ["score", "--model", folder, "--variant", "rtn-w8a8", "--task", quiz, "--dtype", "float32"]
@@ -257,7 +257,7 @@ def test_a_network_scored_in_memory_is_left_as_it_was(
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     network.train()
     network.model.layers[1].eval()
-    norm = network.model.norm
+    tokenizer, norm = AutoTokenizer.from_pretrained(folder), network.model.norm
     given = norm.forward
     norm.forward = lambda states: given(states)
     own, states = norm.forward, torch.randn(64, 64, dtype=torch.bfloat16)
@@ -277,8 +277,8 @@ def test_a_network_scored_in_memory_is_left_as_it_was(
 
         monkeypatch.setattr(engine, "log_likelihoods", broken)
         with pytest.raises(RuntimeError, match="no"):
-            score_network(network, AutoTokenizer.from_pretrained(folder), str(quiz), name="mine")
+            score_model(network, tokenizer=tokenizer, tasks=quiz, name="mine")
     else:
-        score_network(network, AutoTokenizer.from_pretrained(folder), str(quiz), name="mine")
+        score_model(network, tokenizer=tokenizer, tasks=quiz, name="mine")
     assert state() == before
     assert all(torch.equal(a, b) for a, b in zip(outputs(), results, strict=True))

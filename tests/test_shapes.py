@@ -18,7 +18,7 @@ from suite import measure
 from suite.cell import Cell, read_cell
 from suite.cli import main
 from suite.errors import SuiteError
-from suite.run.in_memory import score_network
+from suite.front_door import score_model
 from suite.score.transformers.path import path_of
 
 CONTEXTS = ("The moon moves around the earth once a month, and what", "Which of these", "Iron is a metal, light")
@@ -170,7 +170,7 @@ def test_in_memory_it_is_scored_on_text_and_left_whole(shape: str, task: Path) -
     model.train()
     before = [(name, parameter.requires_grad) for name, parameter in model.named_parameters()]
     settings = str(model.config)
-    cell = score_network(model, build_tokenizer(), str(task), name="mine", scoring="cloze-sum")
+    (cell,) = score_model(model, tokenizer=build_tokenizer(), tasks=task, name="mine", scoring="cloze-sum")
     assert [(name, parameter.requires_grad) for name, parameter in model.named_parameters()] == before
     assert all(module.training for module in model.modules())
     assert str(model.config) == settings

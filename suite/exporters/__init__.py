@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from suite.config import read_config
+from suite.config import config_in
 from suite.decisions.analyses import DOSES
 from suite.errors import SuiteError, unknown_name
 from suite.exporters import every_eval_ever, lm_eval, model_card
@@ -51,9 +51,7 @@ def export_snapshot(kind: str, snapshot: str | Path, out: str | Path) -> list[Pa
     doses = parse_json(read_text(stored), str(stored)) if stored.is_file() else []
     if not isinstance(doses, list) or not all(isinstance(one, dict) for one in doses):
         raise SuiteError(f"{stored}: not a list of records; 'suite verify' says more")
-    config = snapshot / "config.yaml"
-    lead = lead_of(read_config(config) if config.is_file() else None)
-    files = EXPORTERS[kind](Source(rows, manifest, doses, lead))
+    files = EXPORTERS[kind](Source(rows, manifest, doses, lead_of(config_in(snapshot))))
     for name, content in sorted(files.items()):
         write_file(out / name, content)
     return [out / name for name in sorted(files)]

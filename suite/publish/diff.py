@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from suite.cell import Cell, load_cells
-from suite.config import Protocol, read_config
+from suite.config import Protocol, config_in
 from suite.errors import SuiteError
 from suite.metrics.figures import CHANGES, FIGURES, PAGE_CHANGES, leading
 from suite.metrics.rows import rows_against
@@ -170,13 +170,10 @@ def _by_cell(folder: Path) -> dict[_Key, Cell]:
 
 
 def _protocol(folder: Path) -> Protocol:
-    if (folder / "config.yaml").is_file():
-        return read_config(folder / "config.yaml").protocol
-    if (folder / MANIFEST).is_file():
-        stored = read_manifest(folder)[0].get("protocol")
-        if stored is not None:
-            return Protocol(**stored)
-    return Protocol()
+    if config := config_in(folder):
+        return config.protocol
+    stored = read_manifest(folder)[0].get("protocol") if (folder / MANIFEST).is_file() else None
+    return Protocol(**(stored or {}))
 
 
 def _why_not(first: Cell, second: Cell) -> str:

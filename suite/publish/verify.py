@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from suite.config import Protocol, RunConfig, read_config
+from suite.config import Protocol, RunConfig, config_in
 from suite.decisions.analyses import ANALYSES
 from suite.errors import SuiteError
 from suite.files import file_digest, json_bytes
@@ -103,7 +103,7 @@ def verify(folder: str | Path) -> Report:
     held = find_held(manifest, columns(_read(folder / "rows.csv") or b"") or ROW_KEYS)
     report.drawn = manifest.get("suite", {}).get("code") == code_hash()
     try:
-        config = read_config(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
+        config = config_in(folder)
         protocol = config.protocol if config else _stored_protocol(manifest)
         computed = compute(folder, config)
     except SuiteError as error:

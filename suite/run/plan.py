@@ -21,6 +21,7 @@ from suite.score.scorer import DEFAULT, backend, key_parts
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.store import content_key
 from suite.score.transformers.again import CONDITIONS
+from suite.task import check_limit
 from suite.variant import Variant, check_dtype, parse_variant
 
 
@@ -174,6 +175,7 @@ def sheet_of(choice: TaskChoice) -> Sheet:
 
 def limited(config: RunConfig, limit: int | None) -> RunConfig:
     """The configuration with another number of items a task, None for its own."""
+    check_limit(limit)
     if limit is None:
         return config
     return replace(config, tasks=tuple(replace(choice, limit=limit) for choice in config.tasks))
