@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from suite.errors import first_line
+
 PATIENCE = 10.0
 """Seconds that the hub has for its first answer."""
 
@@ -38,7 +40,7 @@ def fetch(
         try:
             return Path(download(bool(why)))
         except Exception as error:  # the client raises many unrelated types: network, permission, a full disk
-            raise NotFetched(why or _first_line(error)) from error
+            raise NotFetched(why or first_line(error)) from error
 
 
 def is_here(repository: str, revision: str | None = None) -> bool:
@@ -79,7 +81,7 @@ def _refusal(repository: str, revision: str | None, dataset: bool) -> str:
         return f"{api.endpoint} answers {error.response.status_code}"
     except (httpx.HTTPError, OSError) as error:
         _out_of_reach[api.endpoint] = time.monotonic()
-        return f"{silent}: {_first_line(error)}"
+        return f"{silent}: {first_line(error)}"
     except Exception:  # an answer that the client does not understand, of a mirror: the download will show
         return ""
     return ""
@@ -97,7 +99,3 @@ def _unheard() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

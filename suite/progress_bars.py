@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from suite.holding import holding
+
 
 @contextlib.contextmanager
 def no_bars() -> Iterator[None]:
@@ -22,8 +24,5 @@ def no_bars() -> Iterator[None]:
     def unseen(self: Any, *args: Any, **options: Any) -> None:
         make(self, *args, **options | {"disable": True})
 
-    bars.__init__ = unseen
-    try:
+    with holding(bars, "__init__", unseen):
         yield
-    finally:
-        bars.__init__ = make

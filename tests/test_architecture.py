@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 NOUNS = ("arrays", "errors", "cell", "variant", "methods", "task", "prompt_name", "checked", "config", "sample_text")
-NOUNS += ("models", "files", "grouped", "hub", "remarks", "progress_bars", "tables")
+NOUNS += ("models", "files", "grouped", "hub", "remarks", "progress_bars", "tables", "holding")
 RIGHT = ("metrics", "verdicts", "decisions", "publish", "comparison")
 
 # What each part of suite/ may import of suite/, besides itself and the nouns.

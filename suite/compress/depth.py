@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.compress.blocks import blocks_of, watch
-from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
+from suite.compress.layers import STORED_BITS, Outcome, compare, linear_layers
 from suite.errors import SuiteError
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
@@ -53,21 +53,11 @@ def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Out
     names = {id(module): index for index, block in enumerate(blocks) for module in block.modules()}
     changes = []
     for name, module in linear_layers(network):
-        weight = module.weight
-        norm = float(weight.float().square().sum(dtype=torch.float64))
-        removed = names.get(id(module)) in gone
-        zeros = weight.numel() if removed else int((weight == 0).sum())
-        changes.append(
-            LayerChange(
-                name=name,
-                weights=weight.numel(),
-                squared_error=norm if removed else 0.0,
-                squared_norm=norm,
-                zeros=zeros,
-                bits=0.0 if removed else STORED_BITS * weight.numel(),
-                changed=removed,
-            )
-        )
+        weight = module.weight.data
+        if names.get(id(module)) in gone:
+            changes.append(compare(name, weight, torch.zeros_like(weight), 0.0))
+        else:
+            changes.append(compare(name, weight, weight, STORED_BITS * weight.numel()))
     kept = [index for index in range(len(blocks)) if index not in gone]
     network.base_model.layers = torch.nn.ModuleList([blocks[index] for index in kept])
     for place, block in enumerate(network.base_model.layers):

@@ -12,7 +12,6 @@ from typing import Any
 
 from suite.compress import llm_compressor
 from suite.compress.layers import Outcome
-from suite.compress.reference import remember
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
@@ -28,15 +27,9 @@ def compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Out
     arguments = llm_compressor.scheme(network, variant)
     # with the scales of its own weights a layer is rounded to the nearest when it is settled
     modifier, spared = llm_compressor.sparing(GPTQModifier, network, lambda layer: update_qparams(layer, "weight"))
-    with remember(network) as reference:
-        notes = llm_compressor.run(
-            network,
-            variant,
-            [modifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **arguments)],
-            tokens,
-        )
-        changes = llm_compressor.settle(network, reference)
-    return Outcome(changes, [*notes, *llm_compressor.about_spared(spared, "rounded to nearest")])
+    made = modifier(block_size=BLOCK, dampening_frac=DAMPENING, actorder=ORDER, **arguments)
+    outcome = llm_compressor.changed_by(network, variant, made, tokens)
+    return outcome.noting(llm_compressor.about_spared(spared, "rounded to nearest"))
 
 
 def round_to_nearest(network: Any, variant: Variant, tokens: SampleTokens | None) -> Outcome:
@@ -44,9 +37,5 @@ def round_to_nearest(network: Any, variant: Variant, tokens: SampleTokens | None
     llm_compressor.load(variant)
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
-    arguments = llm_compressor.scheme(network, variant)
-    with remember(network) as reference:
-        notes = llm_compressor.run(
-            network, variant, [QuantizationModifier(**arguments)], tokens if variant.kv_bits else None
-        )
-        return Outcome(llm_compressor.settle(network, reference), notes)
+    modifier = QuantizationModifier(**llm_compressor.scheme(network, variant))
+    return llm_compressor.changed_by(network, variant, modifier, tokens if variant.kv_bits else None)

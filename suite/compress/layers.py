@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,10 @@ class Outcome:
 
     changes: list[LayerChange]
     notes: list[str]
+
+    def noting(self, more: Sequence[str]) -> Outcome:
+        """The same with further notes."""
+        return Outcome(self.changes, [*self.notes, *more])
 
 
 def compare(name: str, dense: torch.Tensor, stored: torch.Tensor, bits: float) -> LayerChange:

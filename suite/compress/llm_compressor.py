@@ -24,16 +24,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from suite.compress.layers import STORED_BITS, LayerChange, compare, linear_layers
-from suite.errors import SuiteError
+from suite.compress.layers import STORED_BITS, LayerChange, Outcome, compare, linear_layers
+from suite.compress.reference import Reference, remember
+from suite.errors import SuiteError, first_line
+from suite.holding import holding
 from suite.models.compressed import each_token_its_scale
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
 if TYPE_CHECKING:
     import torch
-
-    from suite.compress.reference import Reference
 
 # an expert that saw fewer tokens is compressed without data
 FEW_TOKENS = 32
@@ -118,10 +118,9 @@ def run(network: Any, variant: Variant, modifiers: Sequence[Any], tokens: Sample
         except (MemoryError, KeyboardInterrupt, SuiteError):
             raise
         except Exception as error:  # tracing and the modifiers raise many unrelated types
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             raise SuiteError(
                 f"variant {variant.name!r}: llm-compressor cannot make it of architecture "
-                f"{network.config.model_type!r} ({type(error).__name__}: {reason}); use another method"
+                f"{network.config.model_type!r} ({type(error).__name__}: {first_line(error)[:300]}); use another method"
             ) from error
     if check is not None and check.moved > _TRACED_TOLERANCE:
         raise SuiteError(
@@ -260,6 +259,13 @@ def check_groups(network: Any, variant: Variant) -> None:
             )
 
 
+def changed_by(network: Any, variant: Variant, modifier: Any, tokens: SampleTokens | None) -> Outcome:
+    """`run` one modifier and `settle` what it did, compared with the dense weights."""
+    with remember(network) as reference:
+        notes = run(network, variant, [modifier], tokens)
+        return Outcome(settle(network, reference), notes)
+
+
 def settle(network: Any, reference: Reference | None) -> list[LayerChange]:
     """Make every layer's weight what it is when stored, and record what became of it.
 
@@ -376,14 +382,10 @@ def _batches(tokens: SampleTokens) -> Any:
 @contextmanager
 def _named(network: Any) -> Iterator[None]:
     """The library reads the configuration again from where the network came from; a network may come from nowhere."""
-    given = network.config._name_or_path
     with tempfile.TemporaryDirectory(prefix="suite-") as folder:
         network.config.save_pretrained(folder)
-        network.config._name_or_path = folder
-        try:
+        with holding(network.config, "_name_or_path", folder):
             yield
-        finally:
-            network.config._name_or_path = given
 
 
 @contextmanager
@@ -402,15 +404,9 @@ def _masked(network: Any) -> Iterator[None]:
         make: Any = masks.create_sliding_window_causal_mask if windowed else masks.create_causal_mask
         return make(config=config, **more)
 
-    space = vars(sys.modules[type(network.base_model).__module__])
-    if "mask_function" in space:
+    module = sys.modules[type(network.base_model).__module__]
+    with holding(module, "mask_function", getattr(module, "mask_function", mask_function)):
         yield
-        return
-    space["mask_function"] = mask_function
-    try:
-        yield
-    finally:
-        del space["mask_function"]
 
 
 @dataclass
@@ -466,12 +462,8 @@ def _without_pinning() -> Iterator[None]:
     if torch.accelerator.is_available():
         yield
         return
-    given = IntermediatesCache.pin_memory
-    IntermediatesCache.pin_memory = lambda self, batch_index, input_names=None: None
-    try:
+    with holding(IntermediatesCache, "pin_memory", lambda self, batch_index, input_names=None: None):
         yield
-    finally:
-        IntermediatesCache.pin_memory = given
 
 
 @contextmanager
@@ -510,12 +502,6 @@ def _silenced(what: str, said: list[str]) -> Iterator[None]:
             bar.update(int(found[1]) - bar.n)
         return _Silent(iterable)
 
-    patched: list[tuple[Any, Any]] = [
-        (module, module.tqdm)
-        for name, module in list(sys.modules.items())
-        if name.startswith(("llmcompressor.", "compressed_tensors.")) and hasattr(module, "tqdm")
-    ]
-
     def collect(message: Any) -> None:
         text = " ".join(message.record["message"].split())
         # the library has a level of its own above warnings, for losses and times
@@ -527,14 +513,15 @@ def _silenced(what: str, said: list[str]) -> Iterator[None]:
     tracing = logging.getLogger("torch.fx._symbolic_trace")
     level = tracing.level
     tracing.setLevel(logging.ERROR)
-    for module, given in patched:
-        # some import the class, some the package
-        module.tqdm = by_layer if isinstance(given, type) else SimpleNamespace(tqdm=by_layer)
     try:
-        yield
+        with ExitStack() as stack:
+            for name, module in list(sys.modules.items()):
+                if name.startswith(("llmcompressor.", "compressed_tensors.")) and hasattr(module, "tqdm"):
+                    # some import the class, some the package
+                    silent = by_layer if isinstance(module.tqdm, type) else SimpleNamespace(tqdm=by_layer)
+                    stack.enter_context(holding(module, "tqdm", silent))
+            yield
     finally:
-        for module, given in patched:
-            module.tqdm = given
         logger.remove(sink)
         tracing.setLevel(level)
         # as the library sets it up when it is imported

@@ -15,7 +15,6 @@ from typing import Any
 from suite.compress import llm_compressor
 from suite.compress.layers import Outcome, check_pattern
 from suite.compress.magnitude import prune_layer
-from suite.compress.reference import remember
 from suite.sample_text import SampleTokens
 from suite.variant import Variant
 
@@ -44,19 +43,7 @@ def _pruned(
     check_pattern(network, variant)
     structure = "0:0" if variant.n_of_m is None else ":".join(map(str, variant.n_of_m))
     made, spared = llm_compressor.sparing(modifier, network, partial(prune_layer, variant=variant))
-    with remember(network) as reference:
-        notes = llm_compressor.run(
-            network,
-            variant,
-            [
-                made(
-                    sparsity=variant.sparsity,
-                    mask_structure=structure,
-                    ignore=llm_compressor.ignored(network),
-                    **arguments,
-                )
-            ],
-            tokens,
-        )
-        changes = llm_compressor.settle(network, reference)
-    return Outcome(changes, [*notes, *llm_compressor.about_spared(spared, "pruned by magnitude")])
+    ignored = llm_compressor.ignored(network)
+    pruner = made(sparsity=variant.sparsity, mask_structure=structure, ignore=ignored, **arguments)
+    outcome = llm_compressor.changed_by(network, variant, pruner, tokens)
+    return outcome.noting(llm_compressor.about_spared(spared, "pruned by magnitude"))

@@ -11,13 +11,14 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError, first_line
+from suite.holding import holding
 from suite.models import compressed, gguf_file, load_report
 from suite.models.cache import cache_dir
 from suite.models.gguf_tokenizer import BUILDER_VERSION, rebuild_tokenizer, tokenizer_identity
@@ -161,9 +162,6 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     network.eval().requires_grad_(False)
     if not getattr(tokenizer, "is_fast", False):
         raise SuiteError(f"model {model.id}: its tokenizer has no fast form (tokenizer.json); convert it first")
-    params = sum(
-        parameter.numel() for name, parameter in network.named_parameters() if not name.endswith(GRID_PARAMETERS)
-    )
     template = getattr(tokenizer, "chat_template", None)
     info = {
         "name": model.name,
@@ -176,7 +174,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
         "tokenizer_build": tokenizer_identity(model.path),
         "pre_tokenizer_assumed": note.get("pre_tokenizer_assumed"),
         "chat_template_hash": _text_hash(json.dumps(template, sort_keys=True)) if template else None,
-        "params": params,
+        "params": count_parameters(network),
         "architecture": network.config.model_type,
         "parent_quantization": parent,
     }
@@ -185,7 +183,7 @@ def load(model: Model, *, dtype: str, device: str = "cpu", trust_remote_code: bo
     return Checkpoint(
         network,
         tokenizer,
-        _bos(tokenizer, _read_note(model.path) if unpacked else note),
+        bos_of(tokenizer, _read_note(model.path) if unpacked else note),
         dtype,
         info,
         unread | frozenset(note.get("unread", ())),
@@ -220,11 +218,8 @@ def _shards(folder: Path) -> Iterator[None]:
             "weight_map": {entry.name: entry.file.name for entry in tensor_entries(folder)}
         }
 
-    library.get_checkpoint_shard_files = parts
-    try:
+    with holding(library, "get_checkpoint_shard_files", parts):
         yield
-    finally:
-        library.get_checkpoint_shard_files = given
 
 
 def _without_padding(config: Any) -> bool:
@@ -257,7 +252,7 @@ def _device_map(device: str) -> str | None:
     return "sequential" if device == "cuda" and torch.cuda.device_count() > 1 else device
 
 
-def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | None]:
+def load_tokenizer(model: Model) -> tuple[Any, int | None]:
     """A model's tokenizer and the id every sequence starts with, without its weights.
 
     A GGUF file is converted as `load` would do, because its tokenizer comes out of that.
@@ -265,11 +260,11 @@ def load_tokenizer(model: Model, *, dtype: str = "float32") -> tuple[Any, int | 
     Raises:
         SuiteError: a tokenizer that cannot be read.
     """
-    folder = _converted(model, dtype) if model.path.is_file() else model.path
+    folder = _converted(model, "float32") if model.path.is_file() else model.path
     note = _read_note(folder)
     with _silenced(), _one_line(model, f"remove {folder} and try again" if model.path.is_file() else ""):
         tokenizer = _tokenizer(folder, note)
-    return tokenizer, _bos(tokenizer, note)
+    return tokenizer, bos_of(tokenizer, note)
 
 
 def _tokenizer(folder: Path, note: dict[str, Any], *, trust_remote_code: bool = False) -> Any:
@@ -286,7 +281,12 @@ def _tokenizer(folder: Path, note: dict[str, Any], *, trust_remote_code: bool = 
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def _bos(tokenizer: Any, note: dict[str, Any]) -> int | None:
+def count_parameters(network: Any) -> int:
+    """A network's weights; what describes a quantization grid is none."""
+    return sum(one.numel() for name, one in network.named_parameters() if not name.endswith(GRID_PARAMETERS))
+
+
+def bos_of(tokenizer: Any, note: Mapping[str, Any]) -> int | None:
     """The id every sequence starts with: the GGUF's add_bos_token decides, else what the tokenizer itself does."""
     if "add_bos" in note:
         return tokenizer.bos_token_id if note["add_bos"] else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError, first_line
+from suite.holding import holding
 from suite.models.model import Model
 from suite.models.weight_files import tensor_entries
 
@@ -189,15 +190,12 @@ def dense_on_loading(model: Model, dtype: torch.dtype) -> Iterator[dict[str, Any
 
     each_token_its_scale()
     setting: Any = CompressedTensorsConfig
-    library: Any = base
-    unpack = library.unpack_fp4_from_uint8
-    library.unpack_fp4_from_uint8 = partial(unpack, dtype=dtype)
     logger.disable("compressed_tensors")
     try:
-        yield {"quantization_config": setting(dequantize=True)}
+        with holding(base, "unpack_fp4_from_uint8", partial(base.unpack_fp4_from_uint8, dtype=dtype)):
+            yield {"quantization_config": setting(dequantize=True)}
     finally:
         logger.enable("compressed_tensors")
-        library.unpack_fp4_from_uint8 = unpack
 
 
 def settle(network: Any, dtype: torch.dtype) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError
+from suite.holding import holding
 from suite.models.weight_files import gguf_parts
 
-_ALIGNMENT = 32
 _CHUNK = 1 << 22
 # type of a token that ordinary text gives
 _ORDINARY = 1
@@ -258,11 +258,8 @@ def untaken() -> Iterator[set[str]]:
                 passed.add(str(name))
             return found
 
-    library.get_gguf_hf_weights_map = lambda *given, **named: Asked(plain(*given, **named))
-    try:
+    with holding(library, "get_gguf_hf_weights_map", lambda *given, **named: Asked(plain(*given, **named))):
         yield passed
-    finally:
-        library.get_gguf_hf_weights_map = plain
 
 
 def check_taken(label: str, reader: Any, config: Any, passed: set[str], used: set[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from suite.models.checkpoint import GRID_PARAMETERS, Checkpoint
+from suite.models.checkpoint import Checkpoint, bos_of, count_parameters
 from suite.models.text_decoder import left_note, text_decoder
 
 
@@ -15,25 +15,20 @@ def checkpoint_of(network: Any, tokenizer: Any, name: str) -> Checkpoint:
     The network is left as it is; of one that sees and hears too, the part that writes text is taken.
     """
     network, beside, more = text_decoder(network, own=False)
-    ids = tokenizer("a").input_ids
-    bos = tokenizer.bos_token_id if ids and ids[0] == tokenizer.bos_token_id else None
     dtype = str(network.get_input_embeddings().weight.dtype).removeprefix("torch.")
-    params = sum(
-        parameter.numel() for key, parameter in network.named_parameters() if not key.endswith(GRID_PARAMETERS)
-    )
     info = {
         "name": name,
         "id": name,
         "source": "memory",
         "revision": None,
         "weights_hash": _hash(network),
-        "params": params,
+        "params": count_parameters(network),
         "architecture": network.config.model_type,
         "parent_quantization": None,
     }
     if beside:
         info["notes"] = [left_note(beside, more)]
-    return Checkpoint(network, tokenizer, bos, dtype, info)
+    return Checkpoint(network, tokenizer, bos_of(tokenizer, {}), dtype, info)
 
 
 def _hash(network: Any) -> str:

@@ -13,11 +13,13 @@ Every expert sees the tokens that the router sends to it and no others, as in th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from suite.holding import holding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,14 +178,10 @@ def expert_layers(network: Any) -> list[tuple[str, torch.nn.Linear]]:
 @contextmanager
 def visiting_all(network: Any) -> Iterator[None]:
     """Inside, experts without tokens are run on none of them."""
-    lists = [module for module in network.modules() if isinstance(module, Experts)]
-    for experts in lists:
-        experts.visit_all = True
-    try:
+    with ExitStack() as stack:
+        for experts in [module for module in network.modules() if isinstance(module, Experts)]:
+            stack.enter_context(holding(experts, "visit_all", True))
         yield
-    finally:
-        for experts in lists:
-            experts.visit_all = False
 
 
 def _is_llama4(module: Any) -> bool:

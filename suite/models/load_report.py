@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suite.errors import SuiteError, first_line
+from suite.holding import holding
 from suite.models.packed import ACTIVATIONS
 
 # Tensors that may stay unread because no score depends on them, and why; {0} dimensions mean any.
@@ -67,9 +68,9 @@ def report() -> Iterator[Report]:
         adjust(network, info)
         found.passed_over |= before - set(info.unexpected_keys)
 
-    owner._adjust_missing_and_unexpected_keys = seen
     try:
-        yield found
+        with holding(owner, "_adjust_missing_and_unexpected_keys", seen):
+            yield found
     except RuntimeError as error:
         if found.failed:
             name, reason = next(iter(sorted(found.failed.items())))
@@ -77,8 +78,6 @@ def report() -> Iterator[Report]:
                 f"tensor {name} cannot be turned into the network's form ({first_line(reason)})"
             ) from error
         raise
-    finally:
-        owner._adjust_missing_and_unexpected_keys = adjust
 
 
 def check(

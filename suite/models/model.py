@@ -242,18 +242,15 @@ def has_experts(model: Model) -> bool:
         return any(
             "_exps" in name or re.search(r"ffn_(gate|up|down)\.\d+\.", name) for name in tensor_sizes(model.path)
         )
-    config = _config(model)
     counts = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
-    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
-    found = [part.get(key) for part in parts for key in counts]
+    found = [part.get(key) for part in _stated(model) for key in counts]
     return any(isinstance(count, int) and count > 1 for count in found)
 
 
 def runs_along(model: Model) -> bool:
     """Whether a checkpoint's configuration says of some layers that they are no attention, such as states and
     convolutions that run along the row. Where it is silent a network has to be tried (docs/scoring.md)."""
-    config = _config(model)
-    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    parts = _stated(model)
     kinds = {str(kind) for part in parts for kind in part.get("layer_types") or ()}
     stated = any(part.get("alibi") or re.search(_ALONG, " ".join(part)) for part in parts)
     return stated or any(not kind.endswith(("full_attention", "sliding_attention")) for kind in kinds)
@@ -266,6 +263,12 @@ def _config(model: Model) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _stated(model: Model) -> list[dict[str, Any]]:
+    """A folder's config.json and what it says of the language model inside."""
+    config = _config(model)
+    return [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
 
 
 def template_parts(model: Model) -> dict[str, str]:

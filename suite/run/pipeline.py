@@ -292,16 +292,10 @@ def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[i
 def _fail(cell: PlannedCell, reason: str, out: Path, log: Callable[[str], None]) -> dict[str, Any]:
     """Record a failed cell beside where it would have been."""
     record = {
-        "model": cell.model.name,
-        "variant": cell.variant.name,
-        "task": cell.sheet.task.name,
-        "scoring": cell.sheet.scoring,
-        "prompt": cell.sheet.prompt,
-        "shots": cell.sheet.shots,
+        **cell.names._asdict(),
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    make_folder(cell.path.parent)
     # a cell of other content under this name would be shown as if it were this one
     _set_aside(cell.path, out)
     write_file(cell.path.with_suffix(".failed.json"), json.dumps(record, indent=1, sort_keys=True) + "\n")

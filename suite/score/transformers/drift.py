@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,6 @@ class Drift:
     largest: float
     mean: float
     changed_answers: int
-
-    def as_metadata(self) -> dict[str, Any]:
-        """As stored in a cell's `run` section."""
-        return asdict(self)
 
 
 def compare(scores: Sequence[NDArray[np.float64]], reference: Sequence[NDArray[np.float64]]) -> Drift:

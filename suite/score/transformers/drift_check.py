@@ -46,9 +46,9 @@ class DriftReport:
         ]
 
 
-def check_drift(model: Model, sheet: Sheet, *, dtype: str = "bfloat16", device: str = "cpu") -> DriftReport:
+def check_drift(model: Model, sheet: Sheet, *, device: str = "cpu") -> DriftReport:
     """Score a sheet three times: small batches, large batches, and large batches in float32."""
-    checkpoint = load(model, dtype=dtype, device=device)
+    checkpoint = load(model, dtype="bfloat16", device=device)
     small = _score(checkpoint, sheet, SMALL_BUDGET)
     large = _score(checkpoint, sheet, LARGE_BUDGET)
     with in_float32(checkpoint.network):
@@ -56,7 +56,7 @@ def check_drift(model: Model, sheet: Sheet, *, dtype: str = "bfloat16", device: 
     return DriftReport(
         model=model.name,
         task=sheet.task.name,
-        dtype=dtype,
+        dtype=checkpoint.dtype,
         batches=compare(_rows(small), _rows(large)),
         precision=compare(_rows(large), _rows(full)),
         accuracy16=_accuracy(large),

@@ -8,7 +8,7 @@ import platform
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -139,7 +139,7 @@ class NetworkScorer:
         run = _run_info(checkpoint, path, encoded, forwarded, self.batch_tokens)
         run["batches_at_once"] = workers
         run["notes"] = _remarks(checkpoint, path, planned)
-        run["drift"] = moved.as_metadata() if moved else None
+        run["drift"] = asdict(moved) if moved else None
         return Scores(scores, run)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
+from suite.holding import holding
 from suite.score.transformers.drift import in_float32
 from suite.score.transformers.encode import Encoded
 from suite.score.transformers.engine import encode_prefix, log_likelihoods, out_of_memory
@@ -319,11 +320,11 @@ def _bare(network: Any) -> Iterator[None]:
             for name in ("sliding_window", "attention_chunk_size"):
                 value = getattr(config, name, None)
                 if isinstance(value, int) and value > _WINDOW:
-                    stack.enter_context(_holding(config, name, _WINDOW))
+                    stack.enter_context(holding(config, name, _WINDOW))
         for module in network.modules():
             # compressed-tensors' switch
             if hasattr(module, "quantization_scheme"):
-                stack.enter_context(_holding(module, "quantization_enabled", False))
+                stack.enter_context(holding(module, "quantization_enabled", False))
         if network.get_input_embeddings().weight.dtype != torch.float32:
             stack.enter_context(in_float32(network))
         yield
@@ -334,7 +335,7 @@ def _attention(network: Any, form: str) -> Iterator[None]:
     """Inside, a network computes attention in that form."""
     with contextlib.ExitStack() as stack:
         for config in _configs(network):
-            stack.enter_context(_holding(config, "_attn_implementation_internal", form))
+            stack.enter_context(holding(config, "_attn_implementation_internal", form))
         yield
 
 
@@ -342,18 +343,3 @@ def _configs(network: Any) -> list[Any]:
     found = [getattr(module, "config", None) for module in network.modules()]
     found += [network.config, network.config.get_text_config()]
     return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
-
-
-@contextlib.contextmanager
-def _holding(thing: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute that has another value inside."""
-    absent = object()
-    given = getattr(thing, name, absent)
-    setattr(thing, name, value)
-    try:
-        yield
-    finally:
-        if given is absent:
-            delattr(thing, name)
-        else:
-            setattr(thing, name, given)
