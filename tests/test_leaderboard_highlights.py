@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from support.highlights import highlights
 from support.synthetic_cells import synthetic_cells, synthetic_rows
-
-from suite.publish.sections.highlights import highlights
 
 Rows = list[dict[str, Any]]
 

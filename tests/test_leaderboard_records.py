@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.highlights import highlights
 from support.synthetic_cells import synthetic_cells, synthetic_rows
 from support.written_tables import write_tables
 
 from suite.metrics.figures import ROW_KEYS
-from suite.publish.sections.highlights import highlights
 
 Rows = list[dict[str, Any]]
 

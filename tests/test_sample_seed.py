@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from support.highlights import highlights
 from support.synthetic_cells import cell_of, synthetic_cells
 from support.synthetic_snapshot import PROTOCOL, publish, write_run
 
@@ -25,7 +26,6 @@ from suite.metrics.rows import measure_cells
 from suite.metrics.slices import compute_slices
 from suite.models.checkpoint import load
 from suite.models.model import resolve_model
-from suite.publish.sections.highlights import highlights
 from suite.publish.verify import verify
 from suite.run.pipeline import execute
 from suite.run.plan import plan

@@ -250,7 +250,7 @@ def _same(first: Cell, second: Cell) -> bool:
 
 
 def _shown(change: Change, key: str) -> str:
-    return estimate(change.row, f"{key}_change", signed=True) + ("*" if change.surely(key) else "")
+    return estimate(change.row, f"{key}_change") + ("*" if change.surely(key) else "")
 
 
 def _name(setting: _Setting) -> str:

@@ -16,7 +16,7 @@ from suite.publish.canvas import house_style, png
 from suite.publish.curves import curves_figure, shared_limits
 from suite.publish.doses import tolerances
 from suite.publish.fields import Fields, one_line, text
-from suite.publish.order import Scope, scope_of, setting_names, setting_of, without_repeats
+from suite.publish.order import Scope, cell_of, scope_of, setting_names, setting_of, without_repeats
 from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.strip_figure import strips_figure
 from suite.publish.strips import LETTERS, find_strips
@@ -67,23 +67,16 @@ def draw_figures(rows: Sequence[Fields], cells: Sequence[Cell], *, draw: bool = 
     for scope, members in grouped(rows, scope_of).items():
         stem = _unique(slug(one_line(scope.model))[:60], taken)
         if any(text(row, "variant") != "dense" for row in members):
-            content = b""
-            if draw:
-                with house_style():
-                    content = png(curves_figure(scope, members, names, limits))
+            content = _drawn(curves_figure, draw, scope, members, names, limits)
             caption = f"Accuracy and conformal set size of {one_line(scope.model)} as weights are compressed"
             pictures.append(Picture(f"curves-{stem}.png", scope, caption, content))
         pair = collapsed_pair(members)
         if pair is None:
             continue
-        panels = [(row, logits.get(_cell_key(row))) for row in pair]
-        if any(cell is None for _, cell in panels):
+        panels = [(row, cell) for row in pair if (cell := logits.get(cell_of(row))) is not None]
+        if len(panels) < len(pair):
             continue
-        content = b""
-        if draw:
-            held = [(row, cell) for row, cell in panels if cell is not None]
-            with house_style():
-                content = png(reliability_figure(scope, held, names))
+        content = _drawn(reliability_figure, draw, scope, panels, names)
         caption = (
             f"Confidence against accuracy of {one_line(scope.model)} on {names[setting_of(pair[0])]}: "
             f"dense beside {one_line(text(pair[1], 'variant'))}"
@@ -150,11 +143,6 @@ def _drawn(figure: Callable[..., Any], draw: bool, *content: Any) -> bytes:
         return b""
     with house_style():
         return png(figure(*content))
-
-
-def _cell_key(row: Fields) -> tuple[str, str, str, str, int, str]:
-    setting = setting_of(row)
-    return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
 
 
 def _unique(stem: str, taken: set[str]) -> str:

@@ -95,7 +95,7 @@ def describe(
 def items_hash(cell: Cell) -> str:
     """SHA-256 over ids, right answers, option counts and groups, in the order of the ids."""
     lines = sorted(zip(cell.ids, cell.answers.tolist(), cell.n_options.tolist(), cell.units, strict=True))
-    return "sha256:" + hashlib.sha256(json.dumps(lines).encode("utf-8")).hexdigest()
+    return bytes_digest(json.dumps(lines).encode("utf-8"))
 
 
 def distinct(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def manifest_bytes(
         "suite": dict(origin),
         "files": dict(sorted(checksums.items())),
     }
-    return _canonical(content | {"checksum": _digest(_canonical(content))})
+    return _canonical(content | {"checksum": bytes_digest(_canonical(content))})
 
 
 def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
@@ -160,7 +160,7 @@ def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{NAME}: its {said.get(key, f'{key!r} is')} damaged" for key in sorted(wrong)]
     body = {key: value for key, value in content.items() if key != "checksum"}
     try:
-        if content.get("checksum") != _digest(_canonical(body)):
+        if content.get("checksum") != bytes_digest(_canonical(body)):
             return content, [f"{NAME}: its contents and its own checksum differ, it was edited"]
         if raw != _canonical(content):
             return content, [f"{NAME}: not as it was written (blanks, order or signs differ)"]
@@ -178,11 +178,6 @@ def _wrong_keys(content: object) -> set[str]:
     except SuiteError:  # what a protocol says of its own values
         return {"protocol"}
     return set()
-
-
-def bytes_digest(content: bytes) -> str:
-    """SHA-256 of a file's content."""
-    return _digest(content)
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
@@ -255,5 +250,6 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def _digest(content: bytes) -> str:
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of a file's content."""
     return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -6,7 +6,8 @@ import math
 
 from suite.metrics.average import Average
 from suite.metrics.figures import FIGURES
-from suite.publish.fields import Fields, number
+from suite.publish.fields import Fields
+from suite.publish.macro import average_of
 
 MISSING = "–"
 DEFAULT_PLACES = 3
@@ -54,16 +55,14 @@ def with_interval(
     return f"{fixed(value, decimals, signed=signed)} {interval(low, high, decimals, signed=signed)}".strip()
 
 
-def estimate(row: Fields, key: str, *, signed: bool = False) -> str:
-    """A metric of a row with its interval, where it has one.
+def estimate(row: Fields, key: str) -> str:
+    """A metric of a row with its interval, where it has one; changes with their sign.
 
     >>> estimate({"accuracy": 0.475, "accuracy_low": 0.43, "accuracy_high": 0.52}, "accuracy")
     '0.475 [0.430, 0.520]'
     """
-    value = number(row, key)
-    if value is None:
-        return MISSING
-    return with_interval(value, number(row, f"{key}_low"), number(row, f"{key}_high"), places(key), signed=signed)
+    found = average_of(row, key)
+    return MISSING if found.value is None else average_words(found, key)
 
 
 def average_words(average: Average, key: str) -> str:

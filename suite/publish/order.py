@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from suite.cell import CellKey
 from suite.errors import SuiteError
 from suite.grouped import grouped
 from suite.metrics.average import Setting
@@ -112,6 +113,14 @@ def scope_of(row: Fields) -> Scope:
 def setting_of(row: Fields) -> Setting:
     """The setting a row was made in."""
     return Setting(text(row, "task"), text(row, "scoring"), text(row, "prompt"), whole(row, "shots"))
+
+
+def cell_of(row: Fields) -> CellKey:
+    """The cell that a row is about."""
+    setting = setting_of(row)
+    return CellKey(
+        text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant")
+    )
 
 
 def in_order(rows: Sequence[Fields]) -> list[Fields]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.cell import CellKey
 from suite.config import Protocol
 from suite.grouped import grouped
 from suite.metrics.average import Setting, above_chance, averaged_settings, task_means
@@ -21,7 +22,7 @@ from suite.metrics.rows import Measured
 from suite.metrics.sample import Samples
 from suite.publish.fields import Fields, flags, number, text
 from suite.publish.numerals import rounded
-from suite.publish.order import dense_of, scope_of, setting_of, without_repeats
+from suite.publish.order import cell_of, dense_of, scope_of, setting_of, without_repeats
 from suite.publish.records import csv_bytes
 from suite.variant import is_repeat
 
@@ -45,7 +46,6 @@ PAIR_KEYS = (
     *("set_size_change", "set_size_change_low", "set_size_change_high", "pairs"),
 )
 
-_Cell = tuple[str, str, str, str, int, str]
 _Table = tuple[NDArray[np.float64], NDArray[np.float32], list[Shares | None] | None]
 """Values [tasks, entries], replicates [tasks, entries, replicates], and of a proportion what is behind them."""
 
@@ -93,10 +93,10 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-Collected = Mapping[_Cell, Comparable]
+Collected = Mapping[CellKey, Comparable]
 
 
-def collect(measured: Iterable[Measured], protocol: Protocol) -> dict[_Cell, Comparable]:
+def collect(measured: Iterable[Measured], protocol: Protocol) -> dict[CellKey, Comparable]:
     """What standings need of measured cells, by cell."""
     samples = Samples(protocol)
     return {one.cell.key: Comparable.of(one, samples) for one in measured}
@@ -171,11 +171,13 @@ def standings(rows: Sequence[Fields], collected: Collected) -> Standings:
 def _comparable(members: Sequence[Fields], collected: Collected, left_out: dict[str, int]) -> list[Fields]:
     """The rows that share the most common set of items and have replicates of every metric."""
     usable = [
-        row for row in members if (one := collected.get(_key(row))) is not None and set(one.replicates) == set(RANKED)
+        row
+        for row in members
+        if (one := collected.get(cell_of(row))) is not None and set(one.replicates) == set(RANKED)
     ]
     usable = [row for row in usable if all(number(row, name) is not None for name in RANKED)]
     _count(left_out, "no interval", len(members) - len(usable))
-    sets = grouped(usable, lambda row: collected[_key(row)].items)
+    sets = grouped(usable, lambda row: collected[cell_of(row)].items)
     if not sets:
         return []
     # of equally common sets, the one with more items, then a fixed one
@@ -213,7 +215,7 @@ def _table(columns: Mapping[Setting, Sequence[Fields]], metric: str, collected: 
         setting: np.array([number(row, metric) or 0.0 for row in members]) for setting, members in columns.items()
     }
     copies = {
-        setting: np.array([collected[_key(row)].replicates[metric] for row in members])
+        setting: np.array([collected[cell_of(row)].replicates[metric] for row in members])
         for setting, members in columns.items()
     }
     shares = _shares(columns, collected) if metric == "accuracy" else None
@@ -222,7 +224,7 @@ def _table(columns: Mapping[Setting, Sequence[Fields]], metric: str, collected: 
 
 def _shares(columns: Mapping[Setting, Sequence[Fields]], collected: Collected) -> list[Shares | None]:
     """Right or not, averaged over the settings of each task; None where these have other items, which nothing pairs."""
-    cells = {setting: [collected[_key(row)] for row in members] for setting, members in columns.items()}
+    cells = {setting: [collected[cell_of(row)] for row in members] for setting, members in columns.items()}
     orders: dict[str, set[str]] = {}
     for setting, members in cells.items():
         orders.setdefault(setting.task, set()).update(cell.order for cell in members)
@@ -331,11 +333,6 @@ def _apart(big: Fields, small: Fields) -> float:
     """Difference in megabytes as a fraction of the smaller model's."""
     wanted = number(small, "megabytes") or 0.0
     return abs((number(big, "megabytes") or 0.0) - wanted) / wanted
-
-
-def _key(row: Fields) -> _Cell:
-    setting = setting_of(row)
-    return (text(row, "model"), setting.task, setting.scoring, setting.prompt, setting.shots, text(row, "variant"))
 
 
 def _count(counts: dict[str, int], reason: str, more: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
-from suite.models.packed.bits import group_of
+from suite.models.packed.bits import stated_group_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,7 @@ def awq(tensors: Mapping[str, torch.Tensor], group: int | None = None) -> torch.
     """
     scales = tensors["scales"].float()
     levels, zeros = _columns(tensors["qweight"]), _columns(tensors["qzeros"])
-    inputs, groups = len(levels), len(scales)
-    if group is None and inputs % groups:
-        raise SuiteError(f"{inputs} inputs do not make {groups} equal groups, and no group size is stated")
-    index = group_of(inputs, groups, inputs // groups if group is None else group)
+    index = stated_group_of(len(levels), len(scales), group)
     dense: torch.Tensor = (scales[index] * (levels - zeros[index])).T
     return dense.contiguous()
 
@@ -51,8 +48,7 @@ def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str,
     bits = int(grid.get("bits") or 4)
     if version != "gemm" or bits != 4:
         raise SuiteError(f"AWQ layout {version!r}, {bits} bits is not read; 4-bit 'gemm' is")
-    group = grid.get("group_size")
-    dense = awq(tensors, None if group is None else int(group))
+    dense = awq(tensors, grid.get("group_size"))
     for name in ("qweight", "qzeros", "scales"):
         del tensors[name]
     return {"weight": dense}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
 
@@ -36,6 +36,24 @@ def unpack_bits(words: torch.Tensor, bits: int) -> torch.Tensor:
     high = torch.where(shift > 0, wide[word + 1] << (32 - shift), torch.zeros_like(low))
     values: torch.Tensor = (low | high) & (2**bits - 1)
     return values.to(torch.int32)
+
+
+def stated_group_of(inputs: int, groups: int, size: Any) -> torch.Tensor:
+    """`group_of`, of equal groups where the configuration states no size (None).
+
+    Raises:
+        SuiteError: as there, or inputs that make no such groups.
+    """
+    if size is None and inputs % groups:
+        raise SuiteError(f"{inputs} inputs do not make {groups} equal groups, and no group size is stated")
+    return group_of(inputs, groups, inputs // groups if size is None else int(size))
+
+
+def scale_of(stored: torch.Tensor) -> torch.Tensor:
+    """A scale, float32; stored as uint8 it is an exponent of two with bias 127 (E8M0)."""
+    import torch
+
+    return torch.exp2(stored.float() - 127) if stored.dtype == torch.uint8 else stored.float()
 
 
 def group_of(inputs: int, groups: int, size: int | None) -> torch.Tensor:

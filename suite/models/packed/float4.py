@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
+from suite.models.packed.bits import scale_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,12 +41,6 @@ def _grouped(packed: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return (split * scale[..., None]).flatten(-2)
 
 
-def _scale_of(stored: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.exp2(stored.float() - 127) if stored.dtype == torch.uint8 else stored.float()
-
-
 def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Dense ``weight`` of an FP4 layer; what it is made of is taken out of `tensors`. Empty for other layers."""
     import torch
@@ -56,7 +51,7 @@ def read(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> dict[str,
     packed, stored = tensors.get(name), tensors.get("weight_scale")
     if packed is None or stored is None or packed.dtype != torch.uint8:
         return {}
-    scale = _scale_of(stored)
+    scale = scale_of(stored)
     if (multiplied := tensors.pop("weight_scale_2", None)) is not None:
         scale = scale * multiplied.float().reshape(())
     if (divides := tensors.pop("weight_global_scale", None)) is not None:
@@ -75,5 +70,5 @@ def read_experts(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -> d
     dense = {}
     for name in [name.removesuffix("_blocks") for name in tensors if name.endswith("_blocks")]:
         blocks, scales = tensors.pop(f"{name}_blocks"), tensors.pop(f"{name}_scales")
-        dense[name] = _grouped(blocks.flatten(-2), _scale_of(scales)).transpose(-1, -2).contiguous()
+        dense[name] = _grouped(blocks.flatten(-2), scale_of(scales)).transpose(-1, -2).contiguous()
     return dense

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
+from suite.models.packed.bits import scale_of
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ def stretched(scale: torch.Tensor, shape: Sequence[int], block: Sequence[int] | 
     """
     import torch
 
-    values = torch.exp2(scale.float() - 127) if scale.dtype == torch.uint8 else scale.float()
+    values = scale_of(scale)
     if values.numel() == 1:
         return values.reshape(())
     if values.dim() == 4 and len(shape) == 2 and values.shape[1] == values.shape[3] == 1:

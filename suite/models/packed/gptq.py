@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError
-from suite.models.packed.bits import group_of, unpack_bits
+from suite.models.packed.bits import stated_group_of, unpack_bits
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +48,7 @@ def gptq(
     inputs = len(levels)
     index = tensors.get("g_idx")
     if index is None:
-        if group is None and inputs % groups:
-            raise SuiteError(f"{inputs} inputs do not make {groups} equal groups, and no group size is stated")
-        index = group_of(inputs, groups, inputs // groups if group is None else group)
+        index = stated_group_of(inputs, groups, group)
     else:
         used = set(index.tolist())
         if len(index) != inputs or used != set(range(groups)):
@@ -108,8 +106,7 @@ def read_auto_round(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any]) -
 def _dense(tensors: dict[str, torch.Tensor], grid: Mapping[str, Any], *, zeros_as_they_are: bool) -> torch.Tensor:
     if grid.get("bits") is None:
         raise SuiteError("its configuration states no bits")
-    group = grid.get("group_size")
-    dense = gptq(tensors, int(grid["bits"]), None if group is None else int(group), zeros_as_they_are=zeros_as_they_are)
+    dense = gptq(tensors, int(grid["bits"]), grid.get("group_size"), zeros_as_they_are=zeros_as_they_are)
     for name in ("qweight", "qzeros", "scales", "g_idx"):
         tensors.pop(name, None)
     return dense

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from suite.cell import Cell
-from suite.metrics.average import Average, Setting
+from suite.metrics.average import Average
 from suite.metrics.figures import DENSE, FIGURES, HIGHER, LOWER, PAGE_CHANGES, PAGE_COLUMNS, leading
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.macro import average_of, macro_averages
 from suite.publish.numerals import MISSING, average_words, fixed, parameters, places, significant
-from suite.publish.order import curve_of, level_label, setting_names, setting_of
+from suite.publish.order import cell_of, curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.sections.reading import COLUMNS as MEANINGS
 from suite.publish.sections.reading import FLAGS_SHOWN, SIZES, flag_words
@@ -155,14 +155,13 @@ def board_data(rows: Sequence[Fields], cells: Sequence[Cell], standings: Standin
             )
         )
     for row in rows:
-        setting = setting_of(row)
-        key = (text(row, "model"), *_parts(setting), text(row, "variant"))
+        key = cell_of(row)
         cell = stored.get(key)
         if cell is not None:
             bins[str(len(lines))] = _bins(row, cell)
         lines.append(
             _line(
-                {**_names(row, place[setting], models), **_of_one_row(row)},
+                {**_names(row, place[setting_of(row)], models), **_of_one_row(row)},
                 partial(average_of, row),
                 {name: groups.get((*key, name)) for name in RANKED},
                 cloze=is_cloze(row),
@@ -251,10 +250,6 @@ def _bins(row: Fields, cell: Cell) -> list[Any]:
         ]
         for series in confidence_series(row, cell)
     ]
-
-
-def _parts(setting: Setting) -> tuple[str, str, str, int]:
-    return (setting.task, setting.scoring, setting.prompt, setting.shots)
 
 
 def _known(shown: str) -> str | None:

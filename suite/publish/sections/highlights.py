@@ -16,26 +16,18 @@ from collections.abc import Sequence
 from suite.metrics.average import Setting
 from suite.metrics.slices import shown_above
 from suite.publish.fields import Fields, flags, number, text
-from suite.publish.numerals import estimate, fixed, rounded
-from suite.publish.order import in_order, setting_names, setting_of, without_repeats
+from suite.publish.numerals import estimate, fixed
+from suite.publish.order import setting_names, setting_of, without_repeats
 from suite.publish.sections.section import Items, Section, Words
 from suite.publish.sections.words import count, figure, plain, say
 
 
-def highlights(rows: Sequence[Fields]) -> list[str]:
-    """Two plain sentences, or none where there are no rows.
+def published_highlights(rows: Sequence[Fields]) -> list[str]:
+    """Two plain sentences, safe to print, or none where there are no rows.
 
     Args:
-        rows: of `suite.metrics.rows.measure_cells`, in any order; the order changes nothing.
-
-    Returns:
-        Plain text, safe to print.
+        rows: rounded and sorted, as those of a snapshot are.
     """
-    return published_highlights(in_order([rounded(row) for row in rows]))
-
-
-def published_highlights(rows: Sequence[Fields]) -> list[str]:
-    """The same for rows that are rounded and sorted already, as those of a snapshot are."""
     return [plain(sentence) for sentence in _sentences(rows)]
 
 
@@ -87,14 +79,10 @@ def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> 
     )
 
 
-def _shortfall(row: Fields) -> float | None:
-    coverage, alpha = number(row, "lac_transfer_coverage"), number(row, "alpha")
+def _shortfall(row: Fields, end: str = "") -> float | None:
+    """What coverage under dense's threshold, or an end of its interval, lacks to the target."""
+    coverage, alpha = number(row, f"lac_transfer_coverage{end}"), number(row, "alpha")
     return None if coverage is None or alpha is None else 1 - alpha - coverage
-
-
-def _least_shortfall(row: Fields) -> float | None:
-    high, alpha = number(row, "lac_transfer_coverage_high"), number(row, "alpha")
-    return None if high is None or alpha is None else 1 - alpha - high
 
 
 def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
@@ -128,7 +116,7 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
             "what is left exceeds the dense model's most for {where}, by {by}, and is shown to in {surely} of {cells}, "
             "corrected for their number (Holm).",
             where=_where(row, rows, names),
-            by=figure(estimate(row, "ece_ts_change", signed=True)),
+            by=figure(estimate(row, "ece_ts_change")),
             surely=str(len(found)),
             cells=str(len(left)),
         )
@@ -139,7 +127,7 @@ def _calibration(rows: Sequence[Fields], names: dict[Setting, str]) -> Words:
     # A model that answers at chance with the confidence of chance has no calibration error, and knows nothing.
     rest = say(
         " A low ECE is not knowledge: after temperature, NLL still changes by {by} nats for {where}.",
-        by=figure(estimate(lost[0], "nll_ts_change", signed=True)),
+        by=figure(estimate(lost[0], "nll_ts_change")),
         where=_where(lost[0], rows, names),
     )
     return start + told + rest

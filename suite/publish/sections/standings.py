@@ -95,7 +95,7 @@ def _pair(pair: Fields) -> tuple[Words, ...]:
         cells += [
             figure(fixed(number(pair, f"{name}_{key}"), digits)) for key, digits in (("bits", 2), ("megabytes", 1))
         ]
-    return (*cells, *(figure(estimate(pair, f"{key}_change", signed=True)) for key in RANKED))
+    return (*cells, *(figure(estimate(pair, f"{key}_change")) for key in RANKED))
 
 
 def _no_pair(nearest: Fields) -> str:

@@ -17,7 +17,7 @@ from suite.publish.numerals import MISSING, average_words, fixed, parameters, pl
 from suite.publish.order import Scope, scope_of, setting_names, setting_of
 from suite.publish.sections.reading import FLAGS_SHOWN, SIZES, explained, flag_words
 from suite.publish.sections.section import Block, Column, Image, Items, Section, Span, Words, words
-from suite.publish.sections.words import code, figure, joined, say
+from suite.publish.sections.words import code, count, figure, joined, say
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -179,7 +179,7 @@ def _setting_line(setting: Setting, rows: Sequence[Fields]) -> Words:
         "Scoring {scoring}, prompt {prompt}, {shots}, {items}, accuracy at chance {chance}, set size at chance {size}.",
         scoring=code(setting.scoring) if setting.scoring else "unknown",
         prompt=code(setting.prompt) if setting.prompt else "unknown",
-        shots=f"{setting.shots} shot" + ("" if setting.shots == 1 else "s"),
+        shots=count(setting.shots, "shot"),
         items=f"{items} items" if items else "items unknown",
         chance=figure(fixed(chance, 3)),
         size=figure(fixed(at_chance, 2)),
