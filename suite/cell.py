@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.files import replacing
 from suite.sample_text import recorded
-from suite.variant import Variant, parse_variant
+from suite.variant import Variant, known_variant
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"suite"
@@ -146,11 +146,8 @@ class Cell:
 
     @cached_property
     def parsed(self) -> Variant | None:
-        """What its variant's name says; None for a name outside the scheme, as scores made elsewhere may have."""
-        try:
-            return parse_variant(self.key.variant)
-        except SuiteError:
-            return None
+        """What its variant's name says (`suite.variant.known_variant`)."""
+        return known_variant(self.key.variant)
 
     @property
     def is_dense(self) -> bool:
@@ -402,8 +399,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> SuiteError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return SuiteError(f"cell file {path}: not a readable Parquet file ({reason}); score it again")
+    return SuiteError(f"cell file {path}: not a readable Parquet file ({first_line(error)}); score it again")
 
 
 def _checksum(metadata: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
@@ -467,11 +463,6 @@ def _is_float_list(kind: pa.DataType) -> bool:
 
 def _is_string_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
-
-
-def cell_path(run_dir: str | Path, cell: Cell) -> Path:
-    """Where a run directory keeps this cell: ``cells/<model>/<task>/<scoring>-<prompt>-<shots>/<variant>.parquet``."""
-    return cell.key.path(run_dir)
 
 
 def cell_file(variant: str) -> str:

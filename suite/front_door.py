@@ -52,14 +52,14 @@ def make_cell(
     logits: ArrayLike | Sequence[Sequence[float]],
     answers: ArrayLike | Sequence[int],
     *,
-    ids: Sequence[object] | None = None,
+    ids: Sequence[str | int] | None = None,
     kind: str = "logits",
     model: str = "model",
     variant: str = "dense",
     task: str = "task",
     params_b: float | None = None,
     subjects: Sequence[str | None] | None = None,
-    groups: Sequence[object] | None = None,
+    groups: Sequence[str | int | None] | None = None,
 ) -> Cell:
     """One model variant's scores on one task, from arrays.
 
@@ -83,7 +83,7 @@ def make_cell(
     """
     rows = _score_rows(logits)
     return cells_on_disk.make_cell(
-        ids=[str(number) for number in range(len(rows))] if ids is None else [_identifier(item) for item in ids],
+        ids=range(len(rows)) if ids is None else list(ids),
         answers=_answers(answers),
         scores=rows,
         kind=kind,
@@ -96,7 +96,7 @@ def make_cell(
             "shots": 0,
         },
         subjects=None if subjects is None else list(subjects),
-        groups=None if groups is None else [None if group is None else _identifier(group) for group in groups],
+        groups=None if groups is None else list(groups),
     )
 
 
@@ -435,14 +435,6 @@ def _answers(answers: Any) -> list[int]:
     if values.dtype.kind not in "iu" and len(values):
         raise SuiteError(f"answers are not whole numbers: {str(answers)[:60]}; the index of the right option is needed")
     return [int(value) for value in values]
-
-
-def _identifier(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise SuiteError(f"id {value!r} is neither text nor a whole number")
-    return str(value)
 
 
 def _word(value: object, what: str) -> str:

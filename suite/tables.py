@@ -25,7 +25,8 @@ def print_table(header: Sequence[str], rows: Sequence[Row]) -> None:
     """
     texts = [[as_text(value) for value in row] for row in rows]
     if at_terminal():
-        _draw(header, texts, numbers=[_is_number(column) for column in zip(*rows, strict=True)])
+        numbers = [all(isinstance(value, int | float | None) for value in column) for column in zip(*rows, strict=True)]
+        _draw(header, texts, numbers=numbers)
         return
     for line in (header, *texts):
         # split() takes every kind of white space, so that a tab or a line end inside a value cannot shift columns
@@ -59,10 +60,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _is_number(column: Sequence[object]) -> bool:
-    return all(value is None or isinstance(value, int | float) for value in column)
 
 
 def _draw(header: Sequence[str], texts: Sequence[Sequence[str]], *, numbers: Sequence[bool]) -> None:

@@ -98,11 +98,6 @@ class Variant:
         return self.sample_seed is not None or self.dtype is not None or self.again
 
     @property
-    def file_name(self) -> str:
-        """The name, safe as a file name on every system: ``:`` becomes ``of``."""
-        return self.name.replace(":", "of")
-
-    @property
     def curve(self) -> str:
         """What all points of one curve share: the method, and its group size if any; `gguf` for all of its types."""
         if self.method.startswith("gguf-"):
@@ -148,8 +143,8 @@ def parse_variant(name: str) -> Variant:
 
     >>> parse_variant("rtn-w3-g32").bits, parse_variant("rtn-w3-g32").group
     (3, 32)
-    >>> parse_variant("wanda-2:4").file_name
-    'wanda-2of4'
+    >>> parse_variant("wanda-2:4").n_of_m
+    (2, 4)
     >>> parse_variant("gptq-w3@seed1").sample_seed, parse_variant("gptq-w3@seed1").recipe_name
     (1, 'gptq-w3')
     >>> parse_variant("dense@bfloat16").dtype, parse_variant("dense@repeat").again
@@ -181,16 +176,22 @@ def parse_variant(name: str) -> Variant:
     raise unknown_name("compression method", method, ("dense", "gguf", *METHODS, *made_elsewhere))
 
 
+def known_variant(name: str) -> Variant | None:
+    """What a name says; None for one outside the scheme, as scores made elsewhere may have."""
+    try:
+        return parse_variant(name)
+    except SuiteError:
+        return None
+
+
 def is_repeat(name: str) -> bool:
     """Whether a variant repeats another one's recipe (`Variant.repeats`): no point of a curve, nor ranked.
 
     >>> is_repeat("wanda-s50@seed2"), is_repeat("dense@repeat"), is_repeat("dense"), is_repeat("somebody's@seed2")
     (True, True, False, False)
     """
-    try:
-        return parse_variant(name).repeats
-    except SuiteError:  # a name outside the scheme
-        return False
+    variant = known_variant(name)
+    return variant is not None and variant.repeats
 
 
 def check_dtype(variant: Variant, dtype: str) -> None:

@@ -23,7 +23,6 @@ from suite.cell import (
     METADATA_KEY,
     Cell,
     CellKey,
-    cell_path,
     load_cells,
     make_cell,
     read_cell,
@@ -426,7 +425,7 @@ def test_usual_names_are_their_own_slugs() -> None:
 def test_where_a_cell_lies(tmp_path: Path) -> None:
     cell = build(variant={"name": "wanda-2:4"}, model={"name": "org/m"}, task=STYLE | {"name": "../quiz", "shots": 2})
     expected = tmp_path / "cells" / "org_m" / "_quiz" / "cloze-sum-base-2" / "wanda-2of4.parquet"
-    assert cell_path(tmp_path, cell) == expected
+    assert cell.key.path(tmp_path) == expected
     assert cell.key == CellKey("org/m", "../quiz", "cloze-sum", "base", 2, "wanda-2:4")
     assert cell.key.path(tmp_path) == expected
     assert (cell.curve_key, cell.where) == (cell.key[:5], "org/m/../quiz/cloze-sum/base/2/wanda-2:4")
@@ -469,7 +468,7 @@ def test_cells_come_in_order_of_their_names(tmp_path: Path) -> None:
                         model={"name": model}, variant={"name": variant}, task=STYLE | {"name": task, "shots": shots}
                     )
                     expected.append((cell.curve_key, variant))
-                    write_cell(cell_path(tmp_path, cell), cell)
+                    write_cell(cell.key.path(tmp_path), cell)
     (tmp_path / "cells" / ".half.parquet").write_bytes(b"unfinished")
     (tmp_path / "rows.parquet").write_bytes(b"not a cell")
     found = [(cell.curve_key, cell.variant["name"]) for cell in load_cells([tmp_path])]
@@ -534,7 +533,7 @@ def test_what_is_neither_is_one_line(changes: dict[str, Any], message: str) -> N
 
 def test_paths_may_be_strings(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
-    file = str(cell_path(run, build()))
+    file = str(build().key.path(run))
     write_cell(file, build())
     assert same(read_cell(file), build())
     assert read_metadata(file)["model"] == {"name": "m"}

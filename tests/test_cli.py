@@ -25,7 +25,7 @@ from support.task_files import QUESTIONS, listing, spoil, write_task
 
 import suite.cli
 from scripts.studies.synthetic import Population, draw_cells, plan_curve
-from suite.cell import cell_path, make_cell, read_cell, write_cell
+from suite.cell import make_cell, read_cell, write_cell
 from suite.cli import main
 from suite.config import parse_config
 
@@ -412,7 +412,7 @@ def test_metrics_prints_one_json_array_and_nothing_else(tmp_path: Path, capfd: p
 
 @pytest.mark.parametrize("command", ["metrics", "leaderboard", "collapse"])
 def test_a_damaged_or_foreign_cell(refused: Callable[..., str], tmp_path: Path, command: str) -> None:
-    path = cell_path(tmp_path / "run", small_cell())
+    path = small_cell().key.path(tmp_path / "run")
     write_cell(path, small_cell())
     raw = bytearray(path.read_bytes())
     raw[300] ^= 0xFF
@@ -432,7 +432,7 @@ def test_a_folder_without_cells(refused: Callable[..., str], tmp_path: Path) -> 
 
 
 def test_leaderboard_is_rewritten_from_cells(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    write_cell(cell_path(tmp_path / "run", small_cell()), small_cell())
+    write_cell(small_cell().key.path(tmp_path / "run"), small_cell())
     assert main(["leaderboard", str(tmp_path / "run"), "--out", str(tmp_path / "page")]) == 0
     page = tmp_path / "page" / "LEADERBOARD.md"
     assert capfd.readouterr().out == f"{page}\n"
@@ -442,7 +442,7 @@ def test_leaderboard_is_rewritten_from_cells(tmp_path: Path, capfd: pytest.Captu
 def test_collapse_prints_the_agreed_keys_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = plan_curve(Population(), "step", levels=5, rise=0.7)
     for cell in draw_cells(Population(), plan, n=300, seed=2):
-        write_cell(cell_path(tmp_path / "run", cell), cell)
+        write_cell(cell.key.path(tmp_path / "run"), cell)
     assert main(["collapse", str(tmp_path / "run"), "--json"]) == 0
     captured = capfd.readouterr()
     records = json.loads(captured.out)
@@ -466,7 +466,7 @@ PLANNED = (("rtn", ""), ("gptq", "-g128"), ("gptq", ""))
 def test_collapse_counts_what_the_configuration_plans(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = plan_curve(Population(), "step", levels=5, rise=0.7)
     for cell in draw_cells(Population(), plan, n=300, seed=2):
-        write_cell(cell_path(tmp_path / "run", cell), cell)
+        write_cell(cell.key.path(tmp_path / "run"), cell)
     methods = [
         [f"magnitude-s{zeros}" for zeros in (30, 40, 50)],
         *([f"{method}-w{bits}{group}" for bits in (4, 3, 2)] for method, group in PLANNED),

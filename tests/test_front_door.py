@@ -92,7 +92,7 @@ def test_ragged_options() -> None:
         ({"answers": ["A", "B", "A", "B"]}, "not whole numbers"),
         ({"answers": [[0], [1], [0], [1]]}, "shape [4, 1]"),
         ({"ids": [1, 1, 2, 3]}, "duplicate id '1'"),
-        ({"ids": [1.5, 2, 3, 4]}, "neither text nor a whole number"),
+        ({"ids": [1.5, 2, 3, 4]}, "an id is 1.5; text or a whole number is needed"),
         ({"ids": ["a"]}, "1 ids but 4"),
         ({"model": ""}, "model ''"),
         ({"kind": "logit"}, "logit"),

@@ -19,7 +19,7 @@ from scipy import stats
 from support.synthetic_cells import cell_of
 from support.synthetic_snapshot import PROTOCOL, publish, sign, write_run
 
-from suite.cell import Cell, cell_path, load_cells, write_cell
+from suite.cell import Cell, load_cells, write_cell
 from suite.cli import main
 from suite.config import RunConfig, TaskChoice, parse_config, read_config
 from suite.decisions import gate
@@ -359,7 +359,7 @@ def test_a_plan_says_what_can_never_be_accepted(tmp_path: Path, capsys: pytest.C
 
 
 def swap(run: Path, cell: Cell) -> None:
-    write_cell(cell_path(run, cell), cell)
+    write_cell(cell.key.path(run), cell)
 
 
 def judged_by_command(run: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, Any]]:

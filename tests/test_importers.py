@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from suite.cell import Cell, cell_path, load_cells, read_cell
+from suite.cell import Cell, load_cells, read_cell
 from suite.errors import SuiteError
 from suite.importers import IMPORTERS, import_cells, store_cells
 from tests.support.shared import shared
@@ -398,7 +398,7 @@ class TestStore:
     def test_cells_are_where_a_run_keeps_them(self, tmp_path: Path) -> None:
         cells = read(archive(tmp_path), "npz", model="*")
         paths = store_cells(cells, tmp_path / "run", replace=False)
-        assert paths == [cell_path(tmp_path / "run", cell) for cell in cells]
+        assert paths == [cell.key.path(tmp_path / "run") for cell in cells]
         loaded = load_cells([tmp_path / "run"])
         assert [cell.curve_key for cell in loaded] == [cell.curve_key for cell in cells]
         assert np.array_equal(loaded[3].scores, cells[3].scores)

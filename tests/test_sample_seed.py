@@ -15,7 +15,7 @@ from support.synthetic_cells import cell_of, synthetic_cells
 from support.synthetic_snapshot import PROTOCOL, publish, write_run
 
 from suite import measure
-from suite.cell import Cell, cell_path, load_cells, read_cell, write_cell
+from suite.cell import Cell, cell_file, load_cells, read_cell, write_cell
 from suite.cli import main
 from suite.compress import apply, check_supported, recipe_of
 from suite.compress.ready_made import variant_of
@@ -46,7 +46,7 @@ def test_a_seed_changes_nothing_else_of_a_variant(name: str) -> None:
     assert variant.sample_seed == int(name[-1])
     assert variant.recipe_name == plain.name == plain.recipe_name
     assert replace(variant, name=plain.name, sample_seed=None) == plain
-    assert variant.file_name == name.replace(":", "of")
+    assert cell_file(name) == name.replace(":", "of") + ".parquet"
     check_supported(variant)
 
 
@@ -163,7 +163,7 @@ def test_a_run_scores_seeds_beside_each_other(config: RunConfig, tmp_path: Path)
     np.testing.assert_array_equal(cells["depth-s35"].scores, cells["depth-s35@seed0"].scores)
     files = {file.name for file in (tmp_path / "run" / "cells").rglob("*.parquet")}
     assert files == {f"{name}.parquet" for name in cells}
-    assert {cell_path(tmp_path / "run", cell).name for cell in cells.values()} == files
+    assert {cell.key.path(tmp_path / "run").name for cell in cells.values()} == files
     # seed 0 of the one is seed 0 of the other: two seeds, not three
     assert main(["metrics", str(tmp_path / "run"), "--seeds", "--json"]) == 0
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from suite.cell import cell_file
 from suite.errors import SuiteError, unknown_name
 from suite.methods import METHODS
 from suite.variant import FAMILIES, WEIGHT_BITS, Variant, parse_variant
@@ -156,9 +157,9 @@ def test_a_curve_keeps_method_and_group_apart_from_the_level() -> None:
 
 
 def test_a_file_name_has_no_colon() -> None:
-    assert parse_variant("wanda-2:4").file_name == "wanda-2of4"
-    assert parse_variant("wanda-4:8+gptq-w4").file_name == "wanda-4of8+gptq-w4"
-    assert parse_variant("rtn-w4-g32").file_name == "rtn-w4-g32"
+    assert cell_file("wanda-2:4") == "wanda-2of4.parquet"
+    assert cell_file("wanda-4:8+gptq-w4") == "wanda-4of8+gptq-w4.parquet"
+    assert cell_file("rtn-w4-g32") == "rtn-w4-g32.parquet"
 
 
 LEVEL = r"-?(w\d{1,2})?(a\d)?(kv\d)?(s\d{1,3})?(\d:\d)?(-g\d{1,3})?(@seed\d{1,2})?"

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.cell import Cell, cell_path, load_cells, make_cell, write_cell
+from suite.cell import Cell, load_cells, make_cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.decisions.analyses import DECOUPLING, SCALE, VERDICTS, Judgement, joint_keys, judge_measured
 from suite.files import file_digest
@@ -210,7 +210,7 @@ def main() -> None:
     config = RunConfig(names, tuple(TaskChoice(task) for task in TASKS), VARIANTS, protocol=protocol)
     with timed("inventing and writing the cells"):
         for cell in invented(args.items):
-            write_cell(cell_path(out, cell), cell)
+            write_cell(cell.key.path(out), cell)
     if args.every_cell:
         with timed(f"rows, groups and verdicts of {len(BILLIONS) * len(VARIANTS) * len(TASKS)} cells"):
             computed = compute(out, config)

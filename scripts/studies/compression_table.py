@@ -86,7 +86,7 @@ def records(config: RunConfig, out: Path, *, measuring: bool = True) -> list[dic
     for variant in variants:
         name, made = variant.name, recipe_of(variant, samples[variant.name])
         key = hashlib.sha256(f"{config.models[0]}\0{made}".encode()).hexdigest()[:12]
-        file = out / f"{variant.file_name}-{key}.json"
+        file = out / (name.replace(":", "of") + f"-{key}.json")
         if not file.is_file() and measuring:
             try:
                 record = measure(config, variant, dtype, device)

@@ -22,7 +22,7 @@ import numpy as np
 
 from scripts.markers import check_markers, write_between
 from suite import measure
-from suite.cell import Cell, cell_path, read_cell, write_cell
+from suite.cell import Cell, read_cell, write_cell
 from suite.task import Question
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -95,7 +95,7 @@ def cell_of(name: str, scoring: str, limit: int, out: Path) -> Cell:
         get_task(name), scoring=scoring, prompt="base", limit=limit // 2 if scoring == "letter" else limit
     )
     cell = score(NetworkScorer(_LOADED[0], drift=False), sheet)
-    assert cell_path(out, cell) == path
+    assert cell.key.path(out) == path
     write_cell(path, cell)
     return cell
 

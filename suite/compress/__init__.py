@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from suite.compress import output_error, peak_memory
-from suite.compress.layers import STORED_BITS, LayerChange, Outcome, linear_layers
+from suite.compress.layers import STORED_BITS, LayerChange, Outcome, compare, linear_layers
 from suite.compress.reference import remember
 from suite.compress.touched import Mark, Touched, fingerprint, touched, visibly_touched
 from suite.errors import SuiteError
@@ -267,7 +267,7 @@ def describe(
         n_of_m_held=held,
         off_nominal=held is False or _off_nominal(network, variant, sparsity, stated_dense),
         layer_errors={change.name: round(change.relative_error, 6) for change in changes},
-        **(became.as_metadata() if became else {}),
+        **(asdict(became) if became else {}),
     )
 
 
@@ -356,8 +356,6 @@ def _compress(network: Any, variant: Variant, tokens: SampleTokens | None) -> Ou
     with remember(network) as reference:
         first = _method(sparse)(network, sparse, tokens)
         second = _method(quantized)(network, quantized, tokens)
-        from suite.compress.layers import compare
-
         modules = dict(linear_layers(network))
         changes = [
             compare(change.name, reference.weight(change.name).to(weight.device), weight, change.bits)

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +91,8 @@ def keep(key: str, checkpoint: Checkpoint, info: VariantInfo) -> VariantInfo:
         # a full disk must not cost a score
         return info
     kept = replace(info, saved_bytes=size)
-    _rewrite(folder / NOTE, {"variant": kept.as_metadata()})
+    note = {**json.loads((folder / NOTE).read_text(encoding="utf-8")), "variant": kept.as_metadata()}
+    write_file(folder / NOTE, json.dumps(note, indent=1, sort_keys=True))
     trim(limit)
     return kept
 
@@ -113,8 +113,3 @@ def trim(limit: float) -> list[Path]:
         gone.append(folder)
         total -= size
     return gone
-
-
-def _rewrite(file: Path, more: Mapping[str, Any]) -> None:
-    note = {**json.loads(file.read_text(encoding="utf-8")), **more}
-    write_file(file, json.dumps(note, indent=1, sort_keys=True))

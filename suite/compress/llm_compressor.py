@@ -500,7 +500,7 @@ def _silenced(what: str, said: list[str]) -> Iterator[None]:
         if found := _LAYER.match(desc):
             bar.total = int(found[2])
             bar.update(int(found[1]) - bar.n)
-        return _Silent(iterable)
+        return tqdm(iterable, disable=True)
 
     def collect(message: Any) -> None:
         text = " ".join(message.record["message"].split())
@@ -527,22 +527,3 @@ def _silenced(what: str, said: list[str]) -> Iterator[None]:
         # as the library sets it up when it is imported
         configure_logger()
         bar.close()
-
-
-class _Silent:
-    """What tqdm returns, without the bar."""
-
-    def __init__(self, iterable: Any) -> None:
-        self._iterable = iterable
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._iterable)
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.compress.layers import is_router
@@ -67,25 +67,17 @@ class Untouched:
 
 @dataclass(frozen=True)
 class Touched:
-    """What a compression changed.
+    """What a compression changed, under the names of `suite.compress.VariantInfo`.
 
     Attributes:
-        share: weights of matrices that changed over those of all that count, 0 to 1.
+        share_touched: weights of matrices that changed over those of all that count, 0 to 1.
         untouched: the matrices that did not change.
         left_out: what does not count, by name, with what it is.
     """
 
-    share: float
+    share_touched: float
     untouched: list[Untouched]
     left_out: list[str]
-
-    def as_metadata(self) -> dict[str, Any]:
-        """As stored in a cell."""
-        return {
-            "share_touched": self.share,
-            "untouched": [asdict(entry) for entry in self.untouched],
-            "left_out": self.left_out,
-        }
 
 
 def matrices(network: Any) -> Iterator[tuple[str, torch.Tensor]]:

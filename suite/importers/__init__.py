@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from suite.cell import Cell, CellKey, cell_path, file_key, key_of, read_metadata, write_cell
+from suite.cell import Cell, CellKey, file_key, key_of, read_metadata, write_cell
 from suite.errors import SuiteError, unknown_name
 from suite.importers import jsonl, lm_eval, npz, parquet, ye2024
 from suite.importers.labels import Columns, Labels, check_labels
@@ -89,7 +89,7 @@ def store_cells(cells: Sequence[Cell], run_dir: str | Path, *, replace: bool) ->
     """
     run_dir = Path(run_dir)
     _check_folders(cells, run_dir)
-    targets = [cell_path(run_dir, cell) for cell in cells]
+    targets = [cell.key.path(run_dir) for cell in cells]
     seen: dict[str, Cell] = {}
     for target, cell in zip(targets, cells, strict=True):
         key = file_key(target)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.cell import CellKey
-from suite.errors import SuiteError
 from suite.grouped import grouped
 from suite.metrics.average import Setting
 from suite.publish.fields import Fields, number, text, whole
-from suite.variant import FAMILIES, Variant, is_repeat, parse_variant
+from suite.variant import FAMILIES, is_repeat, known_variant
 
 
 @dataclass(frozen=True, order=True)
@@ -40,17 +39,9 @@ class Curve:
 OTHER = Curve("", "other")
 
 
-def parsed(name: str) -> Variant | None:
-    """The variant a name stands for; None where a user chose a name outside the scheme."""
-    try:
-        return parse_variant(name)
-    except SuiteError:
-        return None
-
-
 def severity_key(name: str) -> tuple[int, tuple[float, float, float], str]:
     """Sort key of a variant: dense, then rising severity, then names that cannot be parsed, alphabetically."""
-    variant = parsed(name)
+    variant = known_variant(name)
     if variant is None:
         return (2, (0.0, 0.0, 0.0), name)
     return (0 if variant.family == "dense" else 1, variant.severity, name)
@@ -61,7 +52,7 @@ def curve_of(name: str) -> Curve:
 
     Names that cannot be parsed, and repetitions (`Variant.repeats`), are points of none: `OTHER`.
     """
-    variant = parsed(name)
+    variant = known_variant(name)
     if variant is None or variant.repeats:
         return OTHER
     return Curve(variant.family, variant.curve)
@@ -75,7 +66,7 @@ def level_label(name: str) -> str:
     >>> level_label("sparsegpt-s50+gptq-w4")
     '50+4'
     """
-    variant = parsed(name)
+    variant = known_variant(name)
     if variant is None or variant.family == "dense" or variant.repeats:
         return name
     if variant.family == "joint":

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -366,14 +367,8 @@ def _set_aside(path: Path, out: Path) -> Path | None:
 
 def _by_variant(cells: Sequence[PlannedCell]) -> Iterator[list[PlannedCell]]:
     """Consecutive cells that share a loaded, compressed model."""
-    group: list[PlannedCell] = []
-    for cell in cells:
-        if group and (cell.model, cell.variant, cell.ready) != (group[0].model, group[0].variant, group[0].ready):
-            yield group
-            group = []
-        group.append(cell)
-    if group:
-        yield group
+    for _, group in groupby(cells, key=lambda cell: (cell.model, cell.variant, cell.ready)):
+        yield list(group)
 
 
 def _position(cells: Sequence[PlannedCell], cell: PlannedCell) -> int:

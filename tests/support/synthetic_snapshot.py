@@ -13,10 +13,10 @@ from typing import Any
 
 from support.synthetic_cells import synthetic_cells
 
-from suite.cell import Cell, cell_path, write_cell
+from suite.cell import Cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice, read_config
-from suite.publish.order import parsed
 from suite.publish.snapshot import write_snapshot
+from suite.variant import known_variant
 
 PROTOCOL = Protocol(splits=4, replicates=30)
 
@@ -24,12 +24,12 @@ PROTOCOL = Protocol(splits=4, replicates=30)
 def write_run(folder: Path, cells: Sequence[Cell], *, protocol: Protocol = PROTOCOL) -> Path:
     """A run directory that holds these cells, with its configuration."""
     for cell in cells:
-        write_cell(cell_path(folder, cell), cell)
+        write_cell(cell.key.path(folder), cell)
     names = {str(cell.variant["name"]) for cell in cells}
     config = RunConfig(
         models=tuple(sorted({str(cell.model["name"]) for cell in cells})),
         tasks=tuple(TaskChoice(name) for name in sorted({str(cell.task["name"]) for cell in cells})),
-        variants=("dense", *sorted(name for name in names - {"dense"} if parsed(name) is not None)),
+        variants=("dense", *sorted(name for name in names - {"dense"} if known_variant(name) is not None)),
         protocol=protocol,
     )
     (folder / "config.yaml").write_text(f"# {config.hash}\n{config.to_yaml()}", encoding="utf-8")
