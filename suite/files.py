@@ -116,6 +116,24 @@ def parse_json(text: str, where: str) -> Any:
     return value
 
 
+def read_object(file: Path, todo: str) -> dict[str, Any]:
+    """The JSON object in a file that the suite wrote itself; empty where there is no file.
+
+    Args:
+        todo: what messages say is to be done about a damaged one.
+
+    Raises:
+        SuiteError: it is no JSON object.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{file}: damaged; {todo}") from error
+    if not isinstance(found, dict):
+        raise SuiteError(f"{file}: damaged; {todo}")
+    return found
+
+
 def read_yaml(path: Path, what: str) -> Any:
     """What a YAML file says.
 

@@ -70,11 +70,8 @@ def prune_pattern(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
 def compress(network: PreTrainedModel, variant: Variant, tokens: SampleTokens | None = None) -> Outcome:
     """Prune every linear layer of the decoder blocks in place; sample text is not read."""
     check_pattern(network, variant)
-
-    def change(weight: torch.Tensor, _: str) -> torch.Tensor:
-        return _pruned(weight, variant)
-
-    return Outcome(rewrite(network, change, lambda weight: STORED_BITS * weight.numel()), [])
+    pruned = rewrite(network, lambda weight, _: _pruned(weight, variant), lambda weight: STORED_BITS * weight.numel())
+    return Outcome(pruned, [])
 
 
 def prune_layer(layer: Any, *, variant: Variant) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from suite.compress import VariantInfo, check_seed, output_error, with_output_error
+from suite.compress import check_seed, output_error, with_output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
-from suite.compress.touched import Touched, fingerprint, touched
+from suite.compress.touched import fingerprint, touched
 from suite.errors import SuiteError
+from suite.files import read_object
 from suite.models.checkpoint import GRID_PARAMETERS, NOTE, Checkpoint
 from suite.models.model import Model, tensor_bits
 from suite.models.quantization import float_kinds, grid_of, packed_bits, quantization_of
@@ -51,7 +51,7 @@ def variant_of(model: Model, named: str | None = None) -> Variant:
         if found:
             return parse_variant(f"gguf-{found[1]}")
         raise SuiteError(f"model {model.id}: its name does not say its GGUF type; name it with --variant gguf-q4_k_m")
-    note = _note(model)
+    note = read_object(model.path / NOTE, "make the checkpoint again with 'suite compress'")
     if "variant" in note:
         return parse_variant(str(note["variant"]["name"]))
     quantization = quantization_of(model.path)
@@ -121,6 +121,7 @@ def load_ready(
     parent = load_as(dense)
     tokens = tokens_of(parent)
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
+    from suite.compress import describe
     from suite.models.linearized import linearized
 
     with ExitStack() as stack:
@@ -140,8 +141,20 @@ def load_ready(
             )
         _check_parent(child, model, dense, shapes, embedding, vocabulary, info["architecture"])
         changes = _changes(child.network, reference, shapes)
-        became = touched(marks, child.network, variant, ignored_by(quantization_of(model.path)))
-        measured = _measured(child, model, variant, changes, info["params"], became)
+        quantization = quantization_of(model.path)
+        left_alone = ignored_by(quantization)
+        # what a network keeps beside its parameters, such as decays that its configuration makes, is no weight
+        buffers = {name for name, _ in child.network.named_buffers() if not name.endswith(GRID_PARAMETERS)}
+        measured = describe(
+            child.network,
+            variant,
+            changes,
+            bits=float(tensor_bits(model.path, without=child.unread | buffers)),
+            params=info["params"],
+            recipe=f"ready-made checkpoint, {_described(quantization)}",
+            became=touched(marks, child.network, variant, left_alone),
+            stated_dense=left_alone,
+        )
     if logits is not None and tokens is not None:
         moved = output_error.relative_error(logits, output_error.sample_logits(child.network, tokens))
         measured = with_output_error(measured, moved)
@@ -262,15 +275,6 @@ def _float_name(weight: dict[str, Any], activations: dict[str, Any] | None) -> s
     return "fp8-dynamic" if activations and activations.get("dynamic") is True else "fp8"
 
 
-def _note(model: Model) -> dict[str, Any]:
-    file = model.path / NOTE
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise SuiteError(f"{file}: damaged; make the checkpoint again with 'suite compress'") from error
-    return found if isinstance(found, dict) else {}
-
-
 def _check_parent(
     child: Checkpoint,
     model: Model,
@@ -333,32 +337,6 @@ def _changes(network: Any, reference: Reference, shapes: dict[str, tuple[int, ..
             raise SuiteError(f"layer {name}: weights that are not finite; the checkpoint may be damaged")
         changes.append(LayerChange(name, weights, 0.0, 0.0, weights - left, 0.0, changed=True))
     return changes
-
-
-def _measured(
-    child: Checkpoint,
-    model: Model,
-    variant: Variant,
-    changes: list[LayerChange],
-    params: int,
-    became: Touched,
-) -> VariantInfo:
-    from suite.compress import describe
-
-    quantization = quantization_of(model.path)
-    # what a network keeps beside its parameters, such as decays that its configuration makes, is no weight
-    buffers = {name for name, _ in child.network.named_buffers() if not name.endswith(GRID_PARAMETERS)}
-    bits = float(tensor_bits(model.path, without=child.unread | buffers))
-    return describe(
-        child.network,
-        variant,
-        changes,
-        bits=bits,
-        params=params,
-        recipe=f"ready-made checkpoint, {_described(quantization)}",
-        became=became,
-        stated_dense=ignored_by(quantization),
-    )
 
 
 def _described(quantization: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import SuiteError, first_line
+from suite.files import read_object
 from suite.holding import holding
 from suite.models import compressed, gguf_file, load_report
 from suite.models.cache import cache_dir
@@ -461,12 +462,7 @@ def _check_frequencies(model: Model, name: str, stored: Any, network: Any) -> No
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    file = folder / NOTE
-    try:
-        note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise SuiteError(f"{file}: damaged; remove its folder and try again") from error
-    return note
+    return read_object(folder / NOTE, "remove its folder and try again")
 
 
 def _text_hash(text: str) -> str:

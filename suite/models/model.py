@@ -10,7 +10,7 @@ import importlib.util
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from suite.errors import SuiteError, first_line, unknown_name
 from suite.files import file_digest, write_file
 from suite.hub import NotFetched, fetch
 from suite.models.cache import cache_dir
-from suite.models.gguf_file import WIDE
+from suite.models.gguf_file import WIDE, opened
 from suite.models.gguf_tokenizer import header_fields, markers_identity, tokenizer_identity
 from suite.models.quantization import reading_parts
 from suite.models.weight_files import gguf_parts, gguf_stem, tensor_entries
@@ -290,12 +290,9 @@ def tensor_bits(path: str | Path, *, without: Collection[str] = ()) -> int:
     """
     path = Path(path)
     if path.is_file():
-        from gguf import GGUFReader
-
         return sum(
             16 * int(tensor.n_elements) if tensor.tensor_type.name in ("F32", "F64") else 8 * int(tensor.n_bytes)
-            for part in gguf_parts(path)
-            for tensor in GGUFReader(part).tensors
+            for tensor in _gguf_tensors(path)
             if tensor.name not in without
         )
     entries = list(tensor_entries(path))
@@ -318,12 +315,14 @@ def tensor_sizes(path: str | Path) -> dict[str, int]:
     path = Path(path)
     if not path.is_file():
         return {name: math.prod(shape) for name, _, shape, *_ in tensor_entries(path)}
-    from gguf import GGUFReader
-
     try:
-        return {tensor.name: int(tensor.n_elements) for part in gguf_parts(path) for tensor in GGUFReader(part).tensors}
+        return {tensor.name: int(tensor.n_elements) for tensor in _gguf_tensors(path)}
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise SuiteError(f"model file {path}: truncated or damaged ({first_line(error)}); fetch it again") from error
+
+
+def _gguf_tensors(path: Path) -> Iterator[Any]:
+    return (tensor for part in gguf_parts(path) for tensor in opened(part).tensors)
 
 
 def _file_hash(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.cell import Cell, load_cells
+from suite.cell import Cell, CellKey, load_cells
 from suite.config import Protocol, config_in
 from suite.errors import SuiteError
 from suite.metrics.figures import CHANGES, FIGURES, PAGE_CHANGES, leading
@@ -35,8 +35,7 @@ class Change:
     """One cell that both snapshots have.
 
     Attributes:
-        who: model and variant.
-        setting: task, scoring, prompt, shots.
+        key: of the cell.
         shared, first, second: items of both, of the first and of the second.
         same_scores: every shared item has the same scores in both.
         other_weights: the dense weights differ by their hash.
@@ -44,8 +43,7 @@ class Change:
             the scores are the same.
     """
 
-    who: tuple[str, str]
-    setting: _Setting
+    key: CellKey
     shared: int
     first: int
     second: int
@@ -78,8 +76,7 @@ class Comparison:
         """One JSON-safe object a cell of both."""
         return [
             {
-                **dict(zip(("model", "variant"), change.who, strict=True)),
-                **dict(zip(("task", "scoring", "prompt", "shots"), change.setting, strict=True)),
+                **{"model": change.key.model, "variant": change.key.variant, **change.key._asdict()},
                 **{"n_first": change.first, "n_second": change.second, "n_shared": change.shared},
                 **{"same_scores": change.same_scores, "other_weights": change.other_weights},
                 **{
@@ -116,11 +113,11 @@ class Comparison:
             if change.shared == change.first == change.second
             else (f"{change.shared} of {change.first} and {change.second}")
         )
-        model, variant = (one_line(name) for name in change.who)
+        model, task, variant = map(one_line, (change.key.model, change.key.task, change.key.variant))
         marks = " (other weights)" if change.other_weights else ""
         return [
             model + marks,
-            one_line(change.setting[0]),
+            task,
             variant,
             items,
             *(_shown(change, leading(key, cloze=is_cloze(change.row))) for key in COMPARED),
@@ -162,10 +159,7 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
     return Comparison(tuple(changes), refused, *only)
 
 
-_Key = tuple[str, str, str, str, int, str]
-
-
-def _by_cell(folder: Path) -> dict[_Key, Cell]:
+def _by_cell(folder: Path) -> dict[CellKey, Cell]:
     return {cell.key: cell for cell in load_cells([folder])}
 
 
@@ -200,7 +194,7 @@ def _shared(first: Cell, second: Cell) -> tuple[int, bool]:
     return len(ours & theirs), ours == theirs
 
 
-def _nothing_shared(ours: Mapping[_Key, Cell], theirs: Mapping[_Key, Cell]) -> str:
+def _nothing_shared(ours: Mapping[CellKey, Cell], theirs: Mapping[CellKey, Cell]) -> str:
     """What keeps the cells apart, from the most general to the most particular."""
     for place, what in (
         (1, "task"),
@@ -225,8 +219,7 @@ def _change(first: Cell, second: Cell, protocol: Protocol) -> Change:
     shared, _ = _shared(first, second)
     weights = (first.model.get("weights_hash"), second.model.get("weights_hash"))
     change = Change(
-        who=(first.curve_key[0], first.key.variant),
-        setting=first.curve_key[1:],
+        key=first.key,
         shared=shared,
         first=len(first),
         second=len(second),

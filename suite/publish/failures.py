@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from suite.errors import SuiteError
+from suite.files import read_object
 
 
 def read_failures(folder: Path) -> list[dict[str, Any]]:
@@ -15,13 +14,5 @@ def read_failures(folder: Path) -> list[dict[str, Any]]:
     Raises:
         SuiteError: a record that is no JSON object.
     """
-    records = []
-    for file in sorted((folder / "cells").rglob("*.failed.json")):
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SuiteError(f"{file}: damaged record of a failed cell; remove it, or run again") from error
-        if not isinstance(record, dict):
-            raise SuiteError(f"{file}: not a record of a failed cell; remove it, or run again")
-        records.append(record)
-    return records
+    files = sorted((folder / "cells").rglob("*.failed.json"))
+    return [read_object(file, "remove this record of a failed cell, or run again") for file in files]

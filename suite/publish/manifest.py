@@ -19,7 +19,7 @@ import suite
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig
 from suite.errors import SuiteError
-from suite.files import file_digest
+from suite.files import file_digest, read_object
 from suite.sample_text import recorded
 
 NAME = "manifest.json"
@@ -186,14 +186,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
     Raises:
         SuiteError: it is no JSON object.
     """
-    file = folder / "environment.json"
-    try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept") from error
-    if not isinstance(known, dict):
-        raise SuiteError(f"{file}: damaged; remove it, the cells are kept")
-    return known
+    return read_object(folder / "environment.json", "remove it, the cells are kept")
 
 
 def code_origin() -> dict[str, Any]:
