@@ -53,7 +53,7 @@ def _transferred_coverage(rows: Sequence[Fields], names: dict[Setting, str]) -> 
             "**Coverage without recalibration:** no variant has a dense model to take a threshold from, so nothing can "
             "be said."
         )
-    shown = shown_above([(short, _least_shortfall(each)) for short, each in lost])
+    shown = shown_above([(short, _shortfall(each, "_high")) for short, each in lost])
     below = [pair for pair, one in zip(lost, shown, strict=True) if one]
     _, row = max(below or lost, key=lambda pair: pair[0])
     target, where = fixed(1 - (number(row, "alpha") or 0.0), 2), _where(row, rows, names)
@@ -141,9 +141,5 @@ def _risen(changes: Sequence[tuple[float, Fields]], key: str) -> list[Fields]:
 
 
 def _where(row: Fields, rows: Sequence[Fields], names: dict[Setting, str]) -> str:
-    many = len({text(each, "model") for each in rows}) > 1
-    return f"{_who(text(row, 'model'), text(row, 'variant'), many=many)} on {names[setting_of(row)]}"
-
-
-def _who(model: str, variant: str, *, many: bool) -> str:
-    return f"{variant} of {model}" if many else variant
+    of = f" of {text(row, 'model')}" if len({text(each, "model") for each in rows}) > 1 else ""
+    return f"{text(row, 'variant')}{of} on {names[setting_of(row)]}"
