@@ -102,9 +102,14 @@ def resolve_model(name: str | Path) -> Model:
         if not (path / "config.json").is_file():
             raise SuiteError(f"model {name}: the folder has no config.json; name a folder saved with save_pretrained")
         return Model(path.resolve().name, path.name, "directory", path.resolve())
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+    if is_hub_id(name):
         return _hub(name)
     raise unknown_name("model", name, [*EMBEDDED, "a .gguf file", "a directory", "a hub id org/name@revision"])
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name is written as those of the hub are: ``org/name[@revision]``."""
+    return _HUB_ID.fullmatch(name) is not None and not name.startswith(".")
 
 
 def _embedded(name: str) -> Model:

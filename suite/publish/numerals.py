@@ -108,8 +108,9 @@ def rounded(row: Fields) -> dict[str, object]:
     >>> rounded({"accuracy": 1 / 3, "n": 3, "task": "sciq", "nll": float("inf")})
     {'accuracy': 0.333333, 'n': 3, 'task': 'sciq', 'nll': None}
     """
-    return {key: _published(value) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: published(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _published(value: float) -> float | None:
-    return significant(value) if math.isfinite(value) else None
+def published(value: float | None) -> float | None:
+    """A number as tables for programs hold it: `SIGNIFICANT` digits; None for one that is not finite."""
+    return None if value is None or not math.isfinite(value) else significant(value)

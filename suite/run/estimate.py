@@ -16,7 +16,7 @@ from suite.config import ReadyMade, RunConfig, TaskChoice
 from suite.errors import MissingData
 from suite.hub import is_here
 from suite.metrics.paired import minimum_detectable
-from suite.models.model import EMBEDDED, Model, resolve_model, runs_along, tensor_sizes
+from suite.models.model import EMBEDDED, Model, is_hub_id, resolve_model, runs_along, tensor_sizes
 from suite.prompt_name import parse_prompt
 from suite.run.plan import check_names, chosen, sheet_of
 from suite.score.prompt import check_style
@@ -37,7 +37,6 @@ SET_SIZE_SD = 2 / 3
 """Standard deviation of the paired change of set size an item, averaged over splits, for each option beyond the first:
 measured at four options (2.0, which is 0.10 on the mean of 400 items) and at two (0.7)."""
 
-_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 # the last two are the names in a GGUF file
 _VOCABULARY = re.compile(
     r"\b(embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)\.weight$|^(token_embd|output)\.weight$"
@@ -250,7 +249,7 @@ def _flops(size: _Size, work: Workload) -> float:
 
 def _local(name: str) -> Model | None:
     """The model of that name where it is here, None where the hub or the file's maker has it still."""
-    if name in EMBEDDED or Path(name).exists() or not _HUB.fullmatch(name) or name.startswith("."):
+    if name in EMBEDDED or Path(name).exists() or not is_hub_id(name):
         return resolve_model(name)
     return None
 

@@ -15,7 +15,7 @@ from suite.metrics.figures import DENSE, FIGURES, HIGHER, LOWER, PAGE_CHANGES, P
 from suite.metrics.rows import FLAGS
 from suite.publish.fields import Fields, flags, is_cloze, number, one_line, text
 from suite.publish.macro import average_of, macro_averages
-from suite.publish.numerals import MISSING, average_words, fixed, parameters, places, significant
+from suite.publish.numerals import MISSING, average_words, fixed, parameters, places, published
 from suite.publish.order import cell_of, curve_of, level_label, setting_names, setting_of
 from suite.publish.reliability import confidence_series
 from suite.publish.sections.reading import COLUMNS as MEANINGS
@@ -188,16 +188,12 @@ def _line(
         key = leading(name, cloze=cloze)
         value = average(key)
         shown = Average(value.value) if FIGURES[key].debiased else value
-        found[name] = _published(value.value)
+        found[name] = published(value.value)
         found[f"{name}_shown"] = average_words(shown, key)
         if name in RANKED:
-            found |= {f"{name}_low": _published(value.low), f"{name}_high": _published(value.high)}
+            found |= {f"{name}_low": published(value.low), f"{name}_high": published(value.high)}
             found[f"{name}_group"] = groups[name]
     return [found.get(name) for name in FIELDS]
-
-
-def _published(value: float | None) -> float | None:
-    return None if value is None else significant(value)
 
 
 def _of_one_row(row: Fields) -> dict[str, Any]:
