@@ -47,10 +47,9 @@ def test_levels_are_told_curve_by_curve_in_bits_and_percent() -> None:
     records += curve("n", "wanda", ("wanda-s30", "wanda-s50"), "kw") + curve("n", "sparsegpt", ("sparsegpt-2:4",), "l")
     records += curve("n", "awq", ("awq-w4", "awq-w3"), "nn")
     assert plain(kept(records, PLANNED)) == (
-        "Down to where is certainty kept? m: gptq shown kept at no level (mildest 4 bits) and lost from 3 bits, rtn "
-        "kept through 4 bits and lost from 3 bits; n: wanda kept through 30 % removed and shown lost at none, "
-        "sparsegpt shown kept at no level (mildest sparsegpt-2:4) and lost from sparsegpt-2:4, awq not known at "
-        "any level."
+        "Down to where is certainty kept? Shown: m: gptq kept at no level (mildest 4 bits), lost from 3 bits; rtn kept "
+        "through 4 bits, lost from 3 bits. n: wanda kept through 30 % removed, lost at none; sparsegpt kept at no "
+        "level (mildest sparsegpt-2:4), lost from sparsegpt-2:4; awq not known at any level."
     )
 
 
@@ -210,11 +209,12 @@ def decided(variant: str, decision: str, model: str = "m", unlocked: int = 0) ->
 def test_shipping_is_answered_by_the_gate() -> None:
     gate = [decided("rtn-w8", "accept"), decided("rtn-w4", "review"), decided("rtn-w3", "reject")]
     assert plain(shipped(gate)).endswith(
-        "Under the policy certainty, by the gate: yes: rtn-w8; left to a person: rtn-w4; no: rtn-w3."
+        "Under the policy certainty, by the gate. m: yes rtn-w8; left to a person rtn-w4; no rtn-w3."
     )
-    more = [decided(f"rtn-w{bits}", "reject", "n", unlocked=2) for bits in (8, 7, 6, 5, 4, 3, 2)]
+    more = [decided(f"wanda-s{percent}", "reject", "n", unlocked=2) for percent in range(10, 10 + NAMED + 2)]
     said = plain(shipped(gate[:1] + more))
-    assert "yes: rtn-w8 of m; no: rtn-w8, rtn-w7, rtn-w6, rtn-w5, rtn-w4, rtn-w3 and 1 more of n." in said
+    assert "m: yes rtn-w8. n: no wanda-s10, wanda-s11, " in said
+    assert ", wanda-s21 and 2 more." in said
     assert said.endswith("No lock had fixed the policy before these results.")
     assert "Nobody has decided: the configuration names no policy" in plain(shipped([]))
 

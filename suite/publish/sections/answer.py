@@ -12,7 +12,7 @@ from suite.decisions.analyses import DECOUPLING, DEFERRAL, DOSES, GATE, PASSED, 
 from suite.decisions.deferral import PER
 from suite.metrics.slices import shown_above
 from suite.publish.doses import ACCURACY, EXPLORATORY, Headline, Lead, headlines, known, share, tolerances
-from suite.publish.fields import Fields, number, text
+from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
 from suite.publish.numerals import fixed, with_interval
 from suite.publish.order import level_label
@@ -116,35 +116,37 @@ def kept(dosed: Sequence[Fields], lead: Lead) -> Words:
             ),
             *seen,
         )
-    models = list(dict.fromkeys(one.model for one in curves))
     told = (
         say(
             "{model}: {curves}",
-            model=model,
-            curves=joined((_curve(one, lead.metric) for one in curves if one.model == model), ", "),
+            model=Span(one_line(model), "strong"),
+            curves=joined(_curves(curves, model, lead), "; "),
         )
-        for model in models
+        for model in dict.fromkeys(one.model for one in curves)
     )
-    return (*start, *joined(told, "; "), ".", *seen)
+    return (*start, "Shown: ", *joined(told, ". "), ".", *seen)
 
 
 _LETTERS = {"k": "kept", "w": "worse", "l": "lost", "n": "not_known"}
 
 
+def _curves(curves: Sequence[Headline], model: str, lead: Lead) -> list[Words]:
+    return [_curve(one, lead.metric) for one in curves if one.model == model]
+
+
 def _curve(one: Headline, metric: str) -> Words:
     through, lost = text(one.strict(metric), "kept_through"), text(one.loose(metric), "lost_from")
     where = "" if one.task == MACRO else f" on {one.task}"
-    unknown = all(text(level, "state") == "not_known" for level in levels(one.strict(metric)))
-    if unknown:
-        return say("{method}{where} not known at any level", method=one.method, where=(where,))
+    method = say("{method}{where}", method=Span(one_line(one.method), "emphasis"), where=(where,))
+    if all(text(level, "state") == "not_known" for level in levels(one.strict(metric))):
+        return say("{method} not known at any level", method=method)
     return say(
-        "{method}{where} {kept} and {lost}",
-        method=one.method,
-        where=(where,),
+        "{method} {kept}, {lost}",
+        method=method,
         kept=say("kept through {level}", level=_amount(through))
         if through
-        else say("shown kept at no level (mildest {mildest})", mildest=_amount(one.levels[0])),
-        lost=say("lost from {level}", level=_amount(lost)) if lost else "shown lost at none",
+        else say("kept at no level (mildest {mildest})", mildest=_amount(one.levels[0])),
+        lost=say("lost from {level}", level=_amount(lost)) if lost else "lost at none",
     )
 
 
@@ -215,13 +217,15 @@ def _ends(curves: Sequence[Headline], metric: str) -> tuple[str | Span, ...]:
         all=count(len(curves), "curve"),
     )
     looser = [
-        text(level, "variant")
+        (one.model, text(level, "variant"))
         for one in curves
         for level in levels(one.strict(ACCURACY))
         if text(level, "state") == "kept" and text(level, "variant") not in _kept_levels(one, metric)
     ]
     if looser:
-        said += say("; kept by accuracy and not by certainty: {names}", names=_names(looser))
+        many = len({one.model for one in curves}) > 1
+        names = [(*say("{name}", name=code(name)), *([f" of {model}"] if many else [])) for model, name in looser]
+        said += say("; kept by accuracy and not by certainty: {names}", names=_listed(names))
     return (*said, ".")
 
 
@@ -239,11 +243,14 @@ def _change(record: Fields, key: str, decimals: int) -> Words:
     return figure(with_interval(value, low, high, decimals, signed=True))
 
 
-def _names(variants: Sequence[str]) -> Words:
+def _names(variants: Sequence[str], most: int = LISTED) -> Words:
     """Names of variants, the first ones of many."""
-    once = list(dict.fromkeys(variants))
-    listed = joined(map(code, once[:LISTED]), ", ")
-    return (*listed, f" and {len(once) - LISTED} more") if len(once) > LISTED else listed
+    return _listed([code(name) for name in dict.fromkeys(variants)], most)
+
+
+def _listed(names: Sequence[Words], most: int = LISTED) -> Words:
+    listed = joined(names[:most], ", ")
+    return (*listed, f" and {len(names) - most} more") if len(names) > most else listed
 
 
 # ---------------------------------------------------------------- size
@@ -349,29 +356,28 @@ def shipped(gate: Sequence[Fields]) -> Words:
             "Nobody has decided: the configuration names no policy, and letters of a strip are no decision. "
             "`suite gate` decides under a policy."
         )
-    many = len({text(one, "model") for one in gate}) > 1
-    parts = []
-    for decision, words in (("accept", "yes"), ("review", "left to a person"), ("reject", "no")):
-        mine = [one for one in gate if text(one, "decision") == decision]
-        if mine:
-            parts.append(say("{words}: {who}", words=words, who=_by_model(mine, many=many)))
+    told = (
+        say("{model}: {decisions}", model=Span(one_line(model), "strong"), decisions=_decisions(gate, model))
+        for model in dict.fromkeys(text(one, "model") for one in gate)
+    )
     unlocked = any(number(one, "unlocked") for one in gate)
     return (
         *start,
         *say(
-            "Under the policy {policy}, by the gate: {parts}.{locked}",
+            "Under the policy {policy}, by the gate. {told}.{locked}",
             policy=code(text(gate[0], "policy")),
-            parts=joined(parts, "; "),
+            told=joined(told, ". "),
             locked=(" No lock had fixed the policy before these results." if unlocked else "",),
         ),
     )
 
 
-def _by_model(gate: Sequence[Fields], *, many: bool) -> Words:
-    models = list(dict.fromkeys(text(one, "model") for one in gate))
-    named = [_names([text(one, "variant") for one in gate if text(one, "model") == model]) for model in models]
-    if not many:
-        return named[0]
-    return joined(
-        (say("{names} of {model}", names=one, model=model) for one, model in zip(named, models, strict=True)), ", "
-    )
+def _decisions(gate: Sequence[Fields], model: str) -> Words:
+    parts = []
+    for decision, words in (("accept", "yes"), ("review", "left to a person"), ("reject", "no")):
+        mine = [
+            text(one, "variant") for one in gate if (text(one, "model"), text(one, "decision")) == (model, decision)
+        ]
+        if mine:
+            parts.append(say("{words} {names}", words=words, names=_names(mine, NAMED)))
+    return joined(parts, "; ")
