@@ -34,7 +34,7 @@ FEW = settings(
 CELL = "cells/tiny-135m/sciq/cloze-sum-plain-0/rtn-w4.parquet"
 TEXTS = (
     *("rows.csv", "ranking.csv", "LEADERBOARD.md", "index.html", "verdicts.json", "decoupling.json"),
-    *("manifest.json", "config.yaml", "environment.json"),
+    *("deferral.json", "manifest.json", "config.yaml", "environment.json"),
 )
 
 
