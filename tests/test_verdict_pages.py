@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from support.pictures import collisions
 from support.read_pages import markdown
 
@@ -19,7 +18,7 @@ from suite.publish.canvas import house_style
 from suite.publish.figures import draw_verdict_figures
 from suite.publish.order import in_order
 from suite.publish.sections.verdicts import verdict_sections
-from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map
+from suite.publish.verdict_figures import collapse_figure, coupling_figure
 from suite.verdicts.collapse import Curve
 from suite.verdicts.curves import JOINT_KEYS
 from suite.verdicts.given import Given
@@ -104,8 +103,7 @@ def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[s
     rows, judgement = assessed
     pictures = draw_verdict_figures(rows, judgement, [])
     names = [picture.name for picture in pictures]
-    assert names[0] == "levels.png"
-    assert [name.partition("-")[0] for name in names[1:]] == ["collapse", "coupling"]
+    assert [name.partition("-")[0] for name in names] == ["collapse", "coupling"]
     for picture in pictures:
         width, height = struct.unpack(">II", picture.content[16:24])
         assert width > 900
@@ -119,52 +117,6 @@ def test_figures_are_drawn_and_named_without_drawing(assessed: tuple[list[dict[s
 def drawn_curve(judgement: Judgement) -> tuple[Verdict, Curve]:
     """A verdict on set size, and the curve it is about."""
     return next((one, one.curve) for one in judgement.verdicts if one.metric == "set_size" and one.curve is not None)
-
-
-def test_a_column_of_the_heat_map_is_one_level_whichever_models_have_it(
-    assessed: tuple[list[dict[str, object]], Judgement],
-) -> None:
-    whole, curve = drawn_curve(assessed[1])
-    assert len(curve.names) > 4
-    kept = [0, *range(2, len(curve.names))]  # the other model has not been scored on the first level
-    part = replace(
-        curve,
-        names=tuple(curve.names[index] for index in kept),
-        values=curve.values[kept],
-        replicates=curve.replicates[kept],
-    )
-    figure = heat_map([whole, replace(whole, place=replace(whole.place, model="other"), curve=part)])
-    shown = {
-        (text.get_position()[1], text.get_text().partition("\n")[0]): text.get_position()[0]
-        for text in figure.axes[0].texts
-    }
-    assert len(shown) == 2 * len(curve.names) - 3
-    for (line, label), column in shown.items():
-        assert column == shown[0, label], (line, label)
-
-
-def test_words_of_the_heat_map_stand_out_from_their_ground(
-    assessed: tuple[list[dict[str, object]], Judgement],
-) -> None:
-    """The contrast that WCAG 2.2 asks of text this small, wherever on the scale a loss lies, as far as one can."""
-    whole, curve = drawn_curve(assessed[1])
-    assert curve.headroom is not None
-    names = ("dense", *(f"magnitude-s{level}" for level in range(1, 100)))
-    values = curve.values[0] + curve.headroom * np.arange(100) / 99
-    wide = replace(curve, names=names, values=values, replicates=np.repeat(curve.replicates[:1], 100, axis=0))
-    axes = heat_map([replace(whole, curve=wide)]).axes[0]
-    [image] = axes.images
-
-    def luminance(colour: object) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
-
-    assert len(axes.texts) == 99
-    for text in axes.texts:
-        column, line = text.get_position()
-        value = image.get_array()[line, column]
-        bright, dark = sorted((luminance(text.get_color()), luminance(image.to_rgba(value)[:3])), reverse=True)
-        assert (bright + 0.05) / (dark + 0.05) > 3.9, text.get_text()
 
 
 @pytest.mark.parametrize("drawn", [1, 0])
@@ -231,7 +183,6 @@ def test_no_word_of_the_verdict_figures_collides(
     for draw in (
         lambda: collapse_figure(model, named),
         lambda: coupling_figure(model, records),
-        lambda: heat_map(named),
     ):
         with house_style():
             figure = draw()

@@ -20,13 +20,12 @@ from suite.publish.order import Scope, cell_of, scope_of, setting_names, setting
 from suite.publish.reliability import collapsed_pair, reliability_figure
 from suite.publish.strip_figure import strips_figure
 from suite.publish.strips import LETTERS, find_strips
-from suite.publish.verdict_figures import collapse_figure, coupling_figure, heat_map, shown_verdicts
-from suite.verdicts.verdict import Verdict
+from suite.publish.verdict_figures import collapse_figure, coupling_figure, shown_verdicts
 
 FOLDER = "figures"
 STRIPS = "strips.png"
 KINDS = (STRIPS, "curves-*.png", "reliability-*.png", "collapse-*.png", "coupling-*.png", "levels.png")
-"""Where a leaderboard keeps its pictures."""
+"""How a leaderboard calls its pictures, or did once: what of these is left from an older one is removed."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def draw_strips(records: Sequence[Fields], metric: str, *, draw: bool = True) ->
 def draw_verdict_figures(
     rows: Sequence[Fields], judgement: Judgement, pictures: Sequence[Picture], *, draw: bool = True
 ) -> list[Picture]:
-    """Fitted curves and accuracy against set size for each model with a verdict, and one map of all of them.
+    """Fitted curves and accuracy against set size for each model with a verdict.
 
     Args:
         rows: sorted; they give the order of the models.
@@ -115,15 +114,11 @@ def draw_verdict_figures(
     """
     taken = {picture.name.lower() for picture in pictures}
     found = []
-    lines: list[Verdict] = []
-    first: Scope | None = None
     for scope in grouped(rows, scope_of):
         model = one_line(scope.model)
         shown = shown_verdicts(judgement.verdicts, scope.model)
         if not shown:
             continue
-        first = first or scope
-        lines += shown
         stem = _unique(f"collapse-{slug(model)[:60]}", taken)
         caption = f"Set size of {model} along rising compression, with the best fits of smooth curves and the verdict"
         found.append(Picture(f"{stem}.png", scope, caption, _drawn(collapse_figure, draw, scope.model, shown)))
@@ -132,9 +127,6 @@ def draw_verdict_figures(
             stem = _unique(f"coupling-{slug(model)[:60]}", taken)
             caption = f"Change of accuracy against change of set size of every compressed {model}"
             found.append(Picture(f"{stem}.png", scope, caption, _drawn(coupling_figure, draw, scope.model, records)))
-    if first is not None:
-        caption = "Loss of certainty by model, method and level, as a fraction of the way to chance"
-        found.insert(0, Picture("levels.png", first, caption, _drawn(heat_map, draw, lines)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Pictures of verdicts: fitted curves with the level's interval, accuracy against set size, models by levels."""
+"""Pictures of verdicts: fitted curves with the level's interval, accuracy against set size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from suite.publish.canvas import COLOURS, INK, MARKERS, QUIET, WIDTH, footnote, headline, legend, new_figure, shorter
 from suite.publish.fields import Fields, number, one_line, text
-from suite.publish.numerals import fixed
-from suite.publish.order import Curve, level_label, severity_key
+from suite.publish.order import level_label
 from suite.verdicts.curves import MACRO, PRIMARY, task_title
 from suite.verdicts.decoupling import ACCURACY_MARGIN, BEYOND
 from suite.verdicts.verdict import Verdict
@@ -159,96 +158,3 @@ def coupling_figure(model: str, records: Sequence[Fields]) -> Figure:
         f"In a black ring: more uncertainty lost than damage explains ({ringed or 'none'} here).",
     )
     return figure
-
-
-def heat_map(verdicts: Sequence[Verdict]) -> Figure:
-    """Loss of set size as a fraction of the headroom: methods down, under each the models, and levels across.
-
-    Under one method a column is one level, whichever models have it.
-
-    Args:
-        verdicts: primary, one a line, as `shown_verdicts` gives them.
-    """
-    rows = sorted(
-        (one for one in verdicts if one.curve is not None),
-        key=lambda one: Curve(one.place.family, one.place.method).key,
-    )
-    titles = [one.place.title for one in rows]
-    columns: dict[str, dict[str, int]] = {}
-    for title in dict.fromkeys(titles):
-        names = {name for one in rows if one.curve and one.place.title == title for name in one.curve.names[1:]}
-        columns[title] = {name: column for column, name in enumerate(sorted(names, key=severity_key))}
-    most = max(map(len, columns.values()))
-    labels = _heat_labels(rows, titles)
-    cell, left, top = 0.46, 0.25 + 0.085 * max(map(len, labels)), 1.0
-    width, height = max(7.0, left + most * 0.95 + 0.3), top + cell * len(rows) + 0.55
-    figure = new_figure(width, height)
-    axes = figure.add_axes((left / width, 0.55 / height, (width - left - 0.3) / width, cell * len(rows) / height))
-    losses = np.full((len(rows), most), np.nan)
-    for line, one in enumerate(rows):
-        curve = one.curve
-        assert curve is not None
-        room = curve.headroom
-        if room is not None:
-            losses[line, [columns[titles[line]][name] for name in curve.names[1:]]] = (
-                curve.values[1:] - curve.values[0]
-            ) / room
-    image = axes.imshow(losses, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
-    for line, one in enumerate(rows):
-        curve = one.curve
-        assert curve is not None
-        for level, name in enumerate(curve.names[1:], 1):
-            column = columns[titles[line]][name]
-            value = losses[line, column]
-            broken = one.finding.verdict == "threshold" and one.finding.level == level
-            shown = f"{level_label(name)}\n" + ("–" if math.isnan(value) else f"{fixed(100 * value, 0)} %")
-            axes.text(
-                column,
-                line,
-                shown,
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                fontweight="bold" if broken else "normal",
-                color=INK if math.isnan(value) else _readable_on([float(c) for c in np.ravel(image.to_rgba(value))]),
-            )
-            if broken:
-                axes.plot([column - 0.5, column - 0.5], [line - 0.5, line + 0.5], color="#D55E00", linewidth=4)
-    for line in range(1, len(rows)):
-        if titles[line - 1] != titles[line]:
-            axes.axhline(line - 0.5, color="white", linewidth=5)
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_xticks([])
-    axes.grid(visible=False)
-    headline(
-        figure, "How much certainty is lost at each level", "change of set size as a fraction of the way to chance"
-    )
-    footnote(
-        figure,
-        "An orange bar stands before the first level that broke (verdict: threshold). Methods of one level are in the "
-        "table.",
-    )
-    return figure
-
-
-def _readable_on(ground: Sequence[float]) -> str:
-    """White or the colour of text, whichever has the higher contrast (WCAG 2.2) to a background."""
-
-    def luminance(channels: Sequence[float]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels[:3]]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    behind, ink = luminance(ground) + 0.05, luminance([int(INK[i : i + 2], 16) / 255 for i in (1, 3, 5)]) + 0.05
-    return "white" if 1.05 / behind > behind / ink else INK
-
-
-def _heat_labels(rows: Sequence[Verdict], titles: Sequence[str]) -> list[str]:
-    """A model a line, the method before its first one, and the task where there are several."""
-    tasks = {one.place.task for one in rows}
-    labels = []
-    for line, one in enumerate(rows):
-        model = shorter(one_line(one.place.model), 36)
-        task = "" if len(tasks) == 1 else f" ({shorter(one.place.task, 14)})"
-        new = line == 0 or titles[line - 1] != titles[line]
-        labels.append(f"{titles[line]}   {model}{task}" if new else f"{model}{task}")
-    return labels
