@@ -392,18 +392,21 @@ def size_stratified_coverage(sets: Bools, answers: NDArray[np.int64]) -> list[St
     return coverage_by([int(size) for size in sets.sum(axis=1)], sets, answers)
 
 
-def uacc(accuracy: float, set_size: float, *, n_options: float) -> float:
-    """Uncertainty-aware accuracy: accuracy / set size * sqrt(number of options). Higher is better; it can exceed 1.
+def uacc(accuracy: float | Floats, *set_sizes: float | Floats, n_options: float) -> Floats:
+    """Uncertainty-aware accuracy: accuracy / set size * sqrt(number of options), averaged over the set sizes of several
+    methods. Higher is better; it can exceed 1. NaN where a mean set size is 0.
 
     It mixes two quantities with an arbitrary exchange rate, so use it to compare with published tables, and read
-    accuracy and set size themselves otherwise. NaN when the mean set size is 0.
+    accuracy and set size themselves otherwise.
 
     Reference: F. Ye et al., "Benchmarking LLMs via uncertainty quantification", NeurIPS 2024 (arXiv 2401.12794).
 
-    >>> round(uacc(0.5, 2.0, n_options=4), 3)
+    >>> uacc(0.5, 2.0, n_options=4).round(3).tolist()
     0.5
     """
-    return accuracy / set_size * n_options**0.5 if set_size > 0 else float("nan")
+    sizes = np.asarray(set_sizes, dtype=np.float64)
+    inverse = 1 / np.where(sizes > 0, sizes, np.nan)
+    return np.asarray(accuracy * inverse.sum(axis=0) / len(sizes) * n_options**0.5)
 
 
 def _of_answers(values: Floats, answers: NDArray[np.int64]) -> Floats:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -375,7 +374,8 @@ def _conformal(scored: Scored, figures: Figures) -> None:
     points["set_size"] = (points["lac_set_size"] + points["aps_set_size"]) / 2
     n_options = float(scored.n_options.mean())
     if "accuracy" in points and points["lac_set_size"] > 0 and points["aps_set_size"] > 0:
-        points["uacc"] = _uacc(points["accuracy"], points["lac_set_size"], points["aps_set_size"], n_options)
+        sizes = (points["lac_set_size"], points["aps_set_size"])
+        points["uacc"] = float(conformal.uacc(points["accuracy"], *sizes, n_options=n_options))
     else:
         figures.notes["uacc"] = "the mean set size is zero"
     usable = [i for i, fold in enumerate(scored.sample.folds.test) if len(fold)]
@@ -394,10 +394,8 @@ def _conformal(scored: Scored, figures: Figures) -> None:
             replicates[f"{key}_set_size"], replicates[f"{key}_coverage"] = both.size, both.coverage
         replicates["set_size"] = (replicates["lac_set_size"] + replicates["aps_set_size"]) / 2
         if "uacc" in points:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                replicates["uacc"] = _uacc(
-                    replicates["accuracy"], replicates["lac_set_size"], replicates["aps_set_size"], n_options
-                )
+            resampled_sizes = (replicates["lac_set_size"], replicates["aps_set_size"])
+            replicates["uacc"] = conformal.uacc(replicates["accuracy"], *resampled_sizes, n_options=n_options)
 
 
 def full_sets(figures: Figures, coverage: str, size: str, results: SplitResults) -> None:
@@ -417,10 +415,6 @@ def recentred(resampled: bootstrap.SetReplicates, results: SplitResults, first: 
 def recentring(per_split: Floats, first: int) -> float:
     """Mean over all splits minus mean over the first ones, which is what the replicates average."""
     return conformal.mean_of_known(per_split) - conformal.mean_of_known(per_split[:first])
-
-
-def _uacc(accuracy: Any, lac: Any, aps: Any, n_options: float) -> Any:
-    return accuracy * (1 / lac + 1 / aps) / 2 * n_options**0.5
 
 
 def _temperature(scored: Scored, figures: Figures) -> None:
