@@ -210,13 +210,13 @@ class Scored:
         """APS with the last label included, on every split."""
         return self.aps_splits if self.published else self.splits(self.aps_deterministic)
 
-    def resampled(self, scores: SetScores) -> bootstrap.SetReplicates:
-        """Conformal results in every bootstrap replicate."""
+    def resampled(self, scores: SetScores, splits: int = INTERVAL_SPLITS) -> bootstrap.SetReplicates:
+        """Conformal results in every bootstrap replicate, averaged over the first so many splits."""
         protocol = self.sample.protocol
         return bootstrap.set_replicates(
             scores,
             self.answers,
-            folds=self.sample.interval_folds,
+            folds=self.sample.folds.first(splits),
             weights=self.sample.weights,
             alpha=protocol.alpha,
             protocol=protocol.name,
@@ -246,7 +246,7 @@ class Scored:
         resampled = bootstrap.sets_at_replicates(
             options, self.answers, thresholds=drawn, folds=first, weights=sample.weights
         )
-        return result, recentred(resampled, result, len(first))
+        return result, recentred(resampled, result)
 
     @cached_property
     def figures(self) -> Figures:
@@ -384,13 +384,12 @@ def _conformal(scored: Scored, figures: Figures) -> None:
     band = conformal.coverage_band(calibrating, testing, alpha=protocol.alpha, protocol=protocol.name)
     points["lac_coverage_band_low"], points["lac_coverage_band_high"] = band
     if protocol.replicates:
-        first = len(scored.sample.interval_folds)
         lac, aps = scored.lac_resampled, scored.resampled(scored.aps)
         for key, result in results.items():
             full_sets(figures, f"{key}_coverage", f"{key}_set_size", result)
         replicates = figures.replicates
         for key, resampled in (("lac", lac), ("aps", aps)):
-            both = recentred(resampled, results[key], first)
+            both = recentred(resampled, results[key])
             replicates[f"{key}_set_size"], replicates[f"{key}_coverage"] = both.size, both.coverage
         replicates["set_size"] = (replicates["lac_set_size"] + replicates["aps_set_size"]) / 2
         if "uacc" in points:
@@ -406,9 +405,9 @@ def full_sets(figures: Figures, coverage: str, size: str, results: SplitResults)
             figures.intervals[size] = (figures.points[size], figures.points[size])
 
 
-def recentred(resampled: bootstrap.SetReplicates, results: SplitResults, first: int) -> bootstrap.SetReplicates:
-    """Replicates of the first splits, moved onto the mean over all of them."""
-    size, coverage = (recentring(per_split, first) for per_split in (results.size, results.coverage))
+def recentred(resampled: bootstrap.SetReplicates, results: SplitResults) -> bootstrap.SetReplicates:
+    """Replicates of the first `INTERVAL_SPLITS` splits, moved onto the mean over all of them."""
+    size, coverage = (recentring(per_split, INTERVAL_SPLITS) for per_split in (results.size, results.coverage))
     return replace(resampled, size=resampled.size + size, coverage=resampled.coverage + coverage)
 
 

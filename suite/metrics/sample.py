@@ -13,7 +13,6 @@ from suite.config import Protocol
 from suite.errors import SuiteError
 from suite.metrics.bootstrap import Weights, unit_weights
 from suite.metrics.folds import (
-    INTERVAL_SPLITS,
     TEMPERATURE_SPLITS,
     Folds,
     hashed_folds,
@@ -63,11 +62,6 @@ class Sample:
         """Which items are in the first of two halves, shape [n]: by a hash of their unit and the seed, so that all
         cells share the halves."""
         return np.asarray(uniforms(unit_keys(self.units, purpose="deferral"), self.protocol.seed) < 0.5)
-
-    @cached_property
-    def interval_folds(self) -> Folds:
-        """The splits averaged inside a bootstrap replicate."""
-        return self.folds.first(INTERVAL_SPLITS)
 
     @cached_property
     def temperature_folds(self) -> Folds:

@@ -184,17 +184,8 @@ class OwnSetSizes:
         bound = float(correct.mean()) if len(correct) else math.nan
         replicates = np.empty(0)
         if sample.protocol.replicates and math.isfinite(value):
-            folds = sample.folds.first(OWN_SPLITS)
             both = [
-                bootstrap.set_replicates(
-                    scores,
-                    scored.answers,
-                    folds=folds,
-                    weights=sample.weights,
-                    alpha=sample.protocol.alpha,
-                    protocol=sample.protocol.name,
-                ).size
-                + recentring(results.size, len(folds))
+                scored.resampled(scores, OWN_SPLITS).size + recentring(results.size, OWN_SPLITS)
                 for scores, results in ((scored.lac, scored.lac_splits), (scored.aps, scored.aps_splits))
             ]
             replicates = (both[0] + both[1]) / 2
