@@ -202,6 +202,15 @@ def texts(records: Mapping[str, Sequence[Record]], lead: Lead, missing: str) -> 
     }
 
 
+def of_snapshot(folder: Path) -> dict[str, str]:
+    """The same from the files of a snapshot."""
+    records = {
+        name: json.loads((folder / name).read_text(encoding="utf-8")) for name in ANALYSES if (folder / name).is_file()
+    }
+    config = read_config(folder / "config.yaml")
+    return texts(records, lead_of(config), unfinished(config, load_cells([folder]), read_failures(folder)))
+
+
 def main() -> None:
     """Write every sentence and table between its markers."""
     parser = argparse.ArgumentParser(description="Sentences and tables of docs/findings.md from a snapshot.")
@@ -210,11 +219,7 @@ def main() -> None:
     places = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in PLACES}
     for start, end in places.values():
         check_markers(DOCUMENT, start, end)
-    config = read_config(folder / "config.yaml")
-    records = {
-        name: json.loads((folder / name).read_text(encoding="utf-8")) for name in ANALYSES if (folder / name).is_file()
-    }
-    found = texts(records, lead_of(config), unfinished(config, load_cells([folder]), read_failures(folder)))
+    found = of_snapshot(folder)
     for name, (start, end) in places.items():
         write_between(DOCUMENT, start, end, found[name])
 
