@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.models.cache import CACHE_VARIABLE, cache_dir
 from suite.models.dtype import measure_dtypes, pick_dtype
 
@@ -227,8 +227,8 @@ def _torch() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        return [Finding("missing", "torch", f"is installed but does not load ({reason})", "make distclean setup")]
+        message = f"is installed but does not load ({first_line(error)})"
+        return [Finding("missing", "torch", message, "make distclean setup")]
     findings = []
     device = "cpu"
     if torch.cuda.is_available():

@@ -59,8 +59,7 @@ def read_bytes(path: Path, what: str = "", *, todo: str = "name a readable file"
     try:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0]
-        raise SuiteError(f"{named}: cannot be unpacked ({reason}); fetch it again") from error
+        raise SuiteError(f"{named}: cannot be unpacked ({first_line(error)}); fetch it again") from error
 
 
 def decoded(raw: bytes, named: str) -> str:
@@ -112,7 +111,7 @@ def parse_json(text: str, where: str) -> Any:
     except UnicodeEncodeError as error:
         raise SuiteError(f"{where}: a text holds half of a surrogate pair (\\ud800 to \\udfff)") from error
     except ValueError as error:  # JSONDecodeError, and a whole number of thousands of digits
-        raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
+        raise SuiteError(f"{where}: not valid JSON ({first_line(error)})") from error
     return value
 
 

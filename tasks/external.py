@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from suite.errors import MissingData, SuiteError
+from suite.errors import MissingData, SuiteError, first_line
 from suite.files import decoded, json_objects, parse_json, read_bytes, unpacked_name
 from suite.hub import NotFetched, fetch
 from suite.task import Question, check_new_id, check_question
@@ -195,7 +195,7 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             _, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            raise SuiteError(f"{where}: not valid JSON ({str(error).splitlines()[0]})") from error
+            raise SuiteError(f"{where}: not valid JSON ({first_line(error)})") from error
         record = parse_json(text[place:end], where)
         if not isinstance(record, dict):
             raise SuiteError(f"{where}: expected a JSON object, found {type(record).__name__}")

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from suite.cell import Cell
-from suite.errors import SuiteError
 from suite.metrics.prompt_spread import SPREAD_FIGURES, same_direction, summary
 from suite.metrics.proportions import NORMAL
 from suite.metrics.row import number
-from suite.variant import parse_variant
+from suite.variant import known_variant
 
 
 def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> list[dict[str, object]]:
@@ -42,11 +41,8 @@ def seed_spread(rows: Sequence[Mapping[str, object]], cells: Sequence[Cell]) -> 
     grouped: dict[tuple[object, ...], dict[int | None, Mapping[str, object]]] = {}
     for row in rows:
         name = str(row["variant"])
-        try:
-            variant = parse_variant(name)
-        except SuiteError:  # a name outside the scheme
-            continue
-        if variant.family == "dense":  # which has no seed, however it is computed
+        variant = known_variant(name)
+        if variant is None or variant.family == "dense":  # which has no seed, however it is computed
             continue
         key = tuple(row[part] for part in ("model", "task", "scoring", "prompt", "shots"))
         cell = by_key.get((*key, name))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from suite.errors import SuiteError, unknown_name
+from suite.models.gguf_file import field
 
 BUILDER_VERSION = 1
 _ARCHITECTURE, _MODEL, _PRE = "general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre"
@@ -188,7 +189,7 @@ def rebuild_tokenizer(reader: Any) -> Rebuilt:
         SuiteError: a kind of tokenizer or a pre-tokenizer that is not supported, named with those that are.
         ValueError: a file without a tokenizer.
     """
-    kind = _contents(reader, _MODEL)
+    kind = field(reader, _MODEL)
     if kind is None:
         raise ValueError("the file holds no tokenizer")
     if kind == "gpt2":
@@ -204,13 +205,13 @@ def rebuild_tokenizer(reader: Any) -> Rebuilt:
 def _byte_level(reader: Any) -> Rebuilt:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    stated = _contents(reader, _PRE)
+    stated = field(reader, _PRE)
     name = stated or UNNAMED
     if name not in PRE_TOKENIZERS:
         raise unknown_name("pre-tokenizer (tokenizer.ggml.pre)", name, PRE_TOKENIZERS)
     family = PRE_TOKENIZERS[name]
-    merges = [_pair(merge) for merge in _contents(reader, _MERGES) or []]
-    tokens: list[str] = _contents(reader, "tokenizer.ggml.tokens")
+    merges = [_pair(merge) for merge in field(reader, _MERGES) or []]
+    tokens: list[str] = field(reader, "tokenizer.ggml.tokens")
     backend = Tokenizer(
         models.BPE(
             vocab={token: index for index, token in enumerate(tokens)},
@@ -273,11 +274,11 @@ def _merges(tokens: list[str], types: list[int], order: Iterable[int]) -> list[t
 def _sentencepiece(reader: Any) -> Rebuilt:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    tokens: list[str] = _contents(reader, "tokenizer.ggml.tokens")
-    types: list[int] = _contents(reader, "tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
-    scores: list[float] | None = _contents(reader, "tokenizer.ggml.scores")
-    gemma = str(_contents(reader, _ARCHITECTURE)).startswith("gemma")
-    unknown = _contents(reader, "tokenizer.ggml.unknown_token_id")
+    tokens: list[str] = field(reader, "tokenizer.ggml.tokens")
+    types: list[int] = field(reader, "tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
+    scores: list[float] | None = field(reader, "tokenizer.ggml.scores")
+    gemma = str(field(reader, _ARCHITECTURE)).startswith("gemma")
+    unknown = field(reader, "tokenizer.ggml.unknown_token_id")
     backend = Tokenizer(
         models.BPE(
             vocab={token: index for index, token in enumerate(tokens)},
@@ -291,7 +292,7 @@ def _sentencepiece(reader: Any) -> Rebuilt:
             ignore_merges=False,
         )
     )
-    prefix = _contents(reader, "tokenizer.ggml.add_space_prefix")
+    prefix = field(reader, "tokenizer.ggml.add_space_prefix")
     if prefix is None:
         prefix = not gemma
     steps: list[Any] = [normalizers.Prepend(_SPACE)] if prefix else []
@@ -311,10 +312,10 @@ def _finished(reader: Any, backend: Any, tokens: list[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     make_tokenizer: Any = PreTrainedTokenizerFast
-    types: list[int] = _contents(reader, "tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
+    types: list[int] = field(reader, "tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
     # Phi-3 swallows the white space behind its markers
-    phi3 = _contents(reader, _ARCHITECTURE) == "phi3"
-    phi3 = phi3 and _contents(reader, _MODEL) == "llama"
+    phi3 = field(reader, _ARCHITECTURE) == "phi3"
+    phi3 = phi3 and field(reader, _MODEL) == "llama"
     backend.add_special_tokens(
         [
             AddedToken(token, special=True, normalized=False, rstrip=phi3 and token not in _PHI3_KEEPS_SPACE)
@@ -327,7 +328,7 @@ def _finished(reader: Any, backend: Any, tokens: list[str]) -> Any:
     )
 
     def named(key: str) -> str | None:
-        identifier = _contents(reader, f"tokenizer.ggml.{key}_token_id")
+        identifier = field(reader, f"tokenizer.ggml.{key}_token_id")
         return None if identifier is None else tokens[int(identifier)]
 
     return make_tokenizer(
@@ -336,13 +337,8 @@ def _finished(reader: Any, backend: Any, tokens: list[str]) -> Any:
         eos_token=named("eos"),
         pad_token=named("padding"),
         unk_token=named("unknown"),
-        chat_template=_contents(reader, "tokenizer.chat_template"),
+        chat_template=field(reader, "tokenizer.chat_template"),
     )
-
-
-def _contents(reader: Any, key: str) -> Any:
-    field = reader.get_field(key)
-    return None if field is None else field.contents()
 
 
 # bytes of a number of each GGUF value type; 8 is a string, 9 a list

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from suite.config import Protocol, RunConfig, config_in
 from suite.decisions.analyses import ANALYSES
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.files import file_digest, json_bytes
 from suite.metrics.figures import ROW_KEYS
 from suite.publish.agreement import (
@@ -306,8 +306,7 @@ def _parquet(
         table = pq.read_table(file)
         stored = csv_bytes(table.to_pylist())
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        report.problems.append(f"rows.parquet: not readable ({reason})")
+        report.problems.append(f"rows.parquet: not readable ({first_line(error)})")
         return
     right = pq.read_table(pa.BufferReader(parquet_bytes(rows)))
     compared = [column for column in table.column_names if column not in held.columns]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.score.prompt import Rendered
 
 RAW = "raw"
@@ -48,8 +48,7 @@ def in_chat(tokenizer: Any, rendered: Sequence[Rendered]) -> list[Rendered]:
                 date_string=DATE,
             )
         except Exception as error:  # a template is a program of the model's publisher and may raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise SuiteError(f"the model's chat template fails on a user message: {reason}") from error
+            raise SuiteError(f"the model's chat template fails on a user message: {first_line(error)}") from error
         start = "" if context[-1:].isspace() else " "
         wrapped.append(Rendered(context, tuple(start + text.removeprefix(" ") for text in item.continuations)))
     return wrapped

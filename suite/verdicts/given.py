@@ -9,11 +9,10 @@ from functools import cached_property
 
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, protocol_of
-from suite.errors import SuiteError
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured, measure_cells
 from suite.metrics.workers import workers_for
-from suite.variant import is_repeat, parse_variant
+from suite.variant import is_repeat, known_variant
 from suite.verdicts.by_size import size_places
 from suite.verdicts.collapse import RULE
 from suite.verdicts.decoupling import find_couplings
@@ -80,10 +79,7 @@ def planned_methods(config: RunConfig | None) -> int:
     """Compression methods for which a configuration plans enough levels to be judged; 0 without one."""
     methods: Counter[tuple[str, str]] = Counter()
     for name in config.variants if config else ():
-        try:
-            variant = parse_variant(name)
-        except SuiteError:
-            continue
-        if variant.family != "dense" and not variant.repeats:
+        variant = known_variant(name)
+        if variant is not None and variant.family != "dense" and not variant.repeats:
             methods[variant.family, variant.curve] += 1
     return sum(levels + 1 >= RULE.least_levels for levels in methods.values())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from suite.errors import SuiteError
 from suite.methods import METHODS
 from suite.metrics.average import Setting
 from suite.metrics.rows import Measured
 from suite.metrics.seed_spread import made_as, seed_of
-from suite.variant import parse_variant
+from suite.variant import known_variant, parse_variant
 from suite.verdicts.curves import Levels
 
 
@@ -71,8 +70,6 @@ def reads_text(name: str) -> bool:
     >>> reads_text("gptq-w4"), reads_text("rtn-w4"), reads_text("sparsegpt-s50+rtn-w4")
     (True, False, True)
     """
-    try:
-        methods = parse_variant(name).method.split("+")
-    except SuiteError:
-        return False
+    variant = known_variant(name)
+    methods = variant.method.split("+") if variant else ()
     return any(method in METHODS and METHODS[method].reads_text for method in methods)

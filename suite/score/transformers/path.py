@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.holding import holding
 from suite.score.transformers.drift import in_float32
 from suite.score.transformers.encode import Encoded
@@ -200,7 +200,7 @@ class _Trial:
             except Exception as error:  # an architecture may stumble over masks and positions in any way
                 if out_of_memory(error):
                     raise
-                return (str(error).strip() or type(error).__name__).splitlines()[0]
+                return first_line(error)
             if off <= tolerance:
                 return ""
             if not off <= _TIPPED * tolerance:
