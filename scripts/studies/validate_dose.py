@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import optimize, stats
 from scipy.interpolate import PchipInterpolator
 
 from scripts.markers import check_markers, write_between
@@ -125,7 +125,7 @@ def conditions() -> list[Condition]:
     found = []
     for share in (0.05, 0.25):
         found += [Condition(n=n, share=share, law=law) for law in ("noise", "blind") for n in (100, 200, 400, 1000)]
-        found += [Condition(n=10_000, share=share, effort=0.15)]
+        found += [Condition(n=10_000, share=share, effort=0.5)]
         found += [
             Condition(dense, n, share, effort=0.5)
             for n in (100, 400)
@@ -449,7 +449,7 @@ def tables(found: Mapping[str, Tally]) -> str:
         "|--:|---|---|---|---|--:|" + "---|" * len(MEASURES),
     ]
     for one in edges:
-        rates = (" / ".join(_rate(found[one.title], metric, side) for side in SIDES[:2]) for metric in MEASURES)
+        rates = (" / ".join(_rate(found[one.title].counts, metric, side) for side in SIDES[:2]) for metric in MEASURES)
         where = f"{one.n:,} | {one.dense} | {one.law} | {one.levels} | {one.edge}"
         lines.append(f"| {where} | {found[one.title].draws:,} | {' | '.join(rates)} |")
     lines += ["", *_together(found, edges), ""]
@@ -473,34 +473,44 @@ def _together(found: Mapping[str, Tally], edges: Sequence[Condition]) -> list[st
     lines = [
         "Together, by number of items (dense at chance left out, which is never shown to have headroom; of",
         "`lac_transfer_coverage` where its coverage is at the edge); *`holm`*: without an order of levels, all sizes;",
-        "*above*: conditions whose lower 95 % bound lies above .05, of which one in twenty would do so at .05 itself.",
+        "*above*: conditions whose one-sided lower 95 % bound lies above .05.",
         "",
         f"| metric | side | {' | '.join(f'{n:,}' for n in sizes)} | `holm` | above |",
         "|---|---|" + "---|" * (len(sizes) + 2),
     ]
+    above_all, expected, rates_all = 0, 0.0, 0
     for metric in MEASURES:
         band = metric == "lac_transfer_coverage"
         chosen = [one for one in edges if one.dense != "at chance" and (not band or one.planted == "coverage")]
         for side in SIDES[:2]:
-            above = [one.title for one in chosen if _bounds(found[one.title], metric, side)[0] > 0.05]
+            drawn = {one.title: _errors_of(found[one.title].counts, metric, side) for one in chosen}
+            drawn = {title: (errors, of) for title, (errors, of) in drawn.items() if of}
+            above = [title for title, (errors, of) in drawn.items() if bounds(errors, of)[0] > 0.05]
+            rates_all, above_all = rates_all + len(drawn), above_all + len(above)
+            expected += sum(_chance_above(of) for _, of in drawn.values())
             by_size = [sum((found[one.title].counts for one in chosen if one.n == n), Counter()) for n in sizes]
-            rates = [_rate_of(counts, metric, side) for counts in by_size]
-            holm = _rate_of(sum(by_size, Counter()), metric, f"{side}_holm")
+            rates = [_rate(counts, metric, side) for counts in by_size]
+            holm = _rate(sum(by_size, Counter()), metric, f"{side}_holm")
             lines.append(f"| `{metric}` | {side} | {' | '.join(rates)} | {holm} | {'; '.join(above) or '–'} |")
+    lines += [
+        "",
+        f"Of {rates_all} rates, {above_all} have a lower bound above .05; were each .05, {expected:.0f} would.",
+    ]
     return lines
 
 
-def _bounds(tally: Tally, metric: str, side: str) -> tuple[float, float]:
-    records = tally.counts[f"{metric}: records"]
-    return bounds(tally.counts[f"{metric}: {side}"], records) if records else (0.0, 1.0)
+def _chance_above(of: int) -> float:
+    """Probability that the lower bound of a rate of .05 lies above .05."""
+    # as many errors as that has at least: the bound is Clopper and Pearson's, the inverse of this test
+    return float(stats.binom.sf(stats.binom.isf(0.05, of, 0.05), of, 0.05))
 
 
-def _rate(tally: Tally, metric: str, side: str) -> str:
-    return _rate_of(tally.counts, metric, side)
+def _errors_of(counts: Counter[str], metric: str, side: str) -> tuple[int, int]:
+    return counts[f"{metric}: {side}"], counts[f"{metric}: records"]
 
 
-def _rate_of(counts: Counter[str], metric: str, side: str) -> str:
-    return rate(counts[f"{metric}: {side}"], counts[f"{metric}: records"])
+def _rate(counts: Counter[str], metric: str, side: str) -> str:
+    return rate(*_errors_of(counts, metric, side))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
