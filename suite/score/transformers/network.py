@@ -28,7 +28,6 @@ from suite.score.transformers.drift import Drift, compare, in_float32
 from suite.score.transformers.encode import Encoded, encode
 from suite.score.transformers.fused_norms import fused_norms
 from suite.score.transformers.pack import Batch, forwarded_tokens, plan_batches
-from suite.score.transformers.packed_layers import packed_layers
 from suite.score.transformers.path import Path, path_of, sharing_refused
 from suite.score.transformers.side_by_side import at_once, read_in_order
 
@@ -130,8 +129,7 @@ class NetworkScorer:
         moved = None
         workers = at_once(network, len(planned))
         with fused_norms(network):
-            with packed_layers(network):
-                scores = _read_all(reader, encoded, planned, shards, progress, workers)
+            scores = _read_all(reader, encoded, planned, shards, progress, workers)
             # scores that are not finite fail the cell
             if self.drift and checkpoint.dtype != "float32" and all(np.isfinite(values).all() for values in scores):
                 moved = _drift(reader, sheet, encoded, planned, scores)
