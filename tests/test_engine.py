@@ -120,6 +120,23 @@ def test_neighbours_and_order_change_nothing(batch: list[Encoded], order: Any) -
         np.testing.assert_allclose(values, together[place], atol=1e-4)
 
 
+def test_keys_and_values_are_not_copied_for_every_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two key-value heads serve four: attention is handed two, under the tree's masks too."""
+    seen: list[tuple[int, int]] = []
+    usual = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: Any, key: Any, value: Any, **rest: Any) -> Any:
+        seen.append((query.shape[1], key.shape[1]))
+        return usual(query, key, value, **rest)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    model = network("llama")
+    engine.log_likelihoods(model, [Encoded((3, 4, 5), ((10, 11), (20,)), (0, 0))], backend="tree")
+    heads = model.config.num_attention_heads, model.config.num_key_value_heads
+    assert heads[0] > heads[1]
+    assert set(seen) == {heads}
+
+
 def test_every_token_is_forwarded_once() -> None:
     """The tree's token count, told by the embedding layer itself."""
     model = network("llama")

@@ -5,6 +5,7 @@
 
 Every repeat runs each contender once, one after the other, so that a slow minute of the machine meets all of them;
 ratios are taken within a repeat. Loading and tokenizer start-up are left out for all; tokenization is inside for all.
+Each call adds its ratios, with commit, processor and kernels, to those of earlier calls.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +26,7 @@ import numpy as np
 
 from scripts.markers import kept_block
 from scripts.speed import analysis_speed
+from scripts.speed.analysis_speed import commit, processor, spread
 from scripts.speed.compression_speed import END, START
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
@@ -34,6 +35,8 @@ from suite.models.model import resolve_model, weights_hash
 from suite.score.cells import score
 from suite.score.sheet import Sheet, make_sheet
 from suite.score.transformers.budget import measure_budget
+from suite.score.transformers.encode import encode
+from suite.score.transformers.head import body, head_logits
 from suite.score.transformers.network import NetworkScorer
 from suite.tasks import get_task
 
@@ -43,6 +46,9 @@ LM_EVAL = "lm-eval[hf]==0.4.13"
 PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
 MODEL = "smollm2-135m"
 LM_EVAL_BATCH = 16
+EARLIER, NO_EARLIER = "<!-- scoring earlier -->", "<!-- /scoring earlier -->"
+NOTES, NO_NOTES = "<!-- scoring notes -->", "<!-- /scoring notes -->"  # written by hand
+_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -184,15 +190,29 @@ def run_suite(checkpoint: Checkpoint, case: Case, backend: str, budget: int) -> 
     return {"seconds": seconds, "tokens": cell.run["tokens"], "accuracy": accuracy}
 
 
-def body_speed(checkpoint: Checkpoint, budget: int) -> float:
-    """Tokens a second of the bare model body on one batch of random tokens of the budget's size, rows of 128."""
+def bare_seconds(checkpoint: Checkpoint, budget: int) -> tuple[float, float]:
+    """Seconds a token of the bare model body, on one batch of the budget's size, and a position of the head's product.
+
+    Random tokens in rows of 128; the head multiplies 128 positions at once.
+    """
     import torch
 
-    tokens = torch.randint(40_000, (budget // 128, 128), generator=torch.Generator().manual_seed(0))
+    network = checkpoint.network
+    tokens = torch.randint(40_000, (budget // _ROWS, _ROWS), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         begin = time.perf_counter()
-        checkpoint.network.base_model(input_ids=tokens, use_cache=False)
-        return tokens.numel() / (time.perf_counter() - begin)
+        states = body(network)(input_ids=tokens, use_cache=False).last_hidden_state[0]
+        middle = time.perf_counter()
+        head_logits(network, states, exact=False)
+        return (middle - begin) / tokens.numel(), (time.perf_counter() - middle) / len(states)
+
+
+def positions_read(checkpoint: Checkpoint, sheet: Sheet) -> int:
+    """Positions whose next token is read over the whole vocabulary; letters read four of its entries: none."""
+    if sheet.scoring == "letter":
+        return 0
+    items = encode(checkpoint.tokenizer, sheet.rendered, bos=checkpoint.bos, max_length=1 << 30)
+    return sum(1 + sum(len(branch) - 1 for branch in item.branches) for item in items)
 
 
 def environment(folder: Path) -> Path:
@@ -209,29 +229,45 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median (smallest to largest)."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+def of_bare(runs: Sequence[dict[str, Any]]) -> list[float]:
+    """What body and head alone would take of the engine's time, in each repeat."""
+    return [(run["tree"]["tokens"] * run["body"] + run["read"] * run["head"]) / run["tree"]["seconds"] for run in runs]
+
+
+def earlier(
+    out: Path, results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case], computed_with: Sequence[str]
+) -> str:
+    """The block of earlier calls' ratios with this call's lines added."""
+    kept = kept_block(out, EARLIER, NO_EARLIER).removeprefix(EARLIER).removesuffix(NO_EARLIER).strip()
+    rows = kept.splitlines() or [
+        "| commit | processor | kernels | dtype | workload | lm-eval / engine | of the bare network |",
+        "|---|---|---|---|---|--:|--:|",
+    ]
+    for case in chosen:
+        runs = results[case.name]
+        ratio = [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
+        line = [*computed_with, case.name, spread(ratio, 2), spread(of_bare(runs), 2)]
+        rows.append(f"| {' | '.join(line)} |")
+    return "\n".join([EARLIER, *dict.fromkeys(rows), NO_EARLIER])
 
 
 def table(results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case]) -> str:
     """The Markdown rows of all workloads."""
     lines = [
         "| workload | lm-eval, s | plain path, s | this engine, s | lm-eval / engine | goal | plain / engine "
-        "| tokens lm-eval | tokens engine | limit | distinct tokens/s over bare body |",
+        "| tokens lm-eval | tokens engine | limit | of the bare network |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for case in chosen:
         runs = results[case.name]
         ratio = [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
         plain = [run["plain"]["seconds"] / run["tree"]["seconds"] for run in runs]
-        body = [run["tree"]["tokens"] / run["tree"]["seconds"] / run["body"] for run in runs]
         seconds = {name: [run[name]["seconds"] for run in runs] for name in ("lm-eval", "plain", "tree")}
         theirs, ours = runs[0]["lm-eval"]["tokens"], runs[0]["tree"]["tokens"]
         lines.append(
-            f"| {case.title} | {spread(seconds['lm-eval'], 1)} | {spread(seconds['plain'], 1)} "
-            f"| {spread(seconds['tree'], 1)} | **{spread(ratio)}** | {case.goal} | {spread(plain)} "
-            f"| {theirs:,} | {ours:,} | {theirs / ours:.2f} | {spread(body)} |"
+            f"| {case.title} | {spread(seconds['lm-eval'])} | {spread(seconds['plain'])} "
+            f"| {spread(seconds['tree'])} | **{spread(ratio, 2)}** | {case.goal} | {spread(plain, 2)} "
+            f"| {theirs:,} | {ours:,} | {theirs / ours:.2f} | {spread(of_bare(runs), 2)} |"
         )
     return "\n".join(lines)
 
@@ -243,6 +279,8 @@ def memory() -> str:
 
 
 def main() -> None:
+    import torch
+
     parser = argparse.ArgumentParser(description="Scoring speed beside lm-eval's.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", action="append", help="arc-easy, hellaswag or mmlu")
@@ -265,7 +303,8 @@ def main() -> None:
                 run: dict[str, Any] = {"lm-eval": lm_eval.run(case)}
                 run["tree"] = run_suite(checkpoint, case, "tree", budget)
                 run["plain"] = run_suite(checkpoint, case, "plain", budget)
-                run["body"] = body_speed(checkpoint, budget)
+                run["body"], run["head"] = bare_seconds(checkpoint, budget)
+                run["read"] = positions_read(checkpoint, case.sheet)
                 # the first round warms caches and is not counted
                 if repeat:
                     results[case.name].append(run)
@@ -279,7 +318,9 @@ def main() -> None:
         for case in chosen
     )
     gemm = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
-    bodies = [run["body"] for runs in results.values() for run in runs]
+    bodies = [1 / run["body"] for runs in results.values() for run in runs]
+    kernels = torch.backends.cpu.get_cpu_capability()
+    computed_with = (commit(ROOT), processor(), kernels, dtype)
     args.out.write_text(
         REPORT.format(
             model=MODEL,
@@ -291,7 +332,10 @@ def main() -> None:
             accuracy=accuracy,
             gemm=gemm,
             body=spread(bodies, 0),
-            cores=os.cpu_count(),
+            processor=processor(),
+            kernels=kernels,
+            scoring_earlier=earlier(args.out, results, chosen, computed_with),
+            scoring_notes=kept_block(args.out, NOTES, NO_NOTES),
             memory=memory(),
             compression=kept_block(args.out, START, END),
             analysis=kept_block(args.out, analysis_speed.START, analysis_speed.END),
@@ -310,7 +354,8 @@ Written by `make benchmark` (scripts/speed/benchmark.py); run it to replace thes
 
 ## Scoring: this engine, its own plain path, and lm-eval 0.4.13
 
-{model} in {dtype} on {cores} CPU cores. The contenders run one after the other in every one of {repeats} repeats,
+{model} in {dtype} on {processor}, PyTorch's kernels for {kernels}.
+The contenders run one after the other in every one of {repeats} repeats,
 after an uncounted one; ratios are taken within a repeat. Entries are median (smallest to largest). lm-eval runs its HF
 backend with batch size {batch} on the same text; both sides' time includes tokenization and leaves out loading. *Limit*
 is the ratio of tokens put through the model, padding counted for lm-eval, the most that sharing can bring.
@@ -326,10 +371,15 @@ Accuracy of the three on the same items (they must agree but for 16-bit ties):
 Bare model body on one batch of {budget} random tokens, the batch size found by measurement: {body} tokens/s. One linear
 layer (the GEMM peak for this shape), GFLOP/s: {gemm}.
 
-What keeps a ratio below its limit: the head. It has a quarter of the body's multiplications a position; the bare body
-leaves it out, and both programs spend it where text is scored, which sharing does not reduce. Worked examples that
-are reused (MMLU) leave short rows that attend to a long cache, which is slower a token than one large batch. Memory
-bandwidth is shared with whatever else the machine does; hence the ranges.
+*Of the bare network* is what the same tokens would take in the bare body, on that one batch, and the positions that are
+read in the head's product, over the engine's time: masks, packing, sums, the float32 correction and padding are what is
+missing to 1; batches side by side may exceed it.
+
+Earlier and later results; a call adds its lines (`make benchmark KERNELS=avx2`: as on a lesser processor):
+
+{scoring_earlier}
+
+{scoring_notes}
 
 ## Memory
 

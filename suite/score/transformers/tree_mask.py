@@ -23,8 +23,8 @@ FORMS = ("sdpa", "eager")
 # what makes masks in this thread; transformers' table of them belongs to the process
 _HERE = threading.local()
 _LOCK = threading.Lock()
-# how many threads are inside, by form, and what stood in the table before
-_INSIDE: dict[str, tuple[int, Any]] = {}
+# how many threads are inside, by table and form, and what stood there before
+_INSIDE: dict[tuple[str, str], tuple[int, Any]] = {}
 
 
 @contextlib.contextmanager
@@ -37,6 +37,7 @@ def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, s
         skipped: shared tokens before each row, already forwarded.
     """
     import torch
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     form = network.config.get_text_config()._attn_implementation
     made: list[int] = []
@@ -63,38 +64,66 @@ def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, s
     outer = getattr(_HERE, "make", None)
     _HERE.make = make
     try:
-        with _asked(form):
+        with _standing_in(ALL_MASK_ATTENTION_FUNCTIONS, form, _for_thread), _attention(form):
             yield made
     finally:
         _HERE.make = outer
 
 
-@contextlib.contextmanager
-def _asked(form: str) -> Iterator[None]:
-    """Inside, transformers asks the thread that needs a mask of this form; other threads get the library's own."""
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+def _attention(form: str) -> contextlib.AbstractContextManager[None]:
+    """Inside, heads of a processor's sdpa attention that share keys and values read the same ones."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    registry: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    return _standing_in(ALL_ATTENTION_FUNCTIONS, form, _sharing) if form == "sdpa" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _standing_in(table: Any, form: str, other: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Inside, what `other` makes of it stands in a table of transformers, once for all threads that are inside."""
+    place = type(table).__name__, form
     with _LOCK:
-        inside, given = _INSIDE.get(form, (0, None))
+        inside, given = _INSIDE.get(place, (0, None))
         if not inside:
-            given = registry._local_mapping.get(form)
-            registry[form] = _for_thread(registry[form])
-        _INSIDE[form] = inside + 1, given
+            given = table._local_mapping.get(form)
+            table[form] = other(table[form])
+        _INSIDE[place] = inside + 1, given
     try:
         yield
     finally:
         with _LOCK:
-            inside, given = _INSIDE[form]
-            _INSIDE[form] = inside - 1, given
+            inside, given = _INSIDE[place]
+            _INSIDE[place] = inside - 1, given
             if inside == 1 and given is None:
-                del registry[form]
+                del table[form]
             elif inside == 1:
-                registry[form] = given
+                table[form] = given
 
 
 def _for_thread(usual: Callable[..., Any]) -> Callable[..., Any]:
+    """The thread that needs a mask is asked; other threads get the library's own."""
+
     def make(*args: Any, **named: Any) -> Any:
         return (getattr(_HERE, "make", None) or usual)(*args, **named)
 
     return make
+
+
+def _sharing(usual: Callable[..., Any]) -> Callable[..., Any]:
+    """Attention without a copy of keys and values for every head: the library makes one wherever there is a mask.
+
+    A processor's kernel takes both. Behind a long start that many short rows share, copies cost a third of attention.
+    """
+    import torch
+
+    def attend(
+        module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, **rest: Any
+    ) -> tuple[torch.Tensor, Any]:
+        shared = query.shape[1] > key.shape[1] and key.shape[-1] == value.shape[-1] and key.device.type == "cpu"
+        if not shared or mask is None or rest.get("dropout") or rest.get("position_bias") is not None:
+            return usual(module, query, key, value, mask, **rest)  # type: ignore[no-any-return]
+        found = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=rest.get("scaling"), enable_gqa=True
+        )
+        return found.transpose(1, 2).contiguous(), None
+
+    return attend
