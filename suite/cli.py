@@ -209,6 +209,9 @@ def _parser() -> argparse.ArgumentParser:
             part.add_argument("names", nargs="+", metavar="NAME", help="a built-in policy or a .yaml file")
         if what == "show":
             part.add_argument("--flips", type=float, default=0.05, metavar="F", help="expected share, default 0.05")
+            part.add_argument(
+                "--dense-accuracy", type=float, default=0.7, metavar="A", help="expected of dense, default 0.7"
+            )
         part.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
 
     gate = add(
@@ -221,7 +224,11 @@ def _parser() -> argparse.ArgumentParser:
         "--plan", action="store_true", help="CONFIG.yaml: the items that each limit needs, before anything is run"
     )
     gate.add_argument("--flips", type=float, metavar="F", help="with --plan: expected share, default 0.05")
+    gate.add_argument("--dense-accuracy", type=float, metavar="A", help="with --plan: expected of dense, default 0.7")
     gate.add_argument("--lock", type=Path, metavar="L", help="what was fixed beforehand, of 'suite policy lock'")
+    gate.add_argument(
+        "--search", choices=("half",), help="find the smallest that passes on one half of the items, test on the other"
+    )
     gate.add_argument("--junit", type=Path, metavar="FILE", help="also write a JUnit file, a test a variant")
     gate.add_argument("--markdown", type=Path, metavar="FILE", help="also write a table, for the summary of a pipeline")
     gate.add_argument("--json", action="store_true", help="one JSON array on stdout and nothing else")
@@ -647,7 +654,7 @@ def _policy(args: argparse.Namespace) -> int:
     from suite.decisions.built_in import POLICIES, get_policy
     from suite.decisions.contradictions import findings
     from suite.decisions.policy import policy_hash
-    from suite.decisions.show import FLIPS, record, shown
+    from suite.decisions.show import FLIPS, RIGHT, Expected, record, shown
 
     if args.what == "lock":
         return _policy_lock(args)
@@ -660,16 +667,16 @@ def _policy(args: argparse.Namespace) -> int:
         for name, level, text in said if not args.json else ():
             print(f"policy {name}: {level}: {text}", file=sys.stderr if level == "contradiction" else sys.stdout)
         return BAD_INPUT if any(level == "contradiction" for _, level, _ in said) else DONE
-    flips = getattr(args, "flips", FLIPS)
+    expected = Expected(getattr(args, "flips", FLIPS), getattr(args, "dense_accuracy", RIGHT))
     if args.json:
-        print(_json([record(policy, flips=flips) for policy in found]))
+        print(_json([record(policy, expected) for policy in found]))
     elif args.what == "list":
         print_table(
             ("policy", "criteria", "red_lines", "hash", "source"),
             [(one.name, len(one.criteria), len(one.red_lines), policy_hash(one)[7:15], one.source) for one in found],
         )
     else:
-        print("\n\n".join("\n".join(shown(policy, flips=flips)) for policy in found))
+        print("\n\n".join("\n".join(shown(policy, expected)) for policy in found))
     return DONE
 
 
@@ -691,22 +698,23 @@ def _policy_lock(args: argparse.Namespace) -> int:
 def _gate_plan(args: argparse.Namespace, policy: Policy) -> int:
     from suite.config import read_config
     from suite.decisions.gate_plan import plan_lines, plan_records
-    from suite.decisions.show import FLIPS
+    from suite.decisions.show import FLIPS, RIGHT, Expected
     from suite.run.plan import sheet_of
     from suite.tasks import TASKS
 
-    config, flips = read_config(args.run_dir), FLIPS if args.flips is None else args.flips
-    if not 0 < flips < 1:
-        raise SuiteError(f"flips {flips:g} is not between 0 and 1")
+    expected = Expected(
+        FLIPS if args.flips is None else args.flips, RIGHT if args.dense_accuracy is None else args.dense_accuracy
+    )
+    config = read_config(args.run_dir)
     sheets = [sheet_of(choice) for choice in config.tasks]
     records = plan_records(
         policy,
         {sheet.task.name: len(sheet.questions) for sheet in sheets},
-        flips=flips,
+        expected,
         models=len(config.models),
         larger={name: task.items for name, task in TASKS.items() if task.items},
     )
-    _print(args, records, lines=plan_lines(records, flips=flips))
+    _print(args, records, lines=plan_lines(records, expected))
     return REVIEW if any(one["never"] for one in records) else DONE
 
 
@@ -719,6 +727,7 @@ def _gate(args: argparse.Namespace) -> int:
     from suite.decisions.gate import candidates, exit_status, gate_variants
     from suite.decisions.lock import check_cells, read_lock, smallest_accepted
     from suite.decisions.report import SHOWN, gate_lines, gate_table
+    from suite.decisions.search import search_cells, search_lines, search_status
     from suite.metrics.replicates import Store
     from suite.publish.failures import read_failures
     from suite.publish.manifest import code_hash
@@ -728,10 +737,12 @@ def _gate(args: argparse.Namespace) -> int:
     policy = check_policy(get_policy(args.policy))
     if args.plan and (args.run_dir is None or args.sequential or args.lock):
         raise SuiteError("gate --plan needs a configuration, and neither --sequential nor --lock")
+    if args.search and (args.plan or args.sequential):
+        raise SuiteError("--search needs the cells of a run; leave out --plan and --sequential")
     if args.plan:
         return _gate_plan(args, policy)
-    if args.flips is not None:
-        raise SuiteError("--flips belongs to --plan; give both")
+    if args.flips is not None or args.dense_accuracy is not None:
+        raise SuiteError("--flips and --dense-accuracy belong to --plan; give both")
     if args.sequential:
         return _gate_item_by_item(args, policy)
     if args.run_dir is None or args.model or args.dense:
@@ -741,16 +752,29 @@ def _gate(args: argparse.Namespace) -> int:
     if lock is not None:
         check_cells(lock, cells, policy, f"lock {args.lock}")
     attempts = numbered(cells, args.run_dir, candidates(cells, args.variant)) if args.run_dir.is_dir() else {}
-    records = gate_variants(
-        Given.of(cells, config_in(args.run_dir), keep=JOINT_KEYS, store=Store.of(args.run_dir, code_hash())),
-        policy,
-        variant=args.variant,
-        failures=read_failures(args.run_dir),
-        lock=lock,
-        attempts=attempts,
-    )
+    config, failures = config_in(args.run_dir), read_failures(args.run_dir)
+    if args.search:
+        if config is None:
+            raise SuiteError(
+                f"{args.run_dir}: no config.yaml in it; --search needs the order of the candidates, as a run has it"
+            )
+        records = search_cells(
+            cells, policy, config=config, variant=args.variant, failures=failures, lock=lock, attempts=attempts
+        )
+    else:
+        records = gate_variants(
+            Given.of(cells, config, keep=JOINT_KEYS, store=Store.of(args.run_dir, code_hash())),
+            policy,
+            variant=args.variant,
+            failures=failures,
+            lock=lock,
+            attempts=attempts,
+        )
     _write_reports(args, records)
     _print(args, records, table=(SHOWN, gate_table(records)), lines=gate_lines(records))
+    if args.search:
+        print("\n".join(search_lines(records)), file=sys.stderr)
+        return search_status(records)
     for model in dict.fromkeys(record["model"] for record in records) if lock is not None else ():
         found = smallest_accepted(records, lock or {}, model)
         print(f"{model}: the last accepted in the lock's order: {found or 'none'}", file=sys.stderr)
@@ -775,6 +799,7 @@ def _gate_item_by_item(args: argparse.Namespace, policy: Policy) -> int:
             first=FIRST if args.first is None else args.first,
             batch=BATCH if args.batch is None else args.batch,
             seed=args.seed,
+            lock=args.lock,
             log=lambda line: print(line, file=sys.stderr),
         )
     except CellFailure as failure:

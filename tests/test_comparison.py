@@ -24,6 +24,7 @@ from suite.decisions.policy import Criterion, Policy
 from suite.errors import SuiteError
 from suite.importers import import_cells
 from suite.importers.sides import read_side
+from suite.metrics import rows
 from suite.metrics.folds import hashed_folds
 from suite.metrics.mapie_adapter import _pass_through
 from suite.metrics.rows import rows_against
@@ -394,6 +395,43 @@ class TestPolicy:
         out = capfd.readouterr().out.splitlines()
         assert out[0].split("\t")[-2:] == ["decision", "reason"]
         assert out[1].split("\t")[-2:] == ["review", "blocked"]
+
+    def test_every_further_candidate_on_the_same_scores_is_another_attempt(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """The third is tested at a fifteenth of the level: what passes as the first does not pass as the third."""
+        monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+        right = [float(number % 3 > 0) for number in range(300)]
+        dense = write_run(tmp_path / "dense", {"sums": generation_lines("sums", right)})
+        found = []
+        for name, wrong in (("a", 1), ("b", 2), ("c", 4), ("a", 1), ("c", 4)):
+            gone = np.flatnonzero(right)[:wrong].tolist()
+            scores = [0.0 if number in gone else one for number, one in enumerate(right)]
+            other = write_run(tmp_path / f"{name}-{len(found)}", {"sums": generation_lines("sums", scores)}, model=name)
+            found.append(self.judged((dense, other), tmp_path, "0.035", capfd)[1])
+        assert [one["attempt"] for one in found] == [1, 2, 3, 1, 3]
+        assert [one["decision"] for one in found[:3]] == ["accept", "accept", "review"]
+        alone = [one["criteria"][0]["upper"] for one in found]
+        assert alone == [*sorted(alone[:3]), alone[0], alone[2]]
+        # four lost of 300: the binomial tail or Tango's bound at the third attempt's level, whichever is larger
+        assert 0.04 < alone[2] < 0.05
+
+    def test_each_pair_is_measured_once(
+        self,
+        runs: tuple[Path, Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        measure, seen = rows._measure_curve, []
+
+        def counted(cells: Any, **more: Any) -> Any:
+            seen.append(len(cells))
+            return measure(cells, **more)
+
+        monkeypatch.setattr(rows, "_measure_curve", counted)
+        self.judged(runs, tmp_path, "0.4", capfd)
+        assert seen == [2]
 
     def test_an_unknown_policy(self, runs: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
         assert main(["compare", *map(str, runs), "--policy", "certanty"]) == 2

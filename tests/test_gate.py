@@ -27,7 +27,7 @@ from suite.decisions.answers import LostAnswers, Pairs, pairs_of
 from suite.decisions.attempts import spent
 from suite.decisions.built_in import get_policy
 from suite.decisions.gate import GATE_KEYS, LINE_KEYS, gate_variants, lines_of
-from suite.decisions.items import items_needed
+from suite.decisions.items import items_needed, relative_power
 from suite.decisions.lock import smallest_accepted
 from suite.decisions.policy import Criterion, Policy, RedLine
 from suite.errors import SuiteError
@@ -349,8 +349,15 @@ def test_a_plan_says_what_can_never_be_accepted(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out.count("cannot be accepted") == 1
     assert plan(tmp_path, "mlperf-99.9", "--json") == 3
     (line,) = json.loads(capsys.readouterr().out)
-    assert line["never"]
+    assert (line["never"], line["items_needed"], line["items_are"]) == (True, 640_000, "normal")
+    assert line["would_do"] is None
+    assert plan(tmp_path, "mlperf-99", "--dense-accuracy", "0.9", "--json") == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["items_are"], line["never"]) == ("exact", False)
+    assert line["power"] == relative_power(400, 0.01, 0.05, accuracy=0.9)
     assert "a task with so many items" in line["would_do"]
+    assert plan(tmp_path, "mlperf-99", "--dense-accuracy", "0.99") == 2
+    assert "dense accuracy 0.99: not between 0.025 and 0.975" in capsys.readouterr().err
     assert plan(tmp_path, "industry-1-2", "--json") == 0
     edge = json.loads(capsys.readouterr().out)[-1]
     assert (edge["scope"], edge["never"]) == ("slice edge", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from scipy import stats
 
 from suite.cli import main
-from suite.decisions.items import items_needed, power
+from suite.decisions.answers import LostAnswers, Pairs
+from suite.decisions.items import items_needed, power, relative_items_needed, relative_power
 from suite.decisions.policy import KINDS, json_schema
 from suite.metrics.score_test import Stratum, score_statistic, tango
 from suite.tasks import TASKS
@@ -58,7 +60,9 @@ def test_the_limits_of_the_built_in_policies(capsys: pytest.CaptureFixture[str])
         (None, 0.02, 0),
         ("safety", 0.02, 0.25),
     ]
-    assert [(line["limit"], line["unit"], line["items"]) for line in nines["criteria"]] == [(0.001, "relative", 2995)]
+    assert [(line["limit"], line["unit"], line["items"]) for line in nines["criteria"]] == [
+        (0.001, "relative", 640_000)
+    ]
     assert (a["review"], len(a["red_lines"]), len(b["red_lines"])) == (1.5, 4, 0)
 
 
@@ -217,6 +221,41 @@ def test_no_smaller_number_has_the_power(limit: float, flips: float) -> None:
     found = items_needed(limit, flips)
     assert found is not None
     assert found == next(n for n in range(1, 2000) if power(n, limit, flips) >= 0.8)
+
+
+@pytest.mark.parametrize(
+    ("n", "limit", "flips", "accuracy", "errors"), [(17, 0.3, 0.2, 0.7, False), (17, 0.5, 0.2, 0.6, True)]
+)
+def test_relative_power_is_the_sum_over_every_table_of_what_the_gate_says(
+    n: int, limit: float, flips: float, accuracy: float, errors: bool
+) -> None:
+    shares = np.array([flips / 2, flips / 2, accuracy - flips / 2, 1 - accuracy - flips / 2])
+    total = 0.0
+    for lost, gained, both in itertools.product(range(n + 1), repeat=3):
+        counts = (lost, gained, both, n - lost - gained - both)
+        if counts[3] < 0:
+            continue
+        seen = [row for row, count in enumerate(counts) if count]
+        dense, other = (tuple(side[row] for row in seen) for side in ((1.0, 0.0, 1.0, 0.0), (0.0, 1.0, 1.0, 0.0)))
+        table = Pairs(dense, other, (0.0,) * len(seen), tuple(counts[row] for row in seen), float(n))
+        if LostAnswers((table,), "error_rate" if errors else "accuracy", "relative").below(limit) <= 0.05:
+            total += float(stats.multinomial.pmf(counts, n, shares))
+    assert 0.1 < total < 0.9
+    assert relative_power(n, limit, flips, accuracy=accuracy, errors=errors) == pytest.approx(total, abs=1e-9)
+
+
+def test_the_items_of_a_relative_limit_have_the_power_and_few_fewer_have_not() -> None:
+    found, exact = relative_items_needed(0.1, 0.05, accuracy=0.7)
+    assert found is not None
+    assert exact
+    assert (
+        relative_power(found, 0.1, 0.05, accuracy=0.7)
+        >= 0.8
+        > relative_power(round(0.85 * found), 0.1, 0.05, accuracy=0.7)
+    )
+    # with dense right everywhere it is the limit in points
+    assert relative_power(400, 0.02, 0.02, accuracy=0.985) == pytest.approx(power(400, 0.0197, 0.02), abs=0.03)
+    assert relative_items_needed(0.001, 0.05, accuracy=0.7) == (640_000, False)
 
 
 def test_items_are_never_below_those_without_a_flip() -> None:

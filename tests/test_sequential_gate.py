@@ -171,6 +171,107 @@ def test_every_further_candidate_or_order_on_the_same_items_is_another_attempt(
     assert found[0]["criteria"][0]["upper"] <= found[2]["criteria"][0]["upper"]
 
 
+@pytest.fixture
+def lock(tiny_models: dict[str, Path], task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Of one task and two candidates, under the policy of `policy(tmp_path, 0.1)`."""
+    config, file = tmp_path / "run.yaml", tmp_path / "policy.lock"
+    config.write_text(
+        f"models: [{tiny_models['llama']}]\ntasks: [{task}]\nvariants: [dense, rtn-w4, rtn-w3]\ndtype: float32\n",
+        encoding="utf-8",
+    )
+    ours = policy(tmp_path, 0.1)
+    assert main(["policy", "lock", str(ours), "--config", str(config), "--out", str(file)]) == 0
+    capsys.readouterr()
+    return file
+
+
+def test_a_lock_fixes_what_is_asked_and_is_stamped_on_the_compressed_cell(
+    lock: Path, tiny_models: dict[str, Path], task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = tiny_models["llama"], tmp_path / "run"
+    args = ("--model", model, "--variant", "rtn-w3", "--dense", model, "--task", task, "--json", "--batch", 60)
+    args = (*args, "--policy", policy(tmp_path, 0.1), "--out", out)
+    assert gate(*args, "--lock", lock) == 3
+    (record,) = json.loads(capsys.readouterr().out)
+    assert (record["unlocked"], record["asked"]) == (0, {"quiz": 60})
+    known = json.loads(lock.read_text())["lock_hash"]
+    assert {cell.key.variant: cell.run.get("lock") for cell in load_cells([out])} == {"dense": None, "rtn-w3": known}
+    # what lay there without a hash does not get one
+    bare = (*args[:-1], tmp_path / "bare")
+    assert gate(*bare) == 3
+    assert gate(*bare, "--lock", lock) == 3
+    found = json.loads("[" + capsys.readouterr().out.strip().replace("]\n[", ",")[1:-1] + "]")
+    assert [one["unlocked"] for one in found] == [1, 1]
+
+
+def test_candidates_of_a_lock_have_the_whole_error_probability(
+    lock: Path,
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+
+    def ask(growing: Any, _: object) -> Cell:
+        cell = scripted("quiz", wrong=0, variant=growing.planned.names.variant)
+        return cell if cell.is_dense else replace(cell, scores=cell.scores * 1.01)
+
+    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+
+    def asked(variant: str) -> dict[str, Any]:
+        args = ("--model", tiny_models["llama"], "--variant", variant, "--dense", tiny_models["llama"], "--task", task)
+        gate(*args, "--out", tmp_path / variant, "--policy", policy(tmp_path, 0.1), "--lock", lock, "--json")
+        (record,) = json.loads(capsys.readouterr().out)
+        return dict(record)
+
+    found = [asked(variant) for variant in ("rtn-w3", "rtn-w4", "rtn-w2")]
+    assert [record["attempt"] for record in found] == [1, 2, 3]
+    least = [record["items"]["quiz"] for record in found]
+    assert least[0] == least[1] < least[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--seed", 1), "fixes the items and their order"),
+        (("--first", 20), "fixes the items and their order"),
+        (("--limit", 20), "fixes the items and their order"),
+        (("--policy", "industry-1-2"), "foreign lock: it fixes the policy ours"),
+    ],
+)
+def test_what_a_lock_fixes_cannot_be_asked_otherwise(
+    lock: Path,
+    more: tuple[object, ...],
+    said: str,
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = tiny_models["llama"]
+    args = ("--model", model, "--variant", "rtn-w3", "--dense", model, "--task", task, "--lock", lock)
+    assert gate(*args, "--policy", policy(tmp_path, 0.1), *more) == 2
+    found = capsys.readouterr().err
+    assert said in found
+    assert found.count("\n") == 1
+
+
+def test_other_items_or_weights_than_the_locks_are_refused(
+    lock: Path, tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = write_task(tmp_path / "other" / "quiz.jsonl", ITEMS[:40])
+    shared = ("--variant", "rtn-w3", "--policy", policy(tmp_path, 0.1), "--lock", lock)
+    model, another = tiny_models["llama"], tiny_models["qwen2"]
+    assert gate("--model", model, "--dense", model, "--task", other, *shared) == 2
+    assert "foreign lock: other items on quiz" in capsys.readouterr().err
+    same = tmp_path / "quiz.jsonl"
+    assert gate("--model", another, "--dense", another, "--task", same, *shared) == 2
+    assert "foreign lock: other dense weights" in capsys.readouterr().err
+
+
 def test_a_batch_changes_what_is_asked_and_not_what_is_decided(
     tiny_models: dict[str, Path], task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

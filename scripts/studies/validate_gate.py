@@ -193,7 +193,7 @@ def certainty(draws: int) -> str:
 
 def _certainty(draws: int) -> str:
     policy, rows = get_policy("certainty"), []
-    for n in (400,):
+    for n in (200, 400, 1000):
         condition = validate_dose.Condition(n=n, share=0.05)
         truth = validate_dose.plant(validate_dose.POPULATIONS[condition.dense], condition.law, condition.share)
         accepted = inside = 0

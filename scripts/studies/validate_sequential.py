@@ -84,9 +84,8 @@ def items_to_accept(draws: int) -> str:
             if fixed > 3500:
                 continue
             generator = np.random.default_rng([2, int(1000 * limit), int(1000 * flips)])
-            count = draws if fixed < 1000 else max(draws // 4, 1)
             ends = []
-            for _ in range(count):
+            for _ in range(draws):
                 end = stop([planted(3 * fixed, flips, 0.0, generator)], accuracy_policy(limit))
                 ends.append(end.rounds if end.decision == ACCEPT else np.inf)
             found = np.array(ends)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from suite.cell import Cell
 from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
 from suite.decisions.answers import LostAnswers, pairs_of
-from suite.decisions.attempts import numbered
+from suite.decisions.attempts import numbered, numbered_by_items, spent
 from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_variants, lines_of
 from suite.decisions.policy import Policy, policy_hash
 from suite.importers.answers import Answers
@@ -23,7 +24,7 @@ from suite.importers.sides import read_side
 from suite.metrics import paired, proportions
 from suite.metrics.average import Average, Setting, combined
 from suite.metrics.figures import PAIRED_KEYS, ROW_KEYS
-from suite.metrics.rows import rows_against, score_cell
+from suite.metrics.rows import Measured, measure_cells, score_cell
 from suite.verdicts.dose_records import JOINT_KEYS
 from suite.verdicts.given import Given
 
@@ -70,27 +71,45 @@ def compare(
     """
     first, second = (read_side(Path(side), scoring=scoring) for side in (dense, compressed))
     pairs, left = pair_sides(first, second)
-    records = tuple(record_of(pair, dense=first.name, compressed=second.name) for pair in pairs)
+    keep = () if policy is None else JOINT_KEYS
+    measured = [_measured(pair, first.name, second.name, Protocol(), keep) for pair in pairs]
+    records = tuple(
+        record_of(pair, dense=first.name, compressed=second.name, measured=known)
+        for pair, known in zip(pairs, measured, strict=True)
+    )
     if all(SAME in pair.remarks for pair in pairs):
         left = [*left, SAME]
         pairs = [replace(pair, remarks=tuple(one for one in pair.remarks if one != SAME)) for pair in pairs]
     remarks = [*left, *(f"{pair.task}: {remark}" for pair in pairs for remark in pair.remarks)]
-    judged = None if policy is None else judge_pairs(pairs, policy, dense=first.name, compressed=second.name)
+    judged = None
+    if policy is not None:
+        judged = judge_pairs(pairs, policy, dense=first.name, compressed=second.name, measured=measured)
     if judged is not None:
         records = tuple({**record, **{key: judged[key] for key in DECIDED}} for record in records)
     return Comparison(first.name, second.name, records, tuple(remarks), judged)
 
 
-def record_of(pair: Pair, *, dense: str, compressed: str, protocol: Protocol | None = None) -> dict[str, Any]:
+def record_of(
+    pair: Pair,
+    *,
+    dense: str,
+    compressed: str,
+    protocol: Protocol | None = None,
+    measured: Sequence[Measured] = (),
+) -> dict[str, Any]:
     """One pair's figures: the keys of a row, with those of dense and the bounds of what was lost beside them.
 
     ``lost_at_most`` and ``lost_at_least`` bound the loss of accuracy, dense minus compressed, each with confidence
     `CONFIDENCE`; negative is a gain. Fractions; None with a reason under ``notes``.
+
+    Args:
+        measured: both cells of the pair, dense first, where they have been.
     """
+    rules = protocol or Protocol()
     if pair.dense.cell is None or pair.compressed.cell is None:
         record = _of_scores(pair, dense=dense, compressed=compressed)
     else:
-        record = _of_options(pair, named_cells(pair, dense, compressed), protocol or Protocol())
+        record = _of_options(pair, measured or _measured(pair, dense, compressed, rules), rules)
     logged = {f"accuracy_lm_eval{end}": _mean(one, one.scores) for one, end in _sides(pair)}
     return {**record, **logged, "dense": dense, "metric": pair.dense.metric, "remarks": list(pair.remarks)}
 
@@ -121,9 +140,19 @@ def named_cells(pair: Pair, dense: str, compressed: str) -> tuple[Cell, Cell]:
     return replace(theirs, model=model, variant=variant), ours
 
 
-def _of_options(pair: Pair, cells: tuple[Cell, Cell], protocol: Protocol) -> dict[str, Any]:
-    dense, compressed = cells
-    theirs, ours = rows_against(dense, [compressed], protocol)
+def _measured(
+    pair: Pair, dense: str, compressed: str, protocol: Protocol, keep: Collection[str] = ()
+) -> Sequence[Measured]:
+    """Both cells of a pair, dense first; nothing where files hold only scores."""
+    if pair.dense.cell is None or pair.compressed.cell is None:
+        return ()
+    return sorted(
+        measure_cells(named_cells(pair, dense, compressed), protocol, keep=keep), key=lambda one: not one.cell.is_dense
+    )
+
+
+def _of_options(pair: Pair, measured: Sequence[Measured], protocol: Protocol) -> dict[str, Any]:
+    theirs, ours = (one.row for one in measured)
     record: dict[str, Any] = {**ours, "task": pair.task}
     record |= {f"{key}_dense": theirs.get(key) for key in DENSE_KEYS}
     return record | _accuracy(credit_of(pair, protocol), record)
@@ -176,15 +205,29 @@ def _accuracy(credit: Credit, known: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def judge_pairs(pairs: Sequence[Pair], policy: Policy, *, dense: str, compressed: str) -> dict[str, Any]:
+def judge_pairs(
+    pairs: Sequence[Pair],
+    policy: Policy,
+    *,
+    dense: str,
+    compressed: str,
+    measured: Sequence[Sequence[Measured]] | None = None,
+) -> dict[str, Any]:
     """One decision over all tasks, with the keys of `suite.decisions.gate.GATE_KEYS`.
 
     Where one task has only scores, limits of accuracy in points or relative to dense are tested and the others are not
     measured.
+
+    Args:
+        measured: the cells of each pair, with the replicates of `suite.verdicts.dose_records.JOINT_KEYS`, where they
+            have been.
     """
     if all(pair.dense.cell is not None for pair in pairs):
-        cells = [cell for pair in pairs for cell in named_cells(pair, dense, compressed)]
-        given = Given.of(cells, keep=JOINT_KEYS)
+        if measured is None:
+            measured = [_measured(pair, dense, compressed, Protocol(), JOINT_KEYS) for pair in pairs]
+        known = [one for both in measured for one in both]
+        cells = [one.cell for one in known]
+        given = Given(known, Protocol())
         (record,) = gate_variants(given, policy, attempts=numbered(cells, None, candidates(cells)))
     else:
         record = _judge_scores(pairs, policy, dense, compressed)
@@ -205,11 +248,14 @@ def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed:
             tested.append(Tested(line, loss, "", float(sum(one.n for one in inside))))
         else:
             tested.append(Tested(line, None, NO_OPTIONS))
-    decision, reason, records = decide(tested, policy)
+    content = [[task, hashlib.sha256(one.compressed.tobytes()).hexdigest()] for task, one in credits.items()]
+    asked = {task: one.answers.ids for task, one in credits.items()}
+    attempt = numbered_by_items(asked, [compressed, *sorted(content)], (dense, compressed))
+    decision, reason, records = decide(tested, policy, share=spent(attempt, listed=False, locked=False))
     least, most = LostAnswers(tuple(counted.values())).bounds(CONFIDENCE)
     red = [line.is_red for line in lines]
     values: tuple[Any, ...] = (
-        *(dense, compressed, policy.name, policy_hash(policy), decision, reason, len(pairs), 1, most, least),
+        *(dense, compressed, policy.name, policy_hash(policy), decision, reason, len(pairs), attempt, most, least),
         [one for one, is_red in zip(records, red, strict=True) if not is_red],
         [one for one, is_red in zip(records, red, strict=True) if is_red],
         [],

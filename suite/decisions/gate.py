@@ -18,7 +18,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +143,46 @@ def gate_variants(
     Raises:
         SuiteError: no variant matches, or no limit of the policy is about a task of the run.
     """
+    result = []
+    for judged in _each_judged(given, policy, variant, failures):
+        attempt = (attempts or {}).get((judged.model, judged.variant), 1)
+        listed = lock is not None and [judged.model, judged.variant] in lock["candidates"]
+        share = spent(attempt, listed=listed, locked=lock is not None)
+        result.append(judged.record(attempt=attempt, share=share, lock=lock))
+    return result
+
+
+def evidence(
+    given: Given,
+    policy: Policy,
+    *,
+    variant: str | None = None,
+    failures: Sequence[Mapping[str, Any]] = (),
+) -> dict[Candidate, float]:
+    """How far from an acceptance each candidate is, in the order of `gate_variants`: of all limits the largest p-value
+    of "less than this is lost", as a multiple of the error probability that the limit allows. At 1 and less a first
+    attempt is accepted; infinite where something stands in the way."""
+    found = {}
+    for judged in _each_judged(given, policy, variant, failures):
+        seen = judged.seen
+        ratios = [_evidence_of(one) for one in seen.tested]
+        blocked = bool(seen.obstacles or seen.doubts)
+        found[judged.model, judged.variant] = float("inf") if blocked else max(ratios, default=float("inf"))
+    return found
+
+
+def _evidence_of(one: Tested) -> float:
+    line, missing = one.line.line, one.loss is None or one.loss.value is None
+    if missing or line.tested <= 0:
+        return float("inf") if not missing or must_be_measured(one.line) else 0.0
+    assert one.loss is not None
+    return one.loss.below(line.tested) / (1 - line.confidence)
+
+
+def _each_judged(
+    given: Given, policy: Policy, variant: str | None, failures: Sequence[Mapping[str, Any]]
+) -> list[_Judged]:
+    """Every compressed variant of every model, by model (size) and variant as the run has them."""
     places = size_places([one for one in given.every if not _is_null(one)])
     by_size = sorted(given.every, key=lambda one: places.get(one.cell.key.model, len(places)))
     models = grouped((one for one in by_size if not _is_null(one)), lambda one: one.cell.key.model)
@@ -162,11 +202,7 @@ def gate_variants(
     for model, names in wanted.items():
         parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[Numbers, str]] = {}
         for name in names:
-            judged = _Judged(model, name, models[model], dense, failures, policy, given.protocol, parts)
-            attempt = (attempts or {}).get((model, name), 1)
-            listed = lock is not None and [model, name] in lock["candidates"]
-            share = spent(attempt, listed=listed, locked=lock is not None)
-            result.append(judged.record(attempt=attempt, share=share, lock=lock))
+            result.append(_Judged(model, name, models[model], dense, failures, policy, given.protocol, parts))
     return result
 
 
@@ -394,6 +430,26 @@ def _of_kind(policy: Policy, line: Criterion, tasks: Sequence[str]) -> list[str]
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What was measured of one variant.
+
+    Attributes:
+        tested: the limits that apply.
+        obstacles, doubts: what stands in the way of anything but a rejection, and of an acceptance alone.
+        mixed: its prompts are not those of dense.
+        answers: of both models, by task.
+        cells: of the variant.
+    """
+
+    tested: list[Tested]
+    obstacles: list[str]
+    doubts: list[str]
+    mixed: bool
+    answers: dict[str, Pairs]
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
 class _Judged:
     """One variant of one model."""
 
@@ -406,7 +462,9 @@ class _Judged:
     protocol: Rules
     parts: dict[tuple[Setting, str, tuple[str, ...]], tuple[Numbers, str]]
 
-    def record(self, *, attempt: int, share: float, lock: Mapping[str, Any] | None) -> Record:
+    @cached_property
+    def seen(self) -> _Seen:
+        """What was measured."""
         everything = unperturbed(dict.fromkeys(cell_setting(one) for one in self.members))
         tasks = list(dict.fromkeys(setting.task for setting in everything))
         mine = [one for one in self.members if one.cell.key.variant == self.variant]
@@ -434,20 +492,25 @@ class _Judged:
             pairs[setting] = Levels(Place(self.model, "", "", setting.task), tuple(both))
         lines = lines_of(self.policy, tasks or sorted({str(one.get("task")) for one in self.failures}))
         tested = [self._tested(line, pairs) for line in lines]
+        cells = [one.cell for one in mine]
+        return _Seen(tested, obstacles, doubts, mixed, self._answers(tasks, pairs), cells)
+
+    def record(self, *, attempt: int, share: float, lock: Mapping[str, Any] | None) -> Record:
+        """The decision with the keys `GATE_KEYS`."""
+        seen = self.seen
         decision, reason, records = decide(
-            tested, self.policy, blocked=bool(obstacles), doubted=bool(doubts), share=share
+            seen.tested, self.policy, blocked=bool(seen.obstacles), doubted=bool(seen.doubts), share=share
         )
-        if mixed:
+        if seen.mixed:
             decision, reason = REVIEW, BLOCKED
-        accuracy = self._answers(tasks, pairs)
-        lower, upper = LostAnswers(tuple(accuracy.values())).bounds(CONFIDENCE) if accuracy else (None, None)
-        red = [line.is_red for line in lines]
+        lower, upper = LostAnswers(tuple(seen.answers.values())).bounds(CONFIDENCE) if seen.answers else (None, None)
+        red = [one.line.is_red for one in seen.tested]
         values = (
             *(self.model, self.variant, self.policy.name, policy_hash(self.policy), decision, reason),
-            *(unlocked([one.cell for one in mine], lock), attempt, upper, lower),
+            *(unlocked(seen.cells, lock), attempt, upper, lower),
             [one for one, is_red in zip(records, red, strict=True) if not is_red],
             [one for one, is_red in zip(records, red, strict=True) if is_red],
-            list(dict.fromkeys([*obstacles, *doubts, *_point_rule(self.policy, records)])),
+            list(dict.fromkeys([*seen.obstacles, *seen.doubts, *_point_rule(self.policy, records)])),
         )
         return dict(zip(GATE_KEYS, values, strict=True))
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.decisions.gate import Line, lines_of, must_be_measured
-from suite.decisions.items import floor_items, power
+from suite.decisions.items import floor_items
 from suite.decisions.policy import Policy
-from suite.decisions.show import JOINT_POWER, line_items, worth_of
+from suite.decisions.show import EXPECTED, JOINT_POWER, Expected, about, line_items, line_power, worth_of
 from suite.metrics.slices import EDGE, EDGE_SHARE
 from suite.tables import aligned
 
@@ -21,20 +21,19 @@ PLAN_KEYS = (
 def plan_records(
     policy: Policy,
     items: Mapping[str, int],
+    expected: Expected = EXPECTED,
     *,
-    flips: float,
     models: int = 1,
     larger: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """One record a limit that applies, with the keys `PLAN_KEYS`.
 
     Each limit is to be shown with probability 1 - .2 / k where nothing is lost, so that all k hold together with .8 or
-    more. Exact power where accuracy or error rate is limited in points; else the floor below which nothing can be
-    shown. ``never``: this configuration cannot accept, whatever is measured.
+    more. Exact power where accuracy or error rate is limited in points or relative to dense; else the floor below
+    which nothing can be shown. ``never``: this configuration cannot accept, whatever is measured.
 
     Args:
         items: of each task of the configuration, by name.
-        flips: expected share of items whose answer becomes right or wrong.
         models: how many; with one there is no other that says which items are hardest.
         larger: items that tasks have in all, by name: what could be asked instead.
 
@@ -44,20 +43,20 @@ def plan_records(
     lines = lines_of(policy, list(items))
     counted = [line for line in lines if not _unmeasured(line, models)]
     wanted = 1 - (1 - JOINT_POWER) / max(len(counted), 1)
-    return [_record(line, items, flips, wanted, _unmeasured(line, models), larger or {}) for line in lines]
+    return [_record(line, items, expected, wanted, _unmeasured(line, models), larger or {}) for line in lines]
 
 
-def plan_lines(records: Sequence[Mapping[str, Any]], *, flips: float) -> list[str]:
+def plan_lines(records: Sequence[Mapping[str, Any]], expected: Expected = EXPECTED) -> list[str]:
     """Records in aligned lines."""
     rows = [("metric", "where", "limit", "unit", "items", "needed", "power", "")]
     for one in records:
-        least = " at least" if one["items_are"] == "floor" else ""
-        needed = "never" if one["items_needed"] is None else f"{one['items_needed']}{least}"
+        needed = about(one["items_needed"], one["items_are"])
         chance = "" if one["power"] is None else f"{one['power']:.2f}"
         said = ("cannot be accepted" if one["never"] else "", one["note"], one["would_do"])
         numbers = (f"{one['limit']:g}", one["unit"], str(one["items"]), needed, chance)
         rows.append((one["metric"], one["scope"], *numbers, "; ".join(text for text in said if text)))
-    return [f"at {flips:g} flips and joint power {JOINT_POWER:g}", *aligned(rows)]
+    head = f"at {expected.flips:g} flips, dense right in {expected.right:g}, and joint power {JOINT_POWER:g}"
+    return [head, *aligned(rows)]
 
 
 def _unmeasured(line: Line, models: int) -> str:
@@ -70,16 +69,14 @@ def _unmeasured(line: Line, models: int) -> str:
 
 
 def _record(
-    line: Line, items: Mapping[str, int], flips: float, wanted: float, why: str, larger: Mapping[str, int]
+    line: Line, items: Mapping[str, int], expected: Expected, wanted: float, why: str, larger: Mapping[str, int]
 ) -> dict[str, Any]:
     limit, missing = line.line, [task for task in line.tasks if task not in items]
     have = 0 if missing else sum(items[task] for task in line.tasks)
     if limit.slice == EDGE:
         have = int(have * EDGE_SHARE)
-    needed, exact = line_items(limit, flips=flips, wanted=wanted)
-    shown: float | None = None
-    if exact and not why:
-        shown = power(have, limit.tested, flips, confidence=limit.confidence) if have else 0.0
+    needed, goes_by = line_items(limit, expected, wanted=wanted)
+    shown = None if why else line_power(limit, expected, have)
     floor = floor_items(limit.tested, confidence=limit.confidence) / worth_of(limit) if 0 < limit.tested < 1 else None
     counts = not why and limit.slice is None
     never = bool(missing) or (counts and (floor is None or have < floor))
@@ -87,7 +84,7 @@ def _record(
         never = True
     note = why or (f"the configuration has no task {', '.join(missing)}" if missing else "")
     would = _would_do(line, items, needed, larger) if counts and needed is not None and have < needed else None
-    values = (limit.metric, line.scope, float(limit.limit), limit.unit, have, needed, "exact" if exact else "floor")
+    values = (limit.metric, line.scope, float(limit.limit), limit.unit, have, needed, goes_by)
     return dict(zip(PLAN_KEYS, (*values, shown, never, would, note or None), strict=True))
 
 

@@ -13,6 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from suite.cell import Cell
 from suite.config import RunConfig
 from suite.decisions.policy import Policy, policy_hash
@@ -55,16 +58,34 @@ def lock_content(
 
 
 def task_record(
-    name: str, *, scoring: str, prompt: str, shots: int, prompt_hash: str, template: Any, ids: Sequence[str]
+    name: str,
+    *,
+    scoring: str,
+    prompt: str,
+    shots: int,
+    prompt_hash: str,
+    template: Any,
+    ids: Sequence[str],
+    units: Sequence[str],
 ) -> dict[str, Any]:
-    """How a task is asked, on which items, and which half of them a search may look at."""
-    first = uniforms(unit_keys(ids, purpose="search half"), 0) < 0.5
+    """How a task is asked, on which items, and which half of them a search may look at.
+
+    Args:
+        units: of each item, what stays together: items that share a passage are not parted.
+    """
+    first = in_search_half(units)
     return {
         **{"name": name, "scoring": scoring, "prompt": prompt, "shots": shots, "prompt_hash": prompt_hash},
         "chat_template": template,
         "ids": list(ids),
         "search_half": [item for item, inside in zip(ids, first.tolist(), strict=True) if inside],
     }
+
+
+def in_search_half(units: Sequence[str]) -> NDArray[np.bool_]:
+    """Which items a search may look at, shape [n]; the others are left for the test. By a hash of their units alone, so
+    that no model has a say."""
+    return uniforms(unit_keys(units, purpose="search half"), 0) < 0.5
 
 
 def lock_text(content: Mapping[str, Any]) -> str:
@@ -99,6 +120,13 @@ def check_planned(lock: Mapping[str, Any], config: RunConfig, tasks: Sequence[Ma
         tasks: as `task_record` makes them of what the run asks.
         where: the lock, for messages.
     """
+    check_tasks(lock, tasks, where)
+    if lock["protocol"] != asdict(config.protocol):
+        raise SuiteError(f"{where}: foreign lock: another protocol; make a lock of this run")
+
+
+def check_tasks(lock: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Raise where items or prompts are not those of the lock; arguments as of `check_planned`."""
     for mine in tasks:
         other = _task_of(lock, mine)
         if other is None:
@@ -108,14 +136,17 @@ def check_planned(lock: Mapping[str, Any], config: RunConfig, tasks: Sequence[Ma
         for key, said in (("ids", "items"), ("prompt_hash", "prompts")):
             if other[key] != mine[key]:
                 raise SuiteError(f"{where}: foreign lock: other {said} on {mine['name']}; make a lock of this run")
-    if lock["protocol"] != asdict(config.protocol):
-        raise SuiteError(f"{where}: foreign lock: another protocol; make a lock of this run")
+
+
+def check_policy_of(lock: Mapping[str, Any], policy: Policy, where: str) -> None:
+    """Raise where the policy is another one than the lock's."""
+    if lock["policy_hash"] != policy_hash(policy):
+        raise SuiteError(f"{where}: foreign lock: it fixes the policy {lock['policy']['name']}, not {policy.name}")
 
 
 def check_cells(lock: Mapping[str, Any], cells: Sequence[Cell], policy: Policy, where: str) -> None:
     """Raise where cells to be judged have other items than the lock, or the policy is another one."""
-    if lock["policy_hash"] != policy_hash(policy):
-        raise SuiteError(f"{where}: foreign lock: it fixes the policy {lock['policy']['name']}, not {policy.name}")
+    check_policy_of(lock, policy, where)
     for cell in cells:
         if not cell.is_dense:
             continue
@@ -124,6 +155,13 @@ def check_cells(lock: Mapping[str, Any], cells: Sequence[Cell], policy: Policy, 
         if other is None or set(other["ids"]) != set(cell.ids):
             what = "no such task" if other is None else "other items"
             raise SuiteError(f"{where}: foreign lock: {what} on {task} ({cell.where}); name the lock of these cells")
+
+
+def locked_half(lock: Mapping[str, Any], cell: Cell) -> set[str] | None:
+    """Ids of a cell's task that a lock leaves to a search; None where it has no such task."""
+    _, task, scoring, prompt, shots = cell.curve_key
+    found = _task_of(lock, {"name": task, "scoring": scoring, "prompt": prompt, "shots": shots})
+    return None if found is None else set(found["search_half"])
 
 
 def _task_of(lock: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -302,17 +302,25 @@ def look(tasks: Sequence[Answered], policy: Policy, *, doubted: bool = False, sh
 
 
 def record_of(
-    found: Look, policy: Policy, names: tuple[str, str], notes: Sequence[str] = (), *, attempt: int = 1
+    found: Look,
+    policy: Policy,
+    names: tuple[str, str],
+    notes: Sequence[str] = (),
+    *,
+    attempt: int = 1,
+    unlocked: int | None = None,
 ) -> dict[str, Any]:
     """The record of `suite.decisions.gate`, with the items of each task that the decision rests on.
 
     Args:
         names: model and variant.
         attempt: the how manieth on these items it is (`suite.decisions.attempts`).
+        unlocked: cells that no lock had fixed; all by default.
     """
     least, most = found.lost
+    free = len(found.items) if unlocked is None else unlocked
     values = (
-        *(*names, policy.name, policy_hash(policy), found.decision, found.reason, len(found.items), attempt),
+        *(*names, policy.name, policy_hash(policy), found.decision, found.reason, free, attempt),
         *(most, least),
         [one for one, red in zip(found.lines, found.red, strict=True) if not red],
         [one for one, red in zip(found.lines, found.red, strict=True) if red],

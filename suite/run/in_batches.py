@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from suite.cell import Cell, write_cell
+from suite.cell import Cell, read_metadata, write_cell
 from suite.run.plan import PlannedCell
 from suite.score.cells import Asked, score
 from suite.score.scorer import Scorer
@@ -22,11 +22,17 @@ class GrowingCell:
         scorer: its model, ready to be asked; called when something has to be asked.
         out: run directory. The cell of what was asked so far goes where a run keeps it, the scores of each call in a
             folder beside: asked for the same items in the same steps after an interruption, nothing is computed again.
+        stamp: the hash of a lock, which a compressed cell carries unless some of it lay there without.
     """
 
-    def __init__(self, planned: PlannedCell, scorer: Callable[[], Scorer], out: Path) -> None:
+    def __init__(
+        self, planned: PlannedCell, scorer: Callable[[], Scorer], out: Path, *, stamp: str | None = None
+    ) -> None:
         self.planned = planned
         self._path = planned.names.path(out)
+        if stamp is not None and self._path.is_file():
+            stamp = read_metadata(self._path)["run"].get("lock")
+        self._stamp = None if planned.names.variant == "dense" else stamp
         self._shards = ShardStore(out / "parts" / planned.key[:16])
         self._open = scorer
         self._asked = Asked()
@@ -47,5 +53,7 @@ class GrowingCell:
             # a run that finds it must not take it for the whole, nor for another variant
             run = {name: value for name, value in cell.run.items() if name != "key"}
             cell = replace(cell, run={**run, "part_of": self.planned.key})
+        if self._stamp is not None:
+            cell = replace(cell, run={**cell.run, "lock": self._stamp})
         write_cell(self._path, cell)
         return cell

@@ -14,12 +14,15 @@ from suite.config import Protocol
 from suite.decisions.attempts import numbered_by_items, spent
 from suite.decisions.gate import DOUBTS, OBSTACLES
 from suite.decisions.item_by_item import FIRST, MEASURES, Order, check_first, item_order, pair
+from suite.decisions.lock import check_policy_of, check_tasks, read_lock, unlocked
 from suite.decisions.policy import KINDS, Policy
 from suite.decisions.sequential import check_bounded, look, record_of, stop
 from suite.errors import SuiteError
 from suite.metrics.rows import rows_against
 from suite.models.model import resolve_model
 from suite.run.in_batches import GrowingCell
+from suite.run.lock import asked as planned_tasks
+from suite.run.lock import check_dense
 from suite.run.plan import PlannedCell, plan_variant
 from suite.run.prepare import Conditions, open_scorer
 from suite.score.sheet import Sheet, make_sheet, part
@@ -77,6 +80,7 @@ def gate_item_by_item(
     first: int = FIRST,
     batch: int = BATCH,
     seed: int = 0,
+    lock: Path | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Ask until the policy is decided, or all items are asked.
@@ -87,6 +91,8 @@ def gate_item_by_item(
         batch: items a task between two looks, a twentieth of those asked where that is more; it changes what is asked,
             never what is decided.
         seed: of the order of the items.
+        lock: a file of `suite policy lock`: its tasks are asked as it says, its candidates have the whole error
+            probability, and compressed cells that are scored now carry its hash.
         log: called with one line a look.
 
     Returns:
@@ -101,14 +107,16 @@ def gate_item_by_item(
     check_first(first)
     if batch < 1:
         raise SuiteError(f"batch {batch}: out of range, use 1 item or more; {BATCH} is usual")
-    asked = _asking(sides, policy, conditions, out, seed)
+    fixed = None if lock is None else _fixed(lock, policy, sides, first, seed)
+    asked = _asking(sides, policy, conditions, out, seed, fixed, f"lock {lock}")
     most = max(len(one.order.ids) for one in asked)
     fitted = any(MEASURES[line.metric].fitted for line in policy.lines if line.metric in MEASURES)
     items = first if fitted else 0
     told_apart = [[one.order.task, one.key] for one in asked]
     ids = {one.order.task: one.order.ids for one in asked}
     attempt = numbered_by_items(ids, [told_apart, first, seed], asked[0].names)
-    share = spent(attempt, listed=False, locked=False)
+    listed = fixed is not None and list(asked[0].names) in fixed["candidates"]
+    share = spent(attempt, listed=listed, locked=fixed is not None)
     while True:
         # with many items a look costs more: they come further apart
         items = min(items + max(batch, items // 20), most)
@@ -119,7 +127,8 @@ def gate_item_by_item(
         log(f"{items} items a task: {found.decision or 'undecided'}, {found.held} of {found.lines} limits hold")
         if found.decision or doubts or items >= most:
             decided = look(answered, policy, doubted=bool(doubts), share=share)
-            record = record_of(decided, policy, asked[0].names, doubts, attempt=attempt)
+            free = unlocked([both[1] for both in cells], fixed)
+            record = record_of(decided, policy, asked[0].names, doubts, attempt=attempt, unlocked=free)
             counts = {one.order.task: len(both[1]) for one, both in zip(asked, cells, strict=True)}
             return {**record, "asked": counts, "first": first, "seed": seed}
 
@@ -137,18 +146,44 @@ def _doubts(dense: Cell, compressed: Cell) -> list[str]:
     return [f"{compressed.key.task}: {known[flag]}" for flag in row["flags"] if flag in known and flag != "at-chance"]
 
 
-def _asking(sides: Sides, policy: Policy, conditions: Conditions, out: Path, seed: int) -> list[Asking]:
+def _fixed(lock: Path, policy: Policy, sides: Sides, first: int, seed: int) -> dict[str, Any]:
+    """A lock, where nothing is asked for that it fixes otherwise."""
+    found = read_lock(lock)
+    check_policy_of(found, policy, f"lock {lock}")
+    if (first, seed, sides.limit) != (FIRST, found["protocol"]["seed"], None):
+        raise SuiteError(
+            f"lock {lock}: fixes the items and their order; leave out --limit, --seed and --first "
+            f"(seed {found['protocol']['seed']}, first {FIRST})"
+        )
+    return found
+
+
+def _asking(
+    sides: Sides,
+    policy: Policy,
+    conditions: Conditions,
+    out: Path,
+    seed: int,
+    lock: Mapping[str, Any] | None,
+    where: str,
+) -> list[Asking]:
     given = _given(sides)
-    names = sides.tasks or tuple(given) or _tasks_of(policy)
+    locked = {} if lock is None else {str(one["name"]): one for one in lock["tasks"]}
+    names = sides.tasks or tuple(locked) or tuple(given) or _tasks_of(policy)
     if not names:
         raise SuiteError(f"policy {policy.name} names no task; say which with --task")
-    sheets = [_sheet(get_task(name), given, sides) for name in names]
+    sheets = [_sheet(get_task(name), given, sides, locked) for name in names]
     compressed = _cells_of(sides, given, sheets, conditions)
+    if lock is not None:
+        check_tasks(lock, planned_tasks(sheets), where)
     if given:
         dense = [_already(given[sheet.task.name]) for sheet in sheets]
     else:
-        dense = _growing(plan_variant(sides.dense, None, sheets, conditions), conditions, out)
-    other = _growing(compressed, conditions, out)
+        plain = plan_variant(sides.dense, None, sheets, conditions)
+        if lock is not None:
+            check_dense(lock, [plain[0].model], where)
+        dense = _growing(plain, conditions, out)
+    other = _growing(compressed, conditions, out, stamp=None if lock is None else str(lock["lock_hash"]))
     return [
         Asking(_order(sheet, given, seed), one, two, planned.key, (planned.names.model, planned.names.variant))
         for sheet, one, two, planned in zip(sheets, dense, other, compressed, strict=True)
@@ -179,8 +214,13 @@ def _tasks_of(policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *kinds]))
 
 
-def _sheet(task: Task, given: Mapping[str, Cell], sides: Sides) -> Sheet:
-    """The task as it is asked: as the dense cell was, where there is one, and no items that it lacks."""
+def _sheet(task: Task, given: Mapping[str, Cell], sides: Sides, locked: Mapping[str, Mapping[str, Any]]) -> Sheet:
+    """The task as it is asked: as the dense cell was, where there is one, and no items that it lacks; else as a lock
+    has it."""
+    if not given and task.name in locked:
+        asked = locked[task.name]
+        ways = {key: asked[key] for key in ("scoring", "prompt", "shots")}
+        return make_sheet(task, **ways, limit=len(asked["ids"]))
     if not given:
         return make_sheet(task, limit=sides.limit)
     if task.name not in given:
@@ -229,8 +269,10 @@ def _already(cell: Cell) -> Ask:
     return lambda _: cell
 
 
-def _growing(planned: Sequence[PlannedCell], conditions: Conditions, out: Path) -> list[Ask]:
+def _growing(
+    planned: Sequence[PlannedCell], conditions: Conditions, out: Path, *, stamp: str | None = None
+) -> list[Ask]:
     """One model on several tasks; it is loaded once, when it is asked first."""
     one = planned[0]
     opened = cache(partial(open_scorer, one.model, one.variant, conditions, ready=one.ready))
-    return [GrowingCell(cell, opened, out).ask for cell in planned]
+    return [GrowingCell(cell, opened, out, stamp=stamp).ask for cell in planned]

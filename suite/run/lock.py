@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from suite import __version__
@@ -10,7 +10,8 @@ from suite.config import ReadyMade, RunConfig
 from suite.decisions.gate import lines_of
 from suite.decisions.lock import lock_content, task_record
 from suite.decisions.policy import Policy
-from suite.models.model import content_parts, resolve_model, template_parts
+from suite.errors import SuiteError
+from suite.models.model import Model, content_parts, resolve_model, template_parts
 from suite.run.plan import sheet_of
 from suite.score.sheet import Sheet
 from suite.variant import parse_variant
@@ -53,6 +54,13 @@ def asked(sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
     return [_record(sheet, {}) for sheet in {id(sheet): sheet for sheet in sheets}.values()]
 
 
+def check_dense(lock: Mapping[str, Any], models: Iterable[Model], where: str) -> None:
+    """Raise where a model's weights are not those that the lock fixes."""
+    for model in models:
+        if lock["dense"].get(model.name) != content_parts(model):
+            raise SuiteError(f"{where}: foreign lock: other dense weights of {model.name}; make a lock of this run")
+
+
 def _record(sheet: Sheet, templates: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     return task_record(
         sheet.task.name,
@@ -62,4 +70,5 @@ def _record(sheet: Sheet, templates: Mapping[str, Mapping[str, str]]) -> dict[st
         prompt_hash=sheet.prompt_hash,
         template=templates if sheet.name.chat else "raw",
         ids=[item.id for item in sheet.questions],
+        units=[item.id if item.group is None else item.group for item in sheet.questions],
     )

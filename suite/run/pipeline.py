@@ -32,10 +32,10 @@ from suite.decisions.lock import check_planned, read_lock
 from suite.errors import CellFailure, SuiteError
 from suite.files import write_file
 from suite.models.device import resolve_device
-from suite.models.model import Model, content_parts
+from suite.models.model import Model
 from suite.publish.manifest import read_environment
 from suite.run.early_tables import EarlyTables
-from suite.run.lock import asked
+from suite.run.lock import asked, check_dense
 from suite.run.plan import PlannedCell, conditions_of, limited, plan
 from suite.run.prepare import Conditions, open_scorer, resolve_dtype
 from suite.run.taken import SUPERSEDED, known_keys, renamed, take_cells, take_dense
@@ -273,10 +273,7 @@ def _checked_lock(lock: Path, config: RunConfig, planned: Sequence[PlannedCell])
     """The hash of a lock that is one of this run."""
     found = read_lock(lock)
     check_planned(found, config, asked([cell.sheet for cell in planned]), f"lock {lock}")
-    models = {cell.model.name: cell.model for cell in planned}
-    for name, model in models.items():
-        if found["dense"].get(name) != content_parts(model):
-            raise SuiteError(f"lock {lock}: foreign lock: other dense weights of {name}; make a lock of this run")
+    check_dense(found, {cell.model.name: cell.model for cell in planned}.values(), f"lock {lock}")
     return str(found["lock_hash"])
 
 
