@@ -15,6 +15,7 @@ from support.task_files import write_task
 import suite.run.item_by_item
 from suite.cell import Cell, load_cells, make_cell, read_cell, write_cell
 from suite.cli import main
+from suite.metrics.slices import subset
 
 ITEMS = [
     {"id": f"q{row}", "question": f"What is {row}?", "choices": ["iron", "light", "water"], "answer_index": row % 3}
@@ -169,6 +170,35 @@ def test_every_further_candidate_or_order_on_the_same_items_is_another_attempt(
     least = [record["items"]["quiz"] for record in found]
     assert least[0] < least[2] <= 60
     assert found[0]["criteria"][0]["upper"] <= found[2]["criteria"][0]["upper"]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(2, ("reject", None)), (0, ("review", "blocked"))])
+def test_arithmetic_that_changed_answers_stands_in_the_way_of_an_acceptance_alone(
+    tiny_models: dict[str, Path],
+    task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrong: int,
+    said: tuple[str, str | None],
+) -> None:
+    """A broken model is rejected all the same, and a harmless one is asked until its limits hold and then reviewed."""
+    write_cell(tmp_path / "dense.parquet", scripted("quiz", wrong=0, variant="dense"))
+
+    def ask(growing: Any, ids: tuple[str, ...]) -> Cell:
+        cell = scripted("quiz", wrong=wrong, variant=growing.planned.names.variant)
+        cell = replace(cell, scores=cell.scores * 1.01, run={"drift": {"largest": 0.5, "changed_answers": 2.0}})
+        return subset(cell, np.array([row for row, name in enumerate(cell.ids) if name in set(ids)]))
+
+    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    args = ("--model", tiny_models["llama"], "--variant", "rtn-w3", "--dense", tmp_path / "dense.parquet")
+    args = (*args, "--task", task, "--out", tmp_path / "run", "--policy", policy(tmp_path, 0.1), "--batch", 5)
+    assert gate(*args, "--json") == {"reject": 1, "review": 3}[said[0]]
+    (record,) = json.loads(capsys.readouterr().out)
+    assert (record["decision"], record["reason"]) == said
+    assert record["notes"] == ["quiz: drift, 16-bit arithmetic changed answers"]
+    assert 5 < record["asked"]["quiz"] < 60
+    assert record["criteria"][0]["outcome"] == ("exceeded" if wrong else "within")
 
 
 @pytest.fixture

@@ -122,10 +122,13 @@ def gate_item_by_item(
         items = min(items + max(batch, items // 20), most)
         cells = [_ask(one, items) for one in asked]
         answered = [pair(one.order, *both, first=first) for one, both in zip(asked, cells, strict=True)]
-        doubts = [said for both in cells for said in _doubts(*both)]
+        flags = [_doubts(*both) for both in cells]
+        doubts = [said for one in flags for said in one.values()]
+        # arithmetic that changed answers stands in the way of an acceptance alone: a rejection may still be reached
+        hopeless = any(flag != "drift" for one in flags for flag in one)
         found = stop(answered, policy, share=share)
         log(f"{items} items a task: {found.decision or 'undecided'}, {found.held} of {found.lines} limits hold")
-        if found.decision or doubts or items >= most:
+        if found.decision or hopeless or items >= most:
             decided = look(answered, policy, doubted=bool(doubts), share=share)
             free = unlocked([both[1] for both in cells], fixed)
             record = record_of(decided, policy, asked[0].names, doubts, attempt=attempt, unlocked=free)
@@ -139,11 +142,12 @@ def _ask(asking: Asking, items: int) -> tuple[Cell, Cell]:
     return asking.dense(ids), asking.compressed(ids)
 
 
-def _doubts(dense: Cell, compressed: Cell) -> list[str]:
-    """What stands in the way of an acceptance, known from the first items."""
+def _doubts(dense: Cell, compressed: Cell) -> dict[str, str]:
+    """What stands in the way of an acceptance, known from the first items, by flag."""
     row = rows_against(dense, [compressed], Protocol(splits=1, replicates=0))[1]
     known = {**OBSTACLES, **DOUBTS}
-    return [f"{compressed.key.task}: {known[flag]}" for flag in row["flags"] if flag in known and flag != "at-chance"]
+    flags = [flag for flag in row["flags"] if flag in known and flag != "at-chance"]
+    return {flag: f"{compressed.key.task}: {known[flag]}" for flag in flags}
 
 
 def _fixed(lock: Path, policy: Policy, sides: Sides, first: int, seed: int) -> dict[str, Any]:
