@@ -183,6 +183,7 @@ def test_arithmetic_that_changed_answers_stands_in_the_way_of_an_acceptance_alon
     said: tuple[str, str | None],
 ) -> None:
     """A broken model is rejected all the same, and a harmless one is asked until its limits hold and then reviewed."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
     write_cell(tmp_path / "dense.parquet", scripted("quiz", wrong=0, variant="dense"))
 
     def ask(growing: Any, ids: tuple[str, ...]) -> Cell:
