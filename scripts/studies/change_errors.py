@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from scripts.studies.tallies import bounds
 from suite.cell import Cell, make_cell
 from suite.config import Protocol
 from suite.metrics import rows
-from suite.metrics.proportions import exact_interval, lost_at_most
+from suite.metrics.proportions import lost_at_most
 
 Floats = NDArray[np.float64]
 
@@ -212,4 +213,4 @@ def _error(rate: float, count: int) -> str:
 def _rate(missed: Sequence[bool], name: str) -> str:
     allowed = LEVEL / 2 if name.endswith(" row") else LEVEL
     shown = f"{np.mean(missed):.3f}"
-    return f"**{shown}**" if exact_interval(sum(missed), len(missed), level=0.9)[0] > allowed else shown
+    return f"**{shown}**" if bounds(sum(missed), len(missed))[0] > allowed else shown

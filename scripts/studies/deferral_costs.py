@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 
 from scripts.markers import check_markers, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
+from scripts.studies.tallies import bounds
 from suite.cell import Cell, load_cells, make_cell
 from suite.config import Costs, Protocol
 from suite.decisions.deferral import KEPT, TUNED, find_deferrals, with_interval
@@ -126,7 +126,7 @@ def bounds_table(draws: int) -> str:
 
 
 def _share(held: int, draws: int) -> str:
-    return f"{held / draws:.3f} (≥ {float(beta.ppf(0.05, held, draws - held + 1)):.3f})"
+    return f"{held / draws:.3f} (≥ {bounds(held, draws)[0]:.3f})"
 
 
 def _held(n: int, slope: float, costs: Costs, draws: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scripts.markers import check_markers, write_between
+from scripts.studies.tallies import bounds
 from suite.publish.pages.markdown import table
 from suite.verdicts.dose import Ladder, find_doses
 from suite.verdicts.noise_floor import noise_floor
@@ -78,8 +79,7 @@ def floor_errors(draws: int) -> str:
         found = []
         for correlation in (0.0, 0.5, 0.9):
             wrong = _wrongly_lost(null, level, correlation, draws)
-            bound = float(stats.beta.ppf(0.95, wrong + 1, draws - wrong))
-            found.append(f"{_rate(wrong / draws)} (≤ {_rate(bound)})")
+            found.append(f"{_rate(wrong / draws)} (≤ {_rate(bounds(wrong, draws)[1])})")
         lines.append((f"{null:.2f}", f"{level:.2f}", *found))
     return table(("null's loss", "level's loss", "independent", "correlated .5", "correlated .9"), lines, left=0)
 
