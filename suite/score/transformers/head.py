@@ -41,8 +41,8 @@ def log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, to
     coarse = head_logits(network, states, exact=False)
     largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
     exact = _entries(network, states, largest)
-    parts = zip(coarse.split(_IN_CACHE), largest.split(_IN_CACHE), exact.split(_IN_CACHE), strict=True)
-    sums = torch.cat([torch.logsumexp(part.float().scatter_(1, at, values), -1) for part, at, values in parts])
+    parts = [slice(begin, begin + _IN_CACHE) for begin in range(0, len(coarse), _IN_CACHE)]
+    sums = torch.cat([coarse[part].float().scatter_(1, largest[part], exact[part]).logsumexp(-1) for part in parts])
     wanted = _entries(network, states[rows], tokens[:, None])[:, 0]
     return wanted - sums[rows]
 
