@@ -6,7 +6,7 @@ core computes alone comes out the same whichever core took it and whatever the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ def read_in_order(
     start: Callable[[tuple[int, ...]], Start],
     read: Callable[[Batch, Start | None], Result],
     workers: int,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What `read` makes of each batch, in their order, `workers` of them at a time.
 
     Args:
@@ -70,7 +70,7 @@ def read_in_order(
 
 def _one_by_one(
     batches: Sequence[Batch], start: Callable[[tuple[int, ...]], Start], read: Callable[[Batch, Start | None], Result]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     tokens: tuple[int, ...] = ()
     kept: Start | None = None
     for batch in batches:
