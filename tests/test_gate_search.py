@@ -20,7 +20,7 @@ from suite.decisions.answers import LostAnswers, Pairs
 from suite.decisions.gate import gate_variants
 from suite.decisions.lock import in_search_half, lock_content, lock_text, read_lock, task_record
 from suite.decisions.policy import Criterion, Policy
-from suite.decisions.search import PLACE_KEYS, SEARCH_KEYS, pareto_sequence, search_cells
+from suite.decisions.search import PLACE_KEYS, SEARCH_KEYS, pareto_sequence, search_cells, search_status
 from suite.errors import SuiteError
 from suite.metrics.slices import subset
 from suite.verdicts.dose_records import JOINT_KEYS
@@ -168,6 +168,22 @@ def test_a_lock_says_who_is_searched_and_where(tmp_path: Path, capsys: pytest.Ca
         "m: the smallest that passes: rtn-w8 (2 candidates searched on 400 items, 2 tested on 800 others)" in said.err
     )
     assert "searched on 400 items, tested on the 800 others" in report.read_text()
+
+
+def test_what_could_not_be_scored_is_no_candidate_that_passes() -> None:
+    """The smallest of a model failed on its task, and of another model nothing is there at all."""
+    failures = [{"model": model, "variant": "rtn-w3", "task": "sciq", "reason": "out of memory"} for model in "mn"]
+    cells = [cell for cell in ladder() if cell.key.variant in ("dense", "rtn-w5")]
+    found = search_cells(cells, OURS, config=CONFIG, failures=failures)
+    said = {(one["model"], one["variant"]): (one["decision"], one["search"]["smallest"]) for one in found}
+    assert said == {
+        ("m", "rtn-w5"): ("accept", True),
+        ("m", "rtn-w3"): ("review", False),
+        ("n", "rtn-w3"): ("review", False),
+    }
+    assert search_status(found) == 3
+    (failed,) = [one for one in found if (one["model"], one["variant"]) == ("m", "rtn-w3")]
+    assert "failed cell sciq: out of memory" in failed["notes"]
 
 
 def test_where_nothing_passes_the_worst_test_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,14 +105,14 @@ def search_cells(
             place = sequence.index(one) if one in sequence else None
             reached = place is not None and all(passed[:place])
             if reached:
-                record, searched, left = dict(known[one]), *sizes[model]
+                record, searched, left = dict(known[one]), *sizes.get(model, ({}, {}))
                 said = f"searched on {sum(searched.values())} items, tested on the {sum(left.values())} others"
                 record["notes"] = [*record["notes"], said]
             else:
                 record = _not_tested(one, policy, (attempts or {}).get(one, 1), cells, lock)
                 record["notes"] = [_why_not(one, sequence, passed)]
             last = reached and place == sum(in_order) - 1
-            values = (*sizes[model], place + 1 if reached and place is not None else None, last)
+            values = (*sizes.get(model, ({}, {})), place + 1 if reached and place is not None else None, last)
             records.append({**record, "search": dict(zip(PLACE_KEYS, values, strict=True))})
     return records
 
