@@ -117,6 +117,9 @@ def test_the_order_of_tests_is_that_of_pareto_testing_and_mapie_names_the_same()
         valid = control_fwer(p_values, 0.05, "fixed_sequence")
         first = next((place for place, p in enumerate(p_values) if p > 0.05), len(front))
         assert len(valid) == first
+    nothing = dict.fromkeys(order, float("inf"))
+    assert pareto_sequence(order, nothing) == order[:1]
+    assert pareto_sequence(order, {**nothing, order[2]: 7.0}) == [order[2]]
 
 
 def test_a_search_over_bad_candidates_errs_in_one_of_twenty() -> None:

@@ -161,13 +161,12 @@ def evidence(
 ) -> dict[Candidate, float]:
     """How far from an acceptance each candidate is, in the order of `gate_variants`: of all limits the largest p-value
     of "less than this is lost", as a multiple of the error probability that the limit allows. At 1 and less a first
-    attempt is accepted; infinite where something stands in the way."""
+    attempt is accepted, unless something stands in the way of that; infinite where nothing can be said at all."""
     found = {}
     for judged in _each_judged(given, policy, variant, failures):
         seen = judged.seen
         ratios = [_evidence_of(one) for one in seen.tested]
-        blocked = bool(seen.obstacles or seen.doubts)
-        found[judged.model, judged.variant] = float("inf") if blocked else max(ratios, default=float("inf"))
+        found[judged.model, judged.variant] = float("inf") if seen.obstacles else max(ratios, default=float("inf"))
     return found
 
 

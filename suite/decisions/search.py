@@ -86,7 +86,8 @@ def search_cells(
         model: pareto_sequence([one for one in order if one[0] == model], seen)
         for model in dict.fromkeys(model for model, _ in order)
     }
-    wanted = {one for sequence in sequences.values() for one in sequence}
+    hopeless = {one for one in order if np.isinf(seen[one])}
+    wanted = hopeless.union(*sequences.values())
     other = [half for _, half in halves if half.is_dense or (half.key.model, half.key.variant) in wanted]
     tested = gate_variants(
         _given(other, policy, config),
@@ -104,7 +105,9 @@ def search_cells(
         for one in (one for one in order if one[0] == model):
             place = sequence.index(one) if one in sequence else None
             reached = place is not None and all(passed[:place])
-            if reached:
+            if one in hopeless and not reached:
+                record = dict(known[one])
+            elif reached:
                 record, searched, left = dict(known[one]), *sizes.get(model, ({}, {}))
                 said = f"searched on {sum(searched.values())} items, tested on the {sum(left.values())} others"
                 record["notes"] = [*record["notes"], said]
@@ -118,7 +121,8 @@ def search_cells(
 
 
 def pareto_sequence(order: Sequence[Candidate], seen: Mapping[Candidate, float]) -> list[Candidate]:
-    """The candidates worth a test, from the safest to the smallest: those that no smaller one equals.
+    """The candidates worth a test, from the safest to the smallest: those that no smaller one equals. Those of which
+    nothing can be said are left out; where that is all, the safest is tested.
 
     Args:
         order: from the safest to the smallest.
@@ -129,9 +133,9 @@ def pareto_sequence(order: Sequence[Candidate], seen: Mapping[Candidate, float])
     """
     kept, best = list[Candidate](), np.inf
     for one in reversed(order):
-        if not kept or seen[one] < best:
+        if seen[one] < best:
             kept, best = [one, *kept], seen[one]
-    return kept
+    return kept or list(order[:1])
 
 
 def search_status(records: Sequence[Mapping[str, Any]]) -> int:
