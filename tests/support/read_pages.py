@@ -25,7 +25,7 @@ def markdown(sections: Sequence[Section]) -> Iterator[str]:
 def unescaped(words: str) -> str:
     """What a reader sees of one paragraph or table cell of Markdown."""
     text = re.sub(r"\\([\\`*_\[\]|~#!$])", lambda match: f"\0{ord(match[1])}\0", words.strip())
-    text = re.sub(r"\*([a-zA-Z ]+)\*", r"\1", text.replace("`", "").replace("**", ""))
+    text = re.sub(r"\*([^*]+)\*", r"\1", text.replace("`", "").replace("**", ""))
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     for entity, sign in {"&lt;": "<", "&gt;": ">", "&#64;": "@", "&#58;": ":", "&#46;": ".", "&amp;": "&"}.items():
         text = text.replace(entity, sign)
