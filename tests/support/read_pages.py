@@ -99,6 +99,8 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, (tag, self.open)
+        if tag == "summary" and self.open[-2:] == ["td", "details"]:  # what a click opens follows its word
+            self.words[-1].append(": ")
         if set(self.open) & set(self.LEFT_OUT) or tag in self.LEFT_OUT:
             if tag in ("p", "h2"):
                 self.words.pop()

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 
 # bfloat16 logits near 20 are 0.125 apart: of each row this many of the largest are computed in float32
 _EXACT_LOGITS = 16
-# rows whose sums are taken together, and entries of the vocabulary: their float32 copies stay in a core's cache
+# rows whose sums are taken together: their float32 copies stay in a core's cache
 _IN_CACHE = 8
-_ENTRIES_IN_CACHE = 512
 _PROBED = 4
 _SCALES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
@@ -36,8 +35,8 @@ def log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, to
     weight = network.get_output_embeddings().weight
     rows, tokens = rows.to(weight.device), tokens.to(weight.device)
     if torch.float32 in (weight.dtype, states.dtype):
-        wanted = _entries(network, states[rows], tokens[:, None])[:, 0]
-        return wanted - _normalizers(network, states)[rows]
+        logits = head_logits(network, states)
+        return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
     coarse = head_logits(network, states, exact=False)
     largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
     exact = _entries(network, states, largest)
@@ -47,22 +46,8 @@ def log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, to
     return wanted - sums[rows]
 
 
-def _normalizers(network: Any, states: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the sum over the vocabulary, float32, of each row.
-
-    On a processor a part of the vocabulary at a time: its weights and logits stay in a core's cache, and no table of
-    all logits is held.
-    """
-    import torch
-
-    weight = network.get_output_embeddings().weight
-    step = _ENTRIES_IN_CACHE if weight.device.type == "cpu" else len(weight)
-    parts = [slice(begin, begin + step) for begin in range(0, len(weight), step)]
-    return torch.stack([head_logits(network, states, part).logsumexp(-1) for part in parts], -1).logsumexp(-1)
-
-
 def head_logits(
-    network: Any, states: torch.Tensor, picked: torch.Tensor | slice | None = None, *, exact: bool = True
+    network: Any, states: torch.Tensor, picked: torch.Tensor | None = None, *, exact: bool = True
 ) -> torch.Tensor:
     """Logits [n, vocabulary] from final hidden states [n, width]; `picked` takes some vocabulary entries alone.
 
@@ -71,15 +56,13 @@ def head_logits(
     return _finished(network, _product(network, states, picked, exact=exact))
 
 
-def _product(
-    network: Any, states: torch.Tensor, picked: torch.Tensor | slice | None = None, *, exact: bool
-) -> torch.Tensor:
+def _product(network: Any, states: torch.Tensor, picked: torch.Tensor | None = None, *, exact: bool) -> torch.Tensor:
     import torch
 
     head = network.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
     if picked is not None:
-        picked = picked if isinstance(picked, slice) else picked.to(weight.device)
+        picked = picked.to(weight.device)
         weight, bias = weight[picked], None if bias is None else bias[picked]
     states = states.to(weight.device)
     if exact:
