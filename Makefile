@@ -29,8 +29,8 @@ bench: setup ## score a small real LLM at rising compression and write its leade
 leaderboard: setup ## write the leaderboard of the last 'make bench' again, from its stored logits
 	$(SUITE) leaderboard $(RUN) --out $(RUN)
 
-test: setup ## run the tests with coverage (PYTEST_ARGS='--no-cov tests/test_cell.py': a part; KERNELS=avx2: as on a lesser processor)
-	$(LESSER) $(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-fail-under=90 $(PYTEST_ARGS)
+test: setup ## run the tests (PYTEST_ARGS=tests/test_cell.py: a part; COVERAGE=1: with line coverage; KERNELS=avx2: as on a lesser processor)
+	$(LESSER) $(PY) -m pytest -n $(WORKERS) --dist worksteal $(if $(COVERAGE),--cov --cov-fail-under=90) $(PYTEST_ARGS)
 
 lint: setup ## check style and format
 	$(PY) -m ruff check .
@@ -39,7 +39,8 @@ lint: setup ## check style and format
 types: setup ## check types
 	$(PY) -m mypy
 
-check: lint types test ## lint, types and test
+check: COVERAGE = 1
+check: lint types test ## lint, types and tests with coverage
 
 verify: setup ## recompute every committed snapshot under results/ and compare
 	@status=0; found=0; \

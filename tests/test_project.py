@@ -140,7 +140,14 @@ def test_make_alone_prints_the_targets() -> None:
 def test_bench_and_test_run_what_they_promise() -> None:
     assert ".venv/bin/suite run configs/embedded.yaml --out runs/embedded" in make("-n", "bench").stdout
     recipe = make("-n", "test", "PYTEST_ARGS=-k one").stdout
-    assert re.search(r"^\.venv/bin/python -m pytest .*--cov-fail-under=90 -k one$", recipe, flags=re.MULTILINE)
+    assert re.search(r"^\.venv/bin/python -m pytest .* -k one$", recipe, flags=re.MULTILINE)
+    assert "--cov" not in recipe
+
+
+@pytest.mark.parametrize("words", [("test", "COVERAGE=1"), ("check",)])
+def test_coverage_is_asked_for_by_name_and_by_the_check_of_a_change(words: tuple[str, ...]) -> None:
+    recipe = make("-n", *words, "PYTEST_ARGS=-k one").stdout
+    assert re.search(r"^\.venv/bin/python -m pytest .*--cov --cov-fail-under=90 -k one$", recipe, flags=re.MULTILINE)
 
 
 def test_kernels_of_lesser_processors_are_set_for_every_library_and_unknown_ones_refused() -> None:
@@ -343,6 +350,7 @@ def test_ci_runs_test_and_verify_from_the_root_and_passes_a_failure_on(tmp_path:
 def test_ci_script_is_executable() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
     assert "set -euo pipefail" in text(".ci/run")
+    assert "make test COVERAGE=1" in text(".ci/run")
 
 
 # Licence, citation, changelog
