@@ -92,6 +92,21 @@ def scripted(task: str, *, wrong: int, variant: str) -> Cell:
     )
 
 
+def answering(monkeypatch: pytest.MonkeyPatch, *, wrong: int, **more: Any) -> list[int]:
+    """Models answer by `scripted`, the compressed one's cells with more fields; returns how many items each was asked."""
+    asked: list[int] = []
+
+    def ask(growing: Any, ids: tuple[str, ...]) -> Cell:
+        cell = scripted("quiz", wrong=wrong, variant=growing.planned.names.variant)
+        asked.append(len(ids))
+        if not cell.is_dense:
+            cell = replace(cell, scores=cell.scores * 1.01, **more)
+        return subset(cell, np.array([row for row, name in enumerate(cell.ids) if name in set(ids)]))
+
+    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    return asked
+
+
 @pytest.mark.parametrize(("wrong", "decision", "status"), [(2, "reject", 1), (0, "accept", 0)])
 def test_it_stops_as_soon_as_it_is_decided_and_dense_cells_on_disk_are_not_scored(
     tiny_models: dict[str, Path],
@@ -106,23 +121,7 @@ def test_it_stops_as_soon_as_it_is_decided_and_dense_cells_on_disk_are_not_score
     dense = tmp_path / "kept" / "dense.parquet"
     write_cell(dense, scripted("quiz", wrong=0, variant="dense"))
     dense = dense.parent if wrong else dense
-    compressed = scripted("quiz", wrong=wrong, variant="rtn-w3")
-    asked: list[int] = []
-
-    def ask(_: object, ids: tuple[str, ...]) -> Cell:
-        asked.append(len(ids))
-        rows = [row for row, name in enumerate(compressed.ids) if name in set(ids)]
-        return make_cell(
-            ids=[compressed.ids[row] for row in rows],
-            answers=compressed.answers[rows].tolist(),
-            scores=(compressed.scores[rows] * 1.01).tolist(),
-            kind="loglik",
-            model=compressed.model,
-            variant=compressed.variant,
-            task=compressed.task,
-        )
-
-    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    asked = answering(monkeypatch, wrong=wrong)
     args = ("--model", tiny_models["llama"], "--variant", "rtn-w3", "--dense", dense, "--task", task)
     args = (*args, "--out", tmp_path / "run", "--policy", policy(tmp_path, 0.1), "--first", 10, "--batch", 5)
     assert gate(*args, "--json") == status
@@ -150,12 +149,7 @@ def test_every_further_candidate_or_order_on_the_same_items_is_another_attempt(
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
     dense = tmp_path / "dense.parquet"
     write_cell(dense, scripted("quiz", wrong=0, variant="dense"))
-
-    def ask(growing: Any, _: object) -> Cell:
-        cell = scripted("quiz", wrong=0, variant=growing.planned.names.variant)
-        return replace(cell, scores=cell.scores * 1.01)
-
-    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    answering(monkeypatch, wrong=0)
 
     def asked(variant: str, seed: int) -> dict[str, Any]:
         args = ("--model", tiny_models["llama"], "--variant", variant, "--dense", dense, "--task", task, "--json")
@@ -185,13 +179,7 @@ def test_arithmetic_that_changed_answers_stands_in_the_way_of_an_acceptance_alon
     """A broken model is rejected all the same, and a harmless one is asked until its limits hold and then reviewed."""
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
     write_cell(tmp_path / "dense.parquet", scripted("quiz", wrong=0, variant="dense"))
-
-    def ask(growing: Any, ids: tuple[str, ...]) -> Cell:
-        cell = scripted("quiz", wrong=wrong, variant=growing.planned.names.variant)
-        cell = replace(cell, scores=cell.scores * 1.01, run={"drift": {"largest": 0.5, "changed_answers": 2.0}})
-        return subset(cell, np.array([row for row, name in enumerate(cell.ids) if name in set(ids)]))
-
-    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    answering(monkeypatch, wrong=wrong, run={"drift": {"largest": 0.5, "changed_answers": 2.0}})
     args = ("--model", tiny_models["llama"], "--variant", "rtn-w3", "--dense", tmp_path / "dense.parquet")
     args = (*args, "--task", task, "--out", tmp_path / "run", "--policy", policy(tmp_path, 0.1), "--batch", 5)
     assert gate(*args, "--json") == {"reject": 1, "review": 3}[said[0]]
@@ -244,12 +232,7 @@ def test_candidates_of_a_lock_have_the_whole_error_probability(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
-
-    def ask(growing: Any, _: object) -> Cell:
-        cell = scripted("quiz", wrong=0, variant=growing.planned.names.variant)
-        return cell if cell.is_dense else replace(cell, scores=cell.scores * 1.01)
-
-    monkeypatch.setattr(suite.run.item_by_item.GrowingCell, "ask", ask)
+    answering(monkeypatch, wrong=0)
 
     def asked(variant: str) -> dict[str, Any]:
         args = ("--model", tiny_models["llama"], "--variant", variant, "--dense", tiny_models["llama"], "--task", task)
