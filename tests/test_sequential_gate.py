@@ -93,7 +93,7 @@ def scripted(task: str, *, wrong: int, variant: str) -> Cell:
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *, wrong: int, **more: Any) -> list[int]:
-    """Models answer by `scripted`, the compressed one's cells with more fields; returns how many items each was asked."""
+    """Models answer as `scripted`, the compressed one's cells with more; returns how many items each is asked."""
     asked: list[int] = []
 
     def ask(growing: Any, ids: tuple[str, ...]) -> Cell:
