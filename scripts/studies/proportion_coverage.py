@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from suite.metrics import bootstrap, conformal, proportions
 from suite.metrics.folds import hashed_folds
@@ -124,7 +125,9 @@ def set_coverages(alpha: float, n: int, generator: np.random.Generator) -> tuple
         hidden = generator.normal(0, 3, (n, 4))
         answers = (hidden + generator.gumbel(size=hidden.shape)).argmax(axis=1)
         other, own = (
-            conformal.lac_scores(softmax(factor * (hidden + noise * generator.normal(size=(n, 4)))), answers)
+            conformal.lac_scores(
+                special.softmax(factor * (hidden + noise * generator.normal(size=(n, 4))), axis=1), answers
+            )
             for factor, noise in ((1.0, 0.5), (1.3, 0.7))
         )
         thresholds = [
@@ -142,12 +145,6 @@ def set_coverages(alpha: float, n: int, generator: np.random.Generator) -> tuple
     truth = values.mean(axis=0)[:, None]
     held = ((ends[..., 0] <= truth) & (truth <= ends[..., 1])).mean(axis=0)
     return tuple((float(ours), float(resampled)) for ours, resampled in held)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Option probabilities."""
-    parts = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(parts / parts.sum(axis=1, keepdims=True))
 
 
 INTRODUCTION = """## Few errors, few flips

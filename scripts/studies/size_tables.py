@@ -24,19 +24,30 @@ from suite.files import read_text
 from suite.publish.pages.markdown import table
 from suite.verdicts.curves import MACRO
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
-SNAPSHOT = Path(__file__).resolve().parents[2] / "results" / "three-llms"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "scale.md"
+SNAPSHOT = ROOT / "results" / "three-llms"
 MARKS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in ("ladder sizes", "three-llms sizes")}
+
+
+def _averages(records: Sequence[Any], *, confounded: bool) -> list[Any]:
+    """Averages over tasks of the variants that all models of the first one have."""
+    found = [one for one in records if one["task"] == MACRO and one["confounded"] == confounded]
+    return [one for one in found if len(one["models"]) == len(found[0]["models"])]
+
+
+def _variant(one: Any) -> str:
+    return str(one["variant"]) + (" (set size)" if one["variant"] == "dense" else "")
 
 
 def sizes_table(records: Sequence[Any]) -> str:
     """One line a variant: averages over tasks of one family."""
-    averages = [one for one in records if one["task"] == MACRO and not one["confounded"]]
+    averages = _averages(records, confounded=False)
     models = [model["model"] for model in averages[0]["models"]]
     pairs = [f"{one['larger']} less {one['smaller']}" for one in averages[0]["differences"]]
     lines = [
         (
-            one["variant"] + (" (set size)" if one["variant"] == "dense" else ""),
+            _variant(one),
             *(f"{model['value']:.2f}" for model in one["models"]),
             *(
                 f"{pair['difference']:+.2f} [{pair['difference_low']:+.2f}, {pair['difference_high']:+.2f}]"
@@ -45,24 +56,22 @@ def sizes_table(records: Sequence[Any]) -> str:
             f"{one['order_p']:.3f}",
         )
         for one in averages
-        if len(one["models"]) == len(models)
     ]
     return table(("variant", *models, *pairs, "p of the order"), lines, left=1)
 
 
 def confounded_table(records: Sequence[Any]) -> str:
     """One line a variant: averages over tasks of models of different families."""
-    averages = [one for one in records if one["task"] == MACRO and one["confounded"]]
+    averages = _averages(records, confounded=True)
     models = [model["model"] for model in averages[0]["models"]]
     lines = [
         (
-            one["variant"] + (" (set size)" if one["variant"] == "dense" else ""),
+            _variant(one),
             *(f"{model['value']:.2f} [{model['low']:.2f}, {model['high']:.2f}]" for model in one["models"]),
             f"{one['slope']:+.2f} [{one['slope_items_low']:+.2f}, {one['slope_items_high']:+.2f}]",
             f"{one['order_p']:.3f}",
         )
         for one in averages
-        if len(one["models"]) == len(models)
     ]
     return table(("variant", *models, "slope, items alone", "p of the order"), lines, left=1)
 

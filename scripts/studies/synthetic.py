@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from suite.cell import Cell, make_cell
 from suite.metrics import conformal
@@ -146,7 +147,7 @@ def set_size_by_noise(population: Population) -> tuple[Floats, Floats]:
     draws = generator.random(POPULATION)
     sizes = []
     for noise in NOISE_GRID:
-        p = _softmax(hidden + noise * shocks)
+        p = special.softmax(hidden + noise * shocks, axis=1)
         lac = conformal.lac_scores(p, answers)
         aps = conformal.aps_scores(p, answers, draws=draws)
         sizes.append(
@@ -160,14 +161,12 @@ def set_size_by_noise(population: Population) -> tuple[Floats, Floats]:
     return NOISE_GRID, np.maximum.accumulate(np.array(sizes)) + 1e-9 * np.arange(len(sizes))
 
 
-def draw_cells(population: Population, plan: Plan, *, n: int, seed: int, shared: float = 0.5) -> list[Cell]:
-    """One benchmark: a dense cell and one cell a level, on the same new items.
-
-    Args:
-        shared: fraction of the variance of the added noise that all levels have in common.
+def draw_cells(population: Population, plan: Plan, *, n: int, seed: int) -> list[Cell]:
+    """One benchmark: a dense cell and one cell a level, on the same new items. Half of the variance of the added noise
+    is common to all levels.
 
     Returns:
-        Cells named dense, rtn-w8, rtn-w6, ... in the order of the plan; item ids follow from the seed.
+        Cells named as in `LEVEL_NAMES`, in the order of the plan; item ids follow from the seed.
     """
     generator = np.random.default_rng([seed, n, 5])
     hidden, answers, groups = _items(population, n, generator)
@@ -181,7 +180,7 @@ def draw_cells(population: Population, plan: Plan, *, n: int, seed: int, shared:
     cells = []
     for level, noise in enumerate(plan.noise):
         own = _noise(population, groups, hidden.shape, generator)
-        added = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+        added = np.sqrt(0.5) * common + np.sqrt(0.5) * own
         # A level below dense's noise sees a part of what dense sees; above it, noise of its own comes on top.
         kept = min(noise, population.dense_noise)
         extra = np.sqrt(max(noise**2 - kept**2, 0.0))
@@ -227,8 +226,3 @@ def _noise(
         return own
     shared = generator.normal(size=(int(groups.max()) + 1, shape[1]))
     return np.asarray(np.sqrt(0.5) * own + np.sqrt(0.5) * shared[groups])
-
-
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -65,15 +65,7 @@ class Setting:
     levels: int = 7
     rise: float = 0.5
     jitter: float = 0.0
-    options: int = 4
-    strength: float = 2.0
-    uneven: float = 0.0
-    group: int = 1
-
-    @property
-    def population(self) -> Population:
-        """Where items come from."""
-        return Population(options=self.options, strength=self.strength, uneven=self.uneven, group=self.group)
+    population: Population = Population()
 
     @property
     def title(self) -> str:
@@ -99,18 +91,18 @@ MAIN_NULLS = ("constant", "straight", "convex")
 def settings() -> list[Setting]:
     """Every planted truth of the study; the base case is 1,000 items, 7 levels with dense, 4 options."""
     found = [Setting(shape) for shape in SHAPES]
+    others = [Population(options=2), Population(options=6), Population(strength=1.0)]
+    others += [Population(strength=4.0), Population(uneven=0.5), Population(group=4)]
     for shape in MAIN_NULLS:
         found += [Setting(shape, n=n) for n in (100, 300, 3000, 10_000)]
         found += [Setting(shape, rise=0.9), Setting(shape, jitter=0.03)]
         found += [Setting(shape, n=3000, jitter=0.03), Setting(shape, n=3000, jitter=0.06)]
         found += [Setting(shape, levels=4), Setting(shape, levels=5), Setting(shape, levels=8)]
-        found += [Setting(shape, options=2), Setting(shape, options=6), Setting(shape, strength=1.0)]
-        found += [Setting(shape, strength=4.0), Setting(shape, uneven=0.5), Setting(shape, group=4)]
+        found += [Setting(shape, population=population) for population in others]
     for rise in (0.25, 0.5, 0.75):
         found += [Setting("step", n=n, rise=rise) for n in (100, 300, 1000, 3000)]
     found += [Setting("step", jitter=0.03), Setting("step", levels=5), Setting("step", levels=8)]
-    found += [Setting("step", options=2), Setting("step", options=6), Setting("step", strength=1.0)]
-    found += [Setting("step", strength=4.0), Setting("step", uneven=0.5), Setting("step", group=4)]
+    found += [Setting("step", population=population) for population in others]
     found += [Setting("end step", rise=0.75), Setting("end step", n=3000)]
     return list(dict.fromkeys(found))
 
@@ -289,14 +281,15 @@ def describe(setting: Setting) -> str:
     parts = [f"{setting.n:,} items", f"{setting.levels} levels", f"rise {setting.rise:g}"]
     if setting.jitter:
         parts.append(f"jitter {setting.jitter:g}")
-    if setting.options != 4:
-        parts.append(f"{setting.options} options")
-    if setting.strength != 2:
-        parts.append("weak dense" if setting.strength < 2 else "strong dense")
-    if setting.uneven:
+    of = setting.population
+    if of.options != 4:
+        parts.append(f"{of.options} options")
+    if of.strength != 2:
+        parts.append("weak dense" if of.strength < 2 else "strong dense")
+    if of.uneven:
         parts.append("uneven items")
-    if setting.group > 1:
-        parts.append(f"groups of {setting.group}")
+    if of.group > 1:
+        parts.append(f"groups of {of.group}")
     return ", ".join(parts)
 
 

@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 from scipy.interpolate import PchipInterpolator
 
 from scripts.markers import check_markers, write_between
@@ -163,7 +163,7 @@ def _hidden(population: Population) -> tuple[Floats, Floats, Floats, Floats]:
     shape = (TRUTH_ITEMS, population.options)
     scale = population.strength * np.exp(population.uneven * generator.normal(size=(TRUTH_ITEMS, 1)))
     hidden = scale * generator.normal(size=shape)
-    return hidden, _softmax(hidden), generator.normal(size=shape), generator.random(TRUTH_ITEMS)
+    return hidden, special.softmax(hidden, axis=1), generator.normal(size=shape), generator.random(TRUTH_ITEMS)
 
 
 def _scores(population: Population, noise: float, blind: float) -> _Scores:
@@ -172,14 +172,9 @@ def _scores(population: Population, noise: float, blind: float) -> _Scores:
     return _Scores(hidden + noise * shocks, (1 - blind) * likely + blind / population.options)
 
 
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
 def _at_temperature(scores: _Scores, log_temperature: float) -> tuple[Floats, Floats]:
     """Brier score and NLL of each item at a temperature."""
-    p = _softmax(scores.logits / np.exp(log_temperature))
+    p = special.softmax(scores.logits / np.exp(log_temperature), axis=1)
     brier = (p * p).sum(axis=1) + 1 - 2 * (scores.weights * p).sum(axis=1)
     return brier, -(scores.weights * np.log(np.maximum(p, 1e-300))).sum(axis=1)
 
@@ -218,7 +213,7 @@ def _aps(p: Floats, draws: Floats) -> Floats:
 def _measures(population: Population, scores: _Scores, transfer: float | None) -> tuple[dict[str, Floats], float]:
     """Every measure item by item, turned so that higher is worse, and the LAC threshold."""
     brier, nll = _at_temperature(scores, _best_temperature(scores))
-    p, draws = _softmax(scores.logits), _hidden(population)[3]
+    p, draws = special.softmax(scores.logits, axis=1), _hidden(population)[3]
     aps = _aps(p, draws)
     lac_at = _threshold(p, scores.weights, population.alpha)
     lac, _ = _sizes(p, scores.weights, lac_at)
@@ -269,7 +264,7 @@ def plant(population: Population, law: str, loss: float, planted: str = "brier_t
         noise, blind = (start, at) if law == "blind" else (float(np.exp(at)), 0.0)
         scores = _scores(population, noise, blind)
         if planted == "coverage":
-            covered = _sizes(_softmax(scores.logits), scores.weights, threshold)[1].mean()
+            covered = _sizes(special.softmax(scores.logits, axis=1), scores.weights, threshold)[1].mean()
             return loss + float(before["coverage"].mean() - covered) - COVERAGE_BAND
         brier = float(_at_temperature(scores, _best_temperature(scores))[0].mean())
         return (brier - level) / (chance - level)
@@ -411,7 +406,6 @@ def judged(record: Mapping[str, Any], truth: Sequence[Mapping[str, float]], shar
         "kept_holm": any(one == "kept" and bad for one, bad in zip(holm, off, strict=True)),
         "lost_holm": any(one == "lost" and bad for one, bad in zip(holm, within, strict=True)),
         "open": states.count("not_known"),
-        "headroom": record["levels"][0]["loss"] is not None,
     }
 
 

@@ -27,7 +27,7 @@ from scipy import stats
 from scripts.markers import check_markers, write_between
 from scripts.studies import reproduce_ladders, validate_dose
 from suite.cell import Cell, load_cells
-from suite.config import Protocol, RunConfig, TaskChoice, read_config
+from suite.config import RunConfig, read_config
 from suite.decisions.answers import LostAnswers, Pairs
 from suite.decisions.built_in import POLICIES, get_policy
 from suite.decisions.gate import Tested, gate_variants, lines_of, outcomes_of
@@ -199,9 +199,7 @@ def _certainty(draws: int) -> str:
         accepted = inside = 0
         for seed in range(draws):
             cells = validate_dose._cells(condition, [truth], seed)
-            rules = Protocol(splits=validate_dose.SPLITS, replicates=validate_dose.REPLICATES, seed=seed)
-            config = RunConfig(("synthetic",), (TaskChoice("synthetic"),), ("dense",), protocol=rules)
-            (record,) = gate_variants(Given.of(cells, config, keep=JOINT_KEYS), policy)
+            (record,) = gate_variants(Given.of(cells, validate_dose._config(seed), keep=JOINT_KEYS), policy)
             accepted += record["decision"] == "accept"
             inside += record["criteria"][0]["outcome"] == "within"
         for what, count in (("Brier limit shown", inside), ("accepted", accepted)):

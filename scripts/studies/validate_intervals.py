@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from scripts.markers import check_markers, kept_block, write_between
 from scripts.studies import change_errors
@@ -76,15 +77,9 @@ def draw_scores(scenario: Scenario, n: int, generator: np.random.Generator) -> t
     return answers, dense, variant
 
 
-def softmax(logits: Floats) -> Floats:
-    """Option probabilities."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
 def population_figures(logits: Floats, answers: NDArray[np.int64], *, alpha: float = 0.1) -> dict[str, float]:
     """The figures of a model without sampling error, up to that of the population's size."""
-    p = softmax(logits)
+    p = special.softmax(logits, axis=1)
     right = p[np.arange(len(answers)), answers]
     aps = conformal.aps_scores(p, answers, draws=np.random.default_rng(1).random(len(answers)))
     diagram = calibration.reliability_bins(p.max(axis=1), proper.fractional_correct(p, answers))
@@ -143,7 +138,7 @@ def _other_ece_intervals(
     weights = bootstrap.unit_weights(ids, replicates=replicates)
     points, resampled = [], []
     for logits in (dense, variant):
-        p = softmax(logits)
+        p = special.softmax(logits, axis=1)
         confidence, correct = p.max(axis=1), proper.fractional_correct(p, answers)
         number = calibration.bin_numbers(confidence, calibration.equal_width_edges())
         points.append(calibration.expected_calibration_error(calibration.reliability_bins(confidence, correct)))
@@ -178,7 +173,7 @@ def coverage_of_means(scenario: Scenario, n: int, *, simulations: int, seed: int
         answers, *both = draw_scores(scenario, n, generator)
         columns = []
         for logits in both:
-            p = softmax(logits)
+            p = special.softmax(logits, axis=1)
             loss = -np.log(p[np.arange(n), answers])
             columns.append(
                 np.column_stack([proper.fractional_correct(p, answers), loss, proper.brier_score(p, answers)])

@@ -108,7 +108,7 @@ def test_a_planted_loss_is_what_an_outsider_computes(monkeypatch: pytest.MonkeyP
 
 def test_the_tables_bound_each_rate() -> None:
     one = next(condition for condition in study.conditions() if condition.levels == "one")
-    claims = {"kept": True, "lost": False, "kept_holm": False, "lost_holm": False, "open": 1, "headroom": True}
+    claims = {"kept": True, "lost": False, "kept_holm": False, "lost_holm": False, "open": 1}
     draws = [dict.fromkeys(study.MEASURES, claims | {"kept": seed < 5}) for seed in range(100)]
     text = study.tables({one.title: Tally(frozenset(range(100)), study.counted(draws))})
     # 5 of 100: the share at which so few are seen in 5 % of studies
