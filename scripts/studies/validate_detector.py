@@ -56,6 +56,9 @@ VERSION = 3
 """Raised when the rule or the drawing changes, so that kept results of an older one are not mixed in."""
 
 
+USUAL = Population()
+
+
 @dataclass(frozen=True)
 class Setting:
     """One planted truth."""
@@ -65,7 +68,7 @@ class Setting:
     levels: int = 7
     rise: float = 0.5
     jitter: float = 0.0
-    population: Population = Population()
+    population: Population = USUAL
 
     @property
     def title(self) -> str:
