@@ -264,16 +264,9 @@ class RunConfig:
     @property
     def hash(self) -> str:
         """SHA-256 of the configuration's content; comments and key order do not count."""
-        content = asdict(self)
-        # configurations from before these keys keep their hash
-        for key, default in (
-            ("sample_text", asdict(Sampling())),
-            ("ready_made", ()),
-            ("primary", None),
-            ("scorer", None),
-            ("policy", None),
-            ("costs", None),
-        ):
+        # configurations from before these keys, and those that are None, keep their hash
+        content = self._given()
+        for key, default in (("sample_text", asdict(Sampling())), ("ready_made", ())):
             if content[key] == default:
                 del content[key]
         return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -291,14 +284,12 @@ class RunConfig:
         return len(self.tasks) * sum(len(self.variants_of(model)) for model in self.models)
 
     def to_yaml(self) -> str:
-        """The configuration with every default written out; no `primary`, `scorer`, `policy` or `costs` where it has
-        none."""
-        content = json.loads(json.dumps(asdict(self)))
-        for key in ("primary", "scorer", "policy", "costs"):
-            if content[key] is None:
-                del content[key]
-        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        """The configuration with every default written out; keys that are None are left out."""
+        text: str = yaml.safe_dump(json.loads(json.dumps(self._given())), sort_keys=False, allow_unicode=True)
         return text
+
+    def _given(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def protocol_of(config: RunConfig | None) -> Protocol:

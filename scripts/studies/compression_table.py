@@ -25,7 +25,7 @@ from suite.models.device import resolve_device
 from suite.models.model import resolve_model
 from suite.run.prepare import Conditions, prepare, resolve_dtype, sample_recipes
 from suite.sample_text import SampleText, Sampling, read_sample_text, recipe, tokenize
-from suite.tasks.embedded import read_files, request_docs
+from suite.tasks.embedded import rows
 from suite.variant import Variant, parse_variant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,8 +44,7 @@ COQA = (
 
 def held_out() -> tuple[str, ...]:
     """Stories of CoQA (Reddy et al. 2019, arXiv 1808.07042), each once: read by no method and scored by no task."""
-    docs = request_docs(read_files([COQA[0]], COQA[1])[0])
-    return tuple(dict.fromkeys(doc["story"].strip() for doc in docs))
+    return tuple(dict.fromkeys(doc["story"].strip() for doc in rows(*COQA)))
 
 
 def perplexity(checkpoint: Any) -> float:

@@ -15,7 +15,7 @@ from suite.cell import Cell
 from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
 from suite.decisions.answers import LostAnswers, pairs_of
-from suite.decisions.attempts import numbered, numbered_by_items, spent
+from suite.decisions.attempts import numbered, numbered_by_items, spent_under
 from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_variants, lines_of
 from suite.decisions.policy import Policy, policy_hash
 from suite.importers.answers import Answers
@@ -84,7 +84,6 @@ def compare(
     judged = None
     if policy is not None:
         judged = judge_pairs(pairs, policy, dense=first.name, compressed=second.name, measured=measured)
-    if judged is not None:
         records = tuple({**record, **{key: judged[key] for key in DECIDED}} for record in records)
     return Comparison(first.name, second.name, records, tuple(remarks), judged)
 
@@ -106,10 +105,8 @@ def record_of(
         measured: both cells of the pair, dense first, where they have been.
     """
     rules = protocol or Protocol()
-    if pair.dense.cell is None or pair.compressed.cell is None:
-        record = _of_scores(pair, dense=dense, compressed=compressed)
-    else:
-        record = _of_options(pair, measured or _measured(pair, dense, compressed, rules), rules)
+    known = measured or _measured(pair, dense, compressed, rules)
+    record = _of_options(pair, known, rules) if known else _of_scores(pair, dense=dense, compressed=compressed)
     logged = {f"accuracy_lm_eval{end}": _mean(one, one.scores) for one, end in _sides(pair)}
     return {**record, **logged, "dense": dense, "metric": pair.dense.metric, "remarks": list(pair.remarks)}
 
@@ -251,7 +248,7 @@ def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed:
     content = [[task, hashlib.sha256(one.compressed.tobytes()).hexdigest()] for task, one in credits.items()]
     asked = {task: one.answers.ids for task, one in credits.items()}
     attempt = numbered_by_items(asked, [compressed, *sorted(content)], (dense, compressed))
-    decision, reason, records = decide(tested, policy, share=spent(attempt, listed=False, locked=False))
+    decision, reason, records = decide(tested, policy, share=spent_under(None, (dense, compressed), attempt))
     least, most = LostAnswers(tuple(counted.values())).bounds(CONFIDENCE)
     red = [line.is_red for line in lines]
     values: tuple[Any, ...] = (

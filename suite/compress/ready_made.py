@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from suite.compress import check_seed, output_error, with_output_error
+from suite.compress import check_seed, describe, output_error, with_output_error
 from suite.compress.layers import LayerChange, compare, linear_layers
 from suite.compress.reference import Reference, remember
 from suite.compress.touched import fingerprint, touched
@@ -121,7 +121,6 @@ def load_ready(
     parent = load_as(dense)
     tokens = tokens_of(parent)
     logits = output_error.sample_logits(parent.network, tokens) if tokens is not None else None
-    from suite.compress import describe
     from suite.models.linearized import linearized
 
     with ExitStack() as stack:

@@ -41,6 +41,12 @@ def spent(attempt: int, *, listed: bool, locked: bool) -> float:
     return 6 / (math.pi * attempt) ** 2
 
 
+def spent_under(lock: Mapping[str, Any] | None, names: Candidate, attempt: int) -> float:
+    """`spent` of a candidate under a lock, or without one (None)."""
+    listed = lock is not None and list(names) in lock["candidates"]
+    return spent(attempt, listed=listed, locked=lock is not None)
+
+
 def numbered(cells: Sequence[Cell], folder: Path | None, wanted: Iterable[Candidate]) -> dict[Candidate, int]:
     """The attempt that each candidate is on the items of its model, with new ones written down.
 

@@ -153,7 +153,7 @@ def find_deferrals(
         dense = next((cell for cell in curve if cell.is_dense), None)
         usable[curve[0].curve_key] = dense is not None and _can_lose(Scored(dense, samples.of(dense)))
         for cell in curve:
-            records += [one for one in _of_cell(cell, dense, samples, costs, rules) if one["rule"] in rules]
+            records += _of_cell(cell, dense, samples, costs, rules)
     return records + _averages(records, usable)
 
 
@@ -168,17 +168,18 @@ def _can_lose(dense: Scored) -> bool:
 def _of_cell(
     cell: Cell, dense: Cell | None, samples: Samples, costs: Costs, rules: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The records of one cell: tuned, and for a variant kept."""
+    """The records of one cell under the rules asked for; without a dense model there is nothing to keep."""
     own = Scored(cell, samples.of(cell))
+    alone = [TUNED] if TUNED in rules else []
     if cell is dense:
-        return [_record(own, TUNED, costs)]
+        return [_record(own, rule, costs) for rule in alone]
     if dense is None:
         note = "there is no dense cell with the same model, task, scoring, prompt and shots: nothing to keep"
-        return [_record(own, TUNED, costs, notes=[note])]
+        return [_record(own, rule, costs, notes=[note]) for rule in alone]
     both = on_shared_items(own, Scored(dense, samples.of(dense)), samples)
     if both is None:
         note = "no item is shared with dense with equal answer and number of options"
-        return [_record(own, TUNED, costs, notes=[note])]
+        return [_record(own, rule, costs, notes=[note]) for rule in alone]
     scored, reference = both
     notes = [] if len(scored.sample) == len(cell) == len(dense) else [f"{len(scored.sample)} items shared with dense"]
     return [_record(scored, rule, costs, reference=reference, notes=notes) for rule in rules]
@@ -199,12 +200,14 @@ def _record(
             if side is scored or rule == KEPT:
                 return record
             reference = None
-    outcome = apply(scored, tune(reference if rule == KEPT and reference is not None else scored, costs))
+    mine = tune(scored, costs)
+    theirs = mine if reference is None else tune(reference, costs)
+    outcome = apply(scored, theirs if rule == KEPT else mine)
     record |= _figures(outcome, scored, costs)
     if reference is not None:
-        record |= _against(outcome, apply(reference, tune(reference, costs)), scored.sample, costs)
+        record |= _against(outcome, apply(reference, theirs), scored.sample, costs)
         if rule == KEPT:
-            change = _cost_change(outcome, apply(scored, tune(scored, costs)), scored.sample, costs)
+            change = _cost_change(outcome, apply(scored, mine), scored.sample, costs)
             record |= _interval("keeping_change", *change)
     if record["error"] is None:
         record["notes"].append("nothing is answered: reviewing everything is cheapest")

@@ -28,7 +28,7 @@ from suite.cell import Cell
 from suite.config import Protocol as Rules
 from suite.config import RunConfig
 from suite.decisions.answers import LostAnswers, Pairs, pairs_of
-from suite.decisions.attempts import Candidate, spent
+from suite.decisions.attempts import Candidate, spent_under
 from suite.decisions.built_in import planned_policy
 from suite.decisions.edge import part_rows
 from suite.decisions.items import items_needed
@@ -146,8 +146,7 @@ def gate_variants(
     result = []
     for judged in _each_judged(given, policy, variant, failures):
         attempt = (attempts or {}).get((judged.model, judged.variant), 1)
-        listed = lock is not None and [judged.model, judged.variant] in lock["candidates"]
-        share = spent(attempt, listed=listed, locked=lock is not None)
+        share = spent_under(lock, (judged.model, judged.variant), attempt)
         result.append(judged.record(attempt=attempt, share=share, lock=lock))
     return result
 
@@ -182,9 +181,9 @@ def _each_judged(
     given: Given, policy: Policy, variant: str | None, failures: Sequence[Mapping[str, Any]]
 ) -> list[_Judged]:
     """Every compressed variant of every model, by model (size) and variant as the run has them."""
-    places = size_places([one for one in given.every if not _is_null(one)])
-    by_size = sorted(given.every, key=lambda one: places.get(one.cell.key.model, len(places)))
-    models = grouped((one for one in by_size if not _is_null(one)), lambda one: one.cell.key.model)
+    real = [one for one in given.every if not _is_null(one)]
+    places = size_places(real)
+    models = grouped(sorted(real, key=lambda one: places[one.cell.key.model]), lambda one: one.cell.key.model)
     for failure in failures:
         models.setdefault(str(failure.get("model")), [])
     wanted = {model: _variants(members, model, failures, given.config) for model, members in models.items()}

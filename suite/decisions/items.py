@@ -50,7 +50,7 @@ def power(n: int, limit: float, flips: float, *, lost: float = 0.0, confidence: 
     spread = 8 * math.sqrt(n * flips * (1 - flips)) + 8
     counts = np.arange(max(0, math.floor(n * flips - spread)), min(n, math.ceil(n * flips + spread)) + 1)
     most = _most_lost(n, counts, limit, confidence)
-    return float(_shares(counts, n, flips) @ _reached(most, counts, (1 + lost / flips) / 2))
+    return float(_pmf(counts, n, flips) @ _reached(most, counts, (1 + lost / flips) / 2))
 
 
 def relative_power(
@@ -150,13 +150,6 @@ def _pmf(counts: Numbers, n: int | Numbers, share: float) -> Floats:
     from scipy.special import bdtr
 
     return np.asarray(bdtr(counts, n, share) - np.where(counts > 0, bdtr(np.maximum(counts - 1, 0), n, share), 0.0))
-
-
-def _shares(counts: Numbers, n: int, share: float) -> Floats:
-    """`_pmf` of counts that follow each other."""
-    from scipy.special import bdtr
-
-    return np.diff(bdtr(counts, n, share), prepend=float(bdtr(counts[0] - 1, n, share)) if counts[0] else 0.0)
 
 
 def _reached(most: Numbers, counts: Numbers, share: float) -> Floats:

@@ -33,6 +33,7 @@ from suite.decisions.gate import (
 from suite.decisions.lock import in_search_half, locked_half, unlocked
 from suite.decisions.policy import Policy, policy_hash
 from suite.errors import SuiteError
+from suite.grouped import grouped
 from suite.metrics.slices import subset
 from suite.verdicts.dose import in_sequence
 from suite.verdicts.dose_records import JOINT_KEYS
@@ -82,10 +83,8 @@ def search_cells(
         order = [(model, name) for model, name in lock["candidates"] if (model, name) in seen]
         if not order:
             raise SuiteError("none of the lock's candidates is among these cells; name the run that it was made for")
-    sequences = {
-        model: pareto_sequence([one for one in order if one[0] == model], seen)
-        for model in dict.fromkeys(model for model, _ in order)
-    }
+    by_model = grouped(order, lambda one: one[0])
+    sequences = {model: pareto_sequence(mine, seen) for model, mine in by_model.items()}
     hopeless = {one for one in order if np.isinf(seen[one])}
     wanted = hopeless.union(*sequences.values())
     other = [half for _, half in halves if half.is_dense or (half.key.model, half.key.variant) in wanted]
@@ -102,7 +101,7 @@ def search_cells(
     for model, sequence in sequences.items():
         passed = [known[one]["decision"] == ACCEPT for one in sequence]
         in_order = in_sequence(passed)
-        for one in (one for one in order if one[0] == model):
+        for one in by_model[model]:
             place = sequence.index(one) if one in sequence else None
             reached = place is not None and all(passed[:place])
             if one in hopeless and not reached:
@@ -167,10 +166,8 @@ def _by_size(order: Sequence[Candidate], cells: Sequence[Cell]) -> list[Candidat
         known = cell.variant.get("megabytes")
         if known is not None:
             sizes[cell.key.model, cell.key.variant] = float(known)
-    models = dict.fromkeys(model for model, _ in order)
     found = []
-    for model in models:
-        mine = [one for one in order if one[0] == model]
+    for mine in grouped(order, lambda one: one[0]).values():
         found += sorted(mine, key=lambda one: -sizes[one]) if all(one in sizes for one in mine) else mine
     return found
 

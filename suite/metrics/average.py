@@ -98,7 +98,7 @@ def task_means(parts: Mapping[Setting, _Floats]) -> dict[str, _Floats]:
     """
     return {
         task: np.mean(arrays, axis=0, dtype=arrays[0].dtype) if len(arrays) > 1 else arrays[0]
-        for task, arrays in _by_task(parts).items()
+        for task, arrays in by_task(parts).items()
     }
 
 
@@ -137,7 +137,7 @@ def combined(parts: Mapping[Setting, Average]) -> Average:
     >>> combined(parts)
     Average(value=0.5, low=0.45, high=0.55)
     """
-    tasks = [_of_settings(settings) for settings in _by_task(parts).values()]
+    tasks = [_of_settings(settings) for settings in by_task(parts).values()]
     values = [task.value for task in tasks if task.value is not None]
     if not tasks or len(values) < len(tasks):
         return Average(None)
@@ -171,6 +171,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(given) else None
 
 
-def _by_task(parts: Mapping[Setting, _Part]) -> dict[str, list[_Part]]:
+def by_task(parts: Mapping[Setting, _Part]) -> dict[str, list[_Part]]:
+    """The parts of each task, tasks in the order given."""
     tasks = grouped(parts, lambda setting: setting.task)
     return {task: [parts[setting] for setting in settings] for task, settings in tasks.items()}

@@ -101,16 +101,18 @@ def compute_slices(cells: Sequence[Cell], protocol: Protocol, *, smallest: int =
     table: list[dict[str, Any]] = []
     for key in sorted(curves):
         members = sorted(curves[key], key=lambda cell: (not cell.is_dense, cell.key.variant))
-        original = _original(key)
+        original, plain = _original(key), by_key.get((*key, "dense"))
+        dense = None if original is not None or plain is None else Scored(plain, samples.of(plain))
         rows: list[dict[str, Any]] = []
         for cell in members:
             variant = cell.key.variant
-            if original is None:
-                other = by_key.get((*key, "dense")) if variant != "dense" else None
-                rows += _parts(cell, other, samples, smallest)
+            if original is not None:
+                both = by_key.get((*original, "dense")), plain
+                rows += _perturbed(cell, by_key.get((*original, variant)), both, samples)
+            elif dense is not None and variant == "dense":
+                rows += _parts(dense, None, samples, smallest)
             else:
-                dense = by_key.get((*original, "dense")), by_key.get((*key, "dense"))
-                rows += _perturbed(cell, by_key.get((*original, variant)), dense, samples)
+                rows += _parts(Scored(cell, samples.of(cell)), dense, samples, smallest)
         # another seed of sample text repeats a recipe: it adds no hypothesis to the family of the others
         for family in (False, True):
             _judge([row for row in rows if is_repeat(str(row["variant"])) is family], smallest)
@@ -268,11 +270,12 @@ class _Figure:
         return float(usable.std(ddof=1)) if len(usable) > 1 else math.nan
 
 
-def _pair(cell: Cell, other: Cell, samples: Samples) -> tuple[Scored, Scored]:
+def _pair(scored: Scored, other: Scored, samples: Samples) -> tuple[Scored, Scored]:
     """Two cells on the items both have, with equal answer and number of options."""
-    both = on_shared_items(Scored(cell, samples.of(cell)), Scored(other, samples.of(other)), samples)
+    both = on_shared_items(scored, other, samples)
     if both is None:
-        raise SuiteError(f"{cell.where} and {other.where} share no item with equal answer and number of options")
+        where = f"{scored.cell.where} and {other.cell.where}"
+        raise SuiteError(f"{where} share no item with equal answer and number of options")
     return both
 
 
@@ -303,18 +306,17 @@ def _members(scored: Scored) -> dict[str, Numbers]:
     return {WHOLE: np.arange(len(scored.sample)), **parts}
 
 
-def edge_rows(dense: Scored, share: float = EDGE_SHARE) -> Numbers:
+def edge_rows(dense: Scored) -> Numbers:
     """The items on which the dense model is least confident, in the sample's order; equal confidence goes by the id."""
-    count = int(len(dense.sample) * share)
+    count = int(len(dense.sample) * EDGE_SHARE)
     order = np.argsort(dense.confidence, kind="stable")
     return np.sort(order[:count])
 
 
-def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> list[dict[str, Any]]:
-    if dense is None:
-        scored, reference = Scored(cell, samples.of(cell)), None
-    else:
-        scored, reference = _pair(cell, dense, samples)
+def _parts(scored: Scored, dense: Scored | None, samples: Samples, smallest: int) -> list[dict[str, Any]]:
+    cell, reference = scored.cell, None
+    if dense is not None:
+        scored, reference = _pair(scored, dense, samples)
     parts = _members(scored)
     least_sure = reference or (scored if cell.is_dense else None)
     if least_sure is not None:
@@ -326,6 +328,8 @@ def _parts(cell: Cell, dense: Cell | None, samples: Samples, smallest: int) -> l
         rest = np.setdiff1d(parts[WHOLE], members)
         if reference is not None and len(rest) >= smallest:
             figures |= _excess(figures, _against(scored, reference, rest), scored, members, rest)
+        if reference is not None:
+            figures["lac_transfer_coverage"] = _sets(scored, members, reference)[1]
         _fill(row, figures, scored)
         if name == EDGE and reference is not None:
             for key in ("lac_set_size_change", "accuracy_excess", "lac_set_size_excess"):
@@ -349,7 +353,7 @@ def _perturbed(
         asked = parse_prompt(str(cell.task["prompt"])).original
         row["notes"]["against"] = f"no cell with prompt {asked!r} to compare with"
         return [row]
-    scored, reference = _pair(cell, original, samples)
+    scored, reference = _pair(Scored(cell, samples.of(cell)), Scored(original, samples.of(original)), samples)
     everything = np.arange(len(scored.sample))
     row = _row(cell, scored, name, everything, against=str(original.task["prompt"]))
     figures = _against(scored, reference, everything)
@@ -358,6 +362,7 @@ def _perturbed(
     if not cell.is_dense and known and plain is not None and noisy is not None:
         parent, parent_noisy = Scored(plain, scored.sample), Scored(noisy, scored.sample)
         figures |= _excess(figures, _against(parent_noisy, parent, everything), scored, everything, None)
+    figures["lac_transfer_coverage"] = _sets(scored, everything, reference)[1]
     _fill(row, figures, scored)
     return [row]
 
@@ -390,7 +395,6 @@ def _against(scored: Scored, reference: Scored, members: Numbers) -> dict[str, _
     size = figures["lac_set_size"].less(theirs["lac_set_size"])
     return {
         **figures,
-        "lac_transfer_coverage": _sets(scored, members, reference)[1],
         "accuracy_change": figures["accuracy"].less(theirs["accuracy"], paired),
         "lac_set_size_change": size.within(_both_ways(scored), _hidden(scored, members)),
     }

@@ -5,6 +5,7 @@ A curve is a method of a model on the average over tasks, or on a task where the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -95,6 +96,17 @@ def headlines(records: Sequence[Fields], *, averages: bool = True) -> list[Headl
 def known(curve: Headline, metric: str) -> bool:
     """Whether anything can be said of a curve: some level has a loss."""
     return any(number(level, "loss") is not None for level in levels(curve.strict(metric)))
+
+
+def ends(curves: Sequence[Headline], metric: str) -> tuple[int, int]:
+    """On how many curves some level is kept, at the smallest tolerance, and lost, at the largest."""
+    through = sum(bool(text(one.strict(metric), "kept_through")) for one in curves)
+    return through, sum(bool(text(one.loose(metric), "lost_from")) for one in curves)
+
+
+def states(curves: Sequence[Headline], metric: str) -> Counter[str]:
+    """How many levels of all curves are in each state."""
+    return Counter(text(level, "state") for one in curves for level in levels(one.strict(metric)))
 
 
 def tolerances(records: Sequence[Fields]) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Any
 from suite.cell import Cell, load_cells
 from suite.compress.ready_made import variant_of
 from suite.config import Protocol
-from suite.decisions.attempts import numbered_by_items, spent
+from suite.decisions.attempts import numbered_by_items, spent_under
 from suite.decisions.gate import DOUBTS, OBSTACLES
 from suite.decisions.item_by_item import FIRST, MEASURES, Order, check_first, item_order, pair
 from suite.decisions.lock import check_policy_of, check_tasks, read_lock, unlocked
@@ -115,8 +115,7 @@ def gate_item_by_item(
     told_apart = [[one.order.task, one.key] for one in asked]
     ids = {one.order.task: one.order.ids for one in asked}
     attempt = numbered_by_items(ids, [told_apart, first, seed], asked[0].names)
-    listed = fixed is not None and list(asked[0].names) in fixed["candidates"]
-    share = spent(attempt, listed=listed, locked=fixed is not None)
+    share = spent_under(fixed, asked[0].names, attempt)
     while True:
         # with many items a look costs more: they come further apart
         items = min(items + max(batch, items // 20), most)
@@ -189,7 +188,7 @@ def _asking(
         dense = _growing(plain, conditions, out)
     other = _growing(compressed, conditions, out, stamp=None if lock is None else str(lock["lock_hash"]))
     return [
-        Asking(_order(sheet, given, seed), one, two, planned.key, (planned.names.model, planned.names.variant))
+        Asking(_order(sheet, seed), one, two, planned.key, (planned.names.model, planned.names.variant))
         for sheet, one, two, planned in zip(sheets, dense, other, compressed, strict=True)
     ]
 
@@ -243,12 +242,9 @@ def _sheet(task: Task, given: Mapping[str, Cell], sides: Sides, locked: Mapping[
     return some
 
 
-def _order(sheet: Sheet, given: Mapping[str, Cell], seed: int) -> Order:
-    items = sheet.questions
-    units = [item.id if item.group is None else item.group for item in items]
-    return item_order(
-        sheet.task.name, [item.id for item in items], units, [len(one.choices) for one in items], seed=seed
-    )
+def _order(sheet: Sheet, seed: int) -> Order:
+    ids, options = zip(*((one.id, len(one.choices)) for one in sheet.questions), strict=True)
+    return item_order(sheet.task.name, ids, sheet.units, options, seed=seed)
 
 
 def _cells_of(

@@ -70,5 +70,5 @@ def _record(sheet: Sheet, templates: Mapping[str, Mapping[str, str]]) -> dict[st
         prompt_hash=sheet.prompt_hash,
         template=templates if sheet.name.chat else "raw",
         ids=[item.id for item in sheet.questions],
-        units=[item.id if item.group is None else item.group for item in sheet.questions],
+        units=sheet.units,
     )

@@ -54,6 +54,11 @@ class Sheet:
         """SHA-256 over the item ids in order."""
         return "sha256:" + hashlib.sha256("\0".join(item.id for item in self.questions).encode()).hexdigest()
 
+    @property
+    def units(self) -> list[str]:
+        """The unit of replication of each question, as `Cell.units`."""
+        return [item.id if item.group is None else item.group for item in self.questions]
+
     def key_parts(self) -> dict[str, Any]:
         """What a cell's numbers depend on, as far as the task goes."""
         parts: dict[str, Any] = {

@@ -17,7 +17,7 @@ from suite.config import Protocol, RunConfig, protocol_of
 from suite.errors import SuiteError, unknown_name
 from suite.grouped import grouped
 from suite.metrics.at_chance import AT_CHANCE
-from suite.metrics.average import Setting, averaged, unperturbed
+from suite.metrics.average import Setting, averaged, by_task, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.figures import FIGURES
 from suite.metrics.folds import CONFORMAL_SHARE
@@ -306,7 +306,7 @@ class _Curve:
             floor = self._floor(metric, self.settings, shares[0], confidence)
             whole = _above_noise(_averaged(ladders), floor)
             doses = find_doses(whole, tolerances=shares, confidence=confidence, tied=self.tied)
-            for part in _by_task(ladders).values() if self.task == MACRO else ():
+            for part in grouped(ladders, lambda at: at.task).values() if self.task == MACRO else ():
                 alone = _averaged({setting: ladders[setting] for setting in part})
                 tasks.append(_above_noise(alone, self._floor(metric, part, shares[0], confidence)))
         except NoValueError as error:
@@ -494,7 +494,7 @@ def _averaged(ladders: Mapping[Setting, Ladder]) -> Ladder:
     first = next(iter(ladders.values()))
     if len(ladders) == 1:
         return first
-    tasks = [[ladders[at] for at in part] for part in _by_task(ladders).values()]
+    tasks = list(by_task(ladders).values())
     bands = {setting: one.band for setting, one in ladders.items() if one.band is not None}
     several = len(tasks) > 1
     band = first.band and Band(
@@ -533,10 +533,6 @@ def _averaged_answers(tasks: Sequence[Sequence[Ladder]]) -> tuple[Answers, ...]:
     return tuple(result)
 
 
-def _by_task(settings: Iterable[Setting]) -> dict[str, list[Setting]]:
-    return grouped(settings, lambda setting: setting.task)
-
-
 def split_order(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The variants of one curve that stand in one order, and those that do not.
 
@@ -568,11 +564,11 @@ def _curves(measured: Sequence[Measured], protocol: Protocol) -> list[_Curve]:
     methods = grouped(everything, lambda levels: (levels.place.model, levels.place.family, levels.place.method))
     for (model, family, method), members in methods.items():
         title = curve_title(family, method)
-        by_task = grouped(members, lambda levels: levels.place.task)
-        for task, part in by_task.items():
+        asked = grouped(members, lambda levels: levels.place.task)
+        for task, part in asked.items():
             wanted = unperturbed(levels.setting for levels in part)
             result += _of(model, title, task, [one for one in part if one.setting in wanted], protocol, items)
-        if len(by_task) > 1:
+        if len(asked) > 1:
             wanted = chosen.get(model, [])
             part = [one for one in members if one.setting in wanted]
             if {one.setting for one in part} == set(wanted) and part:

@@ -50,7 +50,7 @@ class Given:
         measured = measure_cells(cells, protocol, keep=keep, store=store, workers=workers)
         return cls(measured, protocol, config, workers)
 
-    @property
+    @cached_property
     def measured(self) -> list[Measured]:
         """One cell a recipe, models by size: however often it was drawn or computed, it is one point of a curve."""
         once = [one for one in self.every if not is_repeat(one.cell.key.variant)]

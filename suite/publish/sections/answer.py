@@ -5,19 +5,18 @@ Each sentence is made of the records of one analysis and of nothing else, and sa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from suite.decisions.analyses import DECOUPLING, DEFERRAL, DOSES, GATE, PASSED, SCALE
 from suite.decisions.deferral import PER
 from suite.metrics.slices import shown_above
-from suite.publish.doses import ACCURACY, EXPLORATORY, Headline, Lead, headlines, known, share, tolerances
+from suite.publish.doses import ACCURACY, EXPLORATORY, Headline, Lead, ends, headlines, known, share, states, tolerances
 from suite.publish.fields import Fields, number, one_line, text
 from suite.publish.figures import FOLDER, Picture
-from suite.publish.numerals import fixed, with_interval
+from suite.publish.numerals import fixed
 from suite.publish.order import level_label
 from suite.publish.sections.section import Image, Items, Section, Span, Words
-from suite.publish.sections.words import code, count, figure, joined, plain, say
+from suite.publish.sections.words import change, code, count, figure, joined, plain, say
 from suite.publish.strips import find_strips
 from suite.variant import is_repeat
 from suite.verdicts.axis import BITS, nominal_amounts
@@ -44,30 +43,31 @@ def answer(records: Records, pictures: Sequence[Picture] = (), lead: Lead = EXPL
         pictures: those of the strips, if they were drawn.
         lead: the measure that carries the answer.
     """
-    dosed = records.get(DOSES, ())
-    shares = tolerances(dosed)
-    if not headlines(dosed) or not shares:
+    told = sentences(records, lead)
+    if not told:
         return None
+    dosed = records[DOSES]
     panels = find_strips(dosed, lead.metric).panels
     return Section(
         TITLE,
         (
             *(Image(f"{FOLDER}/{one.name}", one.caption, panels) for one in pictures),
-            _key(shares),
-            Items(sentences(records, lead)),
+            _key(tolerances(dosed)),
+            Items(told),
         ),
     )
 
 
 def answers(records: Records, lead: Lead = EXPLORATORY) -> list[str]:
     """The sentences as plain text, safe to print; none where there is no curve."""
-    found = answer(records, lead=lead)
-    return [] if found is None else list(map(plain, sentences(records, lead)))
+    return list(map(plain, sentences(records, lead)))
 
 
 def sentences(records: Records, lead: Lead) -> tuple[Words, ...]:
-    """One a question, in the order in which readers ask."""
+    """One a question, in the order in which readers ask; none where there is no curve."""
     dosed = records.get(DOSES, ())
+    if not headlines(dosed) or not tolerances(dosed):
+        return ()
     return (
         kept(dosed, lead),
         by_accuracy(records.get(PASSED), dosed, records.get(DECOUPLING, ()), lead),
@@ -100,19 +100,18 @@ def kept(dosed: Sequence[Fields], lead: Lead) -> Words:
         return start + say("Of no curve can anything be said; the reasons stand below the next table.")
     seen = () if lead.chosen_before else say(" (This measure was chosen after the results were seen.)")
     if len(curves) > NAMED:
-        strict = [one.strict(lead.metric) for one in curves]
-        states = Counter(text(level, "state") for one in strict for level in levels(one))
+        (through, lost), found = ends(curves, lead.metric), states(curves, lead.metric)
         return (
             *start,
             *say(
                 "It is shown kept through some level on {kept} of {curves} and lost from some level on {lost}; of "
                 "{all} levels {k} are kept, {w} worse, {l} lost, and of {n} these items do not say. The strips have "
                 "each.",
-                kept=str(sum(bool(text(one, "kept_through")) for one in strict)),
+                kept=str(through),
                 curves=count(len(curves), "curve"),
-                lost=str(sum(bool(text(one.loose(lead.metric), "lost_from")) for one in curves)),
-                all=str(sum(states.values())),
-                **{letter: str(states[state]) for letter, state in _LETTERS.items()},
+                lost=str(lost),
+                all=str(sum(found.values())),
+                **{letter: str(found[state]) for letter, state in _LETTERS.items()},
             ),
             *seen,
         )
@@ -217,10 +216,10 @@ def _ends(curves: Sequence[Headline], metric: str) -> tuple[str | Span, ...]:
         all=count(len(curves), "curve"),
     )
     looser = [
-        (one.model, text(level, "variant"))
+        (one.model, name)
         for one in curves
-        for level in levels(one.strict(ACCURACY))
-        if text(level, "state") == "kept" and text(level, "variant") not in _kept_levels(one, metric)
+        for name in _kept_levels(one, ACCURACY)
+        if name not in _kept_levels(one, metric)
     ]
     if looser:
         many = len({one.model for one in curves}) > 1
@@ -229,18 +228,13 @@ def _ends(curves: Sequence[Headline], metric: str) -> tuple[str | Span, ...]:
     return (*said, ".")
 
 
-def _kept_levels(one: Headline, metric: str) -> set[str]:
-    return {text(level, "variant") for level in levels(one.strict(metric)) if text(level, "state") == "kept"}
+def _kept_levels(one: Headline, metric: str) -> list[str]:
+    return [text(level, "variant") for level in levels(one.strict(metric)) if text(level, "state") == "kept"]
 
 
 def _beyond(coupled: Sequence[Fields]) -> tuple[str | Span, ...]:
     found = [text(one, "variant") for one in coupled if text(one, "verdict") in BEYOND and text(one, "task") == MACRO]
     return say(" Sets grew beyond what the damage explains at {names}.", names=_names(found)) if found else ()
-
-
-def _change(record: Fields, key: str, decimals: int) -> Words:
-    value, low, high = (number(record, f"{key}{end}") for end in ("", "_low", "_high"))
-    return figure(with_interval(value, low, high, decimals, signed=True))
 
 
 def _names(variants: Sequence[str], most: int = LISTED) -> Words:
@@ -291,7 +285,7 @@ def by_size(scale: Sequence[Fields]) -> Words:
             variant=code(text(record, "variant")),
             larger=text(widest, "larger"),
             smaller=text(widest, "smaller"),
-            difference=_change(widest, "difference", 2),
+            difference=change(widest, "difference", 2),
         ),
     )
 
@@ -338,7 +332,7 @@ def old_threshold(deferral: Sequence[Fields]) -> Words:
             all=count(len(found), "compressed result"),
             variant=code(text(most, "variant")),
             model=text(most, "model"),
-            more=_change(most, "keeping_change", 0),
+            more=change(most, "keeping_change", 0),
             per=f"{PER:,}",
             every=f"{PER * (number(most, 'cost_review') or 0.0):,.0f}",
         ),

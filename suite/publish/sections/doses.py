@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from suite.grouped import grouped
@@ -13,9 +12,11 @@ from suite.publish.doses import (
     Headline,
     Lead,
     dose_words,
+    ends,
     headlines,
     known,
     share,
+    states,
     tolerances,
 )
 from suite.publish.fields import Fields, number, one_line, text
@@ -50,6 +51,7 @@ def doses(records: Sequence[Fields], rows: Sequence[Fields], lead: Lead = EXPLOR
     if not curves or not shares:
         return None
     spoken = [one for one in curves if known(one, lead.metric)]
+    floors = _floors(curves)
     return Section(
         "Down to which level is certainty kept?",
         (
@@ -58,11 +60,11 @@ def doses(records: Sequence[Fields], rows: Sequence[Fields], lead: Lead = EXPLOR
             _meaning(lead, shares),
             _primary(lead, len(spoken)),
         ),
-        _header(shares, floors=_floors(curves)),
-        tuple(_row(one, lead.metric, floors=_floors(curves)) for one in spoken),
+        _header(shares, floors=floors),
+        tuple(_row(one, lead.metric, floors=floors) for one in spoken),
         (
             *_points(rows, shares),
-            *_noise(curves, lead.metric),
+            *_noise(floors=floors),
             _transferred(records, rows, shares),
             *_notes(curves, lead.metric),
         ),
@@ -103,9 +105,9 @@ _HEADINGS = ("kept through", "lost from", "not known, and items that would decid
 def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> Words:
     if not curves:
         return say("Of no curve can anything be said; the reasons are below.")
-    states = Counter(text(level, "state") for one in curves for level in levels(one.strict(lead.metric)))
-    kept, lost = _ends(curves, lead.metric)
-    accuracy = _ends([one for one in curves if one.strict(ACCURACY)], ACCURACY)
+    found = states(curves, lead.metric)
+    kept, lost = ends(curves, lead.metric)
+    accuracy = ends([one for one in curves if one.strict(ACCURACY)], ACCURACY)
     average = any(one.task == MACRO for one in curves)
     return say(
         "Of {curves}, certainty is *kept* through some level on {kept} and *lost* from some level on {lost}. Of {all} "
@@ -114,9 +116,9 @@ def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> 
         curves=count(len(curves), "curve") + " (averages over tasks)" * average,
         kept=str(kept),
         lost=str(lost),
-        all=str(sum(states.values())),
+        all=str(sum(found.values())),
         states=", ".join(
-            f"{states[state]}{' are' if state == 'kept' else ''} {state.replace('_', ' ')}"
+            f"{found[state]}{' are' if state == 'kept' else ''} {state.replace('_', ' ')}"
             for state in ("kept", "worse", "lost", "not_known")
         ),
         right=str(accuracy[0]),
@@ -124,11 +126,6 @@ def _answer(curves: Sequence[Headline], lead: Lead, shares: Sequence[float]) -> 
         low=share(shares[0]),
         high=share(shares[-1]),
     )
-
-
-def _ends(curves: Sequence[Headline], metric: str) -> tuple[int, int]:
-    kept = sum(bool(text(one.strict(metric), "kept_through")) for one in curves)
-    return kept, sum(bool(text(one.loose(metric), "lost_from")) for one in curves)
 
 
 def _by_model(curves: Sequence[Headline], metric: str) -> tuple[Words, ...]:
@@ -316,9 +313,9 @@ def _floors(curves: Sequence[Headline]) -> bool:
     return any(number(one.strict(metric), "floor") is not None for one in curves for metric in one.records)
 
 
-def _noise(curves: Sequence[Headline], metric: str) -> tuple[Words, ...]:
+def _noise(*, floors: bool) -> tuple[Words, ...]:
     """Where the noise floor comes from, or that there is none."""
-    if _floors(curves):
+    if floors:
         return (
             "Noise floor: the largest loss, at its upper bound, of the dense model computed otherwise (another dtype "
             "or order of items). Worse and lost must exceed it.",
@@ -339,7 +336,7 @@ def _transferred(records: Sequence[Fields], rows: Sequence[Fields], shares: Sequ
     )
     curves = [one for one in headlines(records, averages=False) if known(one, BESIDE)]
     if curves:
-        kept, lost = _ends(curves, BESIDE)
+        kept, lost = ends(curves, BESIDE)
         found += say(
             "Task by task, coverage within 0.02 of dense's with sets that lost less than {low} is kept through some "
             "level on {kept} of {curves}; either of the two is lost from some level on {lost}. ",

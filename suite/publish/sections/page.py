@@ -52,11 +52,12 @@ def leaderboard_page(
     if not rows:
         remarks.append("No cell has been scored.")
     ranked = standings or Standings()
-    dosed = (records or {}).get(DOSES, ())
+    known = records or {}
+    dosed = known.get(DOSES, ())
     opening = [one for one in (doses(dosed, rows, lead), first_look(rows)) if one is not None]
     found = (
         *((summary(rows), groups(ranked), equal_megabytes(ranked)) if rows else ()),
-        gate((records or {}).get(GATE, ())),
+        gate(known.get(GATE, ())),
         *(verdict_sections(records) if records else ()),
         seeds(drawn, setting_names(rows)),
         *tasks(rows, pictures),
@@ -70,7 +71,7 @@ def leaderboard_page(
         protocol=protocol(rows),
         remarks=tuple(remarks),
         sections=(*opening, *(section for section in found if section is not None)),
-        answer=answer(records or {}, [one for one in pictures if one.scope is None], lead),
+        answer=answer(known, [one for one in pictures if one.scope is None], lead),
         opening=max(1, len(opening)),
         every_verdict=every_verdict(records[VERDICTS]) if records else None,
         every_dose=every_dose(dosed),

@@ -9,7 +9,7 @@ from suite.decisions.analyses import ANALYSES, DECOUPLING, PARTS, SCALE, VERDICT
 from suite.publish.fields import Fields, number, text
 from suite.publish.numerals import MISSING, fixed, parameters, places, with_interval
 from suite.publish.sections.section import Block, Column, Items, Section, Span, Words, figures, words
-from suite.publish.sections.words import code, figure, joined, say
+from suite.publish.sections.words import change, code, figure, joined, say
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 from suite.verdicts.decoupling import BEYOND
 
@@ -88,12 +88,12 @@ def collapse(records: Sequence[Fields]) -> Section | None:
                 *_curve_words(one),
                 _verdict(one),
                 _level(one),
-                _estimate(one, "jump", 2),
+                change(one, "jump", 2),
                 figure(_percent(number(one, "jump_of_headroom"))),
                 _p(one),
                 figure(fixed(number(one, "minimum_detectable"), 2)),
-                _estimate(one, "steepest_share", 2),
-                _estimate(one, "rise_width", 1),
+                change(one, "steepest_share", 2),
+                change(one, "rise_width", 1),
             )
             for one in verdicts
             if number(one, "jump") is not None
@@ -118,7 +118,7 @@ def every_verdict(records: Sequence[Fields]) -> Section | None:
                 *_curve_words(one),
                 *(text(one, key) for key in ("metric", "verdict")),
                 code(text(one, "level")) if text(one, "level") else MISSING,
-                _estimate(one, "jump", places(text(one, "metric"))),
+                change(one, "jump", places(text(one, "metric"))),
                 _p(one),
             )
             for one in records
@@ -192,7 +192,7 @@ def parts(records: Sequence[Fields], verdicts: Sequence[Fields]) -> Section | No
                 *(text(one, "model"), record_title(one), text(one, "task"), text(one, "slice")),
                 say("{verdict} {level}", verdict=text(one, "verdict"), level=_level(one)),
                 say("{verdict} {level}", verdict=said[0], level=code(said[1])) if said[1] else said[0],
-                _estimate(one, "jump", 2),
+                change(one, "jump", 2),
                 _p(one),
             )
             for one, said in worse[:NAMED]
@@ -265,17 +265,12 @@ def decoupling(records: Sequence[Fields]) -> Section | None:
         tuple(
             (
                 *(text(one, "model"), code(text(one, "variant")), task_title(text(one, "task")), text(one, "verdict")),
-                *(_estimate(one, key, places(key)) for key in ("accuracy_change", "set_size_change")),
-                _estimate(one, "excess", 2),
+                *(change(one, key, places(key)) for key in ("accuracy_change", "set_size_change")),
+                change(one, "excess", 2),
             )
             for one in shown
         ),
     )
-
-
-def _estimate(one: Fields, key: str, decimals: int) -> Span:
-    value, low, high = (number(one, f"{key}{end}") for end in ("", "_low", "_high"))
-    return figure(with_interval(value, low, high, decimals, signed=True))
 
 
 def size(records: Sequence[Fields]) -> Section | None:
@@ -348,7 +343,7 @@ def listed(file: str, records: Sequence[Fields]) -> Section | None:
         (say("{about} [{file}] has the records.", about=ANALYSES[file].about, file=Span(file, "file")),),
         tuple(Column(key.replace("_", " "), words=key not in numbers) for key in shown),
         tuple(
-            tuple(_estimate(one, key, places(key)) if key in numbers else text(one, key) for key in shown)
+            tuple(change(one, key, places(key)) if key in numbers else text(one, key) for key in shown)
             for one in records
         ),
         folded=len(records) > NAMED,

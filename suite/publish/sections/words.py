@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from suite.publish.fields import one_line
+from suite.publish.fields import Fields, number, one_line
+from suite.publish.numerals import with_interval
 from suite.publish.sections.section import Span, Words
 
 
@@ -17,6 +18,12 @@ def code(name: str) -> Span:
 def figure(shown: str) -> Span:
     """A number that is formatted already, with its interval if it has one."""
     return Span(shown, "figure")
+
+
+def change(one: Fields, key: str, decimals: int) -> Span:
+    """A difference of a record with its interval, under ``key``, ``key_low`` and ``key_high``."""
+    value, low, high = (number(one, f"{key}{end}") for end in ("", "_low", "_high"))
+    return figure(with_interval(value, low, high, decimals, signed=True))
 
 
 def count(number_of: int, noun: str) -> str:
