@@ -14,7 +14,7 @@ from suite.cell import Cell
 from suite.config import Protocol
 from suite.metrics.rows import measure_cells, score_cell
 from suite.verdicts.curves import JOINT_KEYS
-from suite.verdicts.damage import NULLS, Path, damage_paths, explained, interpolated
+from suite.verdicts.damage import NULLS, SHARES, Path, damage_paths, explained, interpolated
 from suite.verdicts.decoupling import COUPLINGS, Coupling, Estimate, find_couplings
 
 FAST = Protocol(splits=4, replicates=100)
@@ -187,6 +187,18 @@ def test_paths_follow_dense_under_noise_of_its_own() -> None:
     assert grown[0] == pytest.approx(change, abs=0.15)
     # nothing flipped, nothing lost: nothing is explained
     assert explained(paths, flips=np.zeros(101), lost=np.zeros(101)).tolist() == np.zeros((len(NULLS), 101)).tolist()
+
+
+def test_a_broken_share_flips_no_more_answers_than_it_breaks() -> None:
+    """Of a share s of the items hardly anything is left, and no other moves: s of the accuracy above chance is lost."""
+    dense = score_cell(cells_with(0.6)[0], FAST)
+    path = damage_paths(dense)["broken"]
+    shares = np.array([0.0, *SHARES])
+    # which items break is drawn twice: three deviations of the mean of two binomial shares
+    chance = 3 * np.sqrt(shares * (1 - shares) / (2 * len(dense.sample)))
+    assert (path.flips[:, 0] <= shares + chance).all()
+    above = float(dense.correct.mean()) - 1 / 4
+    assert path.lost[:, 0] == pytest.approx(shares * above, rel=0.15, abs=0.02)
 
 
 def test_a_null_stands_where_both_flips_and_accuracy_are_matched() -> None:
