@@ -166,6 +166,17 @@ def test_an_unfinished_run_directory_is_carried_on(
     assert "3 cells: 3 are there already" in capsys.readouterr().err
 
 
+def test_a_part_of_which_nothing_is_there_yet_is_scored(
+    folder: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["run", str(config(folder, "dense", "rtn-w3", "rtn-w2")), "--out", str(tmp_path / "mine")]
+    assert main([*args, "--cells-from", str(published), "--only", "*/*/rtn-w2"]) == 0
+    err = capsys.readouterr().err
+    assert "--cells-from: ours/quiz/rtn-w2: no cell of its content key there" in err
+    assert "1 cells: 0 are there already, 1 to score" in err
+    assert [*bytes_of(tmp_path / "mine")] == ["rtn-w2.parquet"]
+
+
 @pytest.mark.parametrize("what", ["damaged", "replaced"])
 def test_a_cell_that_is_not_what_was_published_is_named_and_scored(
     folder: Path, published: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]

@@ -16,8 +16,8 @@ from suite.comparison.pairs import SAME, Pair, pair_sides
 from suite.config import Protocol
 from suite.decisions.answers import LostAnswers, pairs_of
 from suite.decisions.attempts import numbered, numbered_by_items, spent_under
-from suite.decisions.gate import GATE_KEYS, Tested, candidates, decide, gate_variants, lines_of
-from suite.decisions.policy import Policy, policy_hash
+from suite.decisions.gate import Tested, as_record, candidates, decide, gate_variants, lines_of
+from suite.decisions.policy import Policy
 from suite.importers.answers import Answers
 from suite.importers.lm_eval_run import subtask_mean
 from suite.importers.sides import read_side
@@ -248,16 +248,15 @@ def _judge_scores(pairs: Sequence[Pair], policy: Policy, dense: str, compressed:
     content = [[task, hashlib.sha256(one.compressed.tobytes()).hexdigest()] for task, one in credits.items()]
     asked = {task: one.answers.ids for task, one in credits.items()}
     attempt = numbered_by_items(asked, [compressed, *sorted(content)], (dense, compressed))
-    decision, reason, records = decide(tested, policy, share=spent_under(None, (dense, compressed), attempt))
-    least, most = LostAnswers(tuple(counted.values())).bounds(CONFIDENCE)
-    red = [line.is_red for line in lines]
-    values: tuple[Any, ...] = (
-        *(dense, compressed, policy.name, policy_hash(policy), decision, reason, len(pairs), attempt, most, least),
-        [one for one, is_red in zip(records, red, strict=True) if not is_red],
-        [one for one, is_red in zip(records, red, strict=True) if is_red],
-        [],
+    return as_record(
+        (dense, compressed),
+        policy,
+        decide(tested, policy, share=spent_under(None, (dense, compressed), attempt)),
+        red=[line.is_red for line in lines],
+        unlocked=len(pairs),
+        attempt=attempt,
+        lost=LostAnswers(tuple(counted.values())).bounds(CONFIDENCE),
     )
-    return dict(zip(GATE_KEYS, values, strict=True))
 
 
 def _parts(answers: Answers) -> list[Numbers]:

@@ -16,7 +16,7 @@ docs/gate.md has definitions, error rates and limits.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -288,6 +288,38 @@ def decide(
     return (REVIEW, BLOCKED, records) if doubted else (ACCEPT, None, records)
 
 
+def as_record(
+    names: Candidate,
+    policy: Policy,
+    decided: tuple[str, str | None, Sequence[Record]],
+    *,
+    red: Sequence[bool] = (),
+    unlocked: int,
+    attempt: int,
+    lost: tuple[float | None, float | None] = (None, None),
+    notes: Iterable[str] = (),
+) -> Record:
+    """A decision with the keys `GATE_KEYS`.
+
+    Args:
+        names: model and variant.
+        decided: from `decide`.
+        red: of each limit in it, whether it is a red line.
+        unlocked: cells that no lock had fixed.
+        attempt: the how manieth on these items it is (`suite.decisions.attempts`).
+        lost: answers lost at least and at most, as a share of the items.
+    """
+    decision, reason, records = decided
+    at_least, at_most = lost
+    values = (
+        *(*names, policy.name, policy_hash(policy), decision, reason, unlocked, attempt, at_most, at_least),
+        [one for one, is_red in zip(records, red, strict=True) if not is_red],
+        [one for one, is_red in zip(records, red, strict=True) if is_red],
+        list(notes),
+    )
+    return dict(zip(GATE_KEYS, values, strict=True))
+
+
 def outcomes_of(tested: Sequence[Tested], policy: Policy, *, share: float = 1.0) -> list[str]:
     """What is shown of each limit, without bounds: `decide` has the arguments."""
     adjusted = holm([1.0 if one.loss is None else one.loss.above(_beyond(one.line, policy)) for one in tested])
@@ -501,16 +533,16 @@ class _Judged:
         )
         if seen.mixed:
             decision, reason = REVIEW, BLOCKED
-        lower, upper = LostAnswers(tuple(seen.answers.values())).bounds(CONFIDENCE) if seen.answers else (None, None)
-        red = [one.line.is_red for one in seen.tested]
-        values = (
-            *(self.model, self.variant, self.policy.name, policy_hash(self.policy), decision, reason),
-            *(unlocked(seen.cells, lock), attempt, upper, lower),
-            [one for one, is_red in zip(records, red, strict=True) if not is_red],
-            [one for one, is_red in zip(records, red, strict=True) if is_red],
-            list(dict.fromkeys([*seen.obstacles, *seen.doubts, *_point_rule(self.policy, records)])),
+        return as_record(
+            (self.model, self.variant),
+            self.policy,
+            (decision, reason, records),
+            red=[one.line.is_red for one in seen.tested],
+            unlocked=unlocked(seen.cells, lock),
+            attempt=attempt,
+            lost=LostAnswers(tuple(seen.answers.values())).bounds(CONFIDENCE) if seen.answers else (None, None),
+            notes=dict.fromkeys([*seen.obstacles, *seen.doubts, *_point_rule(self.policy, records)]),
         )
-        return dict(zip(GATE_KEYS, values, strict=True))
 
     def _failed(self) -> list[str]:
         return [

@@ -26,12 +26,13 @@ from suite.decisions.gate import (
     GATE_KEYS,
     REVIEW,
     Record,
+    as_record,
     evidence,
     exit_status,
     gate_variants,
 )
 from suite.decisions.lock import in_search_half, locked_half, unlocked
-from suite.decisions.policy import Policy, policy_hash
+from suite.decisions.policy import Policy
 from suite.errors import SuiteError
 from suite.grouped import grouped
 from suite.metrics.slices import subset
@@ -200,10 +201,8 @@ def _given(cells: Sequence[Cell], policy: Policy, config: RunConfig) -> Given:
 def _not_tested(
     one: Candidate, policy: Policy, attempt: int, cells: Sequence[Cell], lock: Mapping[str, Any] | None
 ) -> Record:
-    model, name = one
     mine = [cell for cell in cells if (cell.key.model, cell.key.variant) == one]
-    values = (model, name, policy.name, policy_hash(policy), REVIEW, BLOCKED, unlocked(mine, lock), attempt)
-    return dict(zip(GATE_KEYS, (*values, None, None, [], [], []), strict=True))
+    return as_record(one, policy, (REVIEW, BLOCKED, []), unlocked=unlocked(mine, lock), attempt=attempt)
 
 
 def _why_not(one: Candidate, sequence: Sequence[Candidate], passed: Sequence[bool]) -> str:

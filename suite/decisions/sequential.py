@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.decisions.gate import ACCEPT, GATE_KEYS, REJECT, Line, Tested, decide, lines_of, must_be_measured
+from suite.decisions.gate import ACCEPT, REJECT, Line, Tested, as_record, decide, lines_of, must_be_measured
 from suite.decisions.item_by_item import AGAINST, MEASURES, Answered, Order
-from suite.decisions.policy import Policy, policy_hash
+from suite.decisions.policy import Policy
 from suite.errors import SuiteError
 from suite.metrics.betting import log_capital
 from suite.verdicts.dose import CONFIDENCE, end_of
@@ -317,16 +317,17 @@ def record_of(
         attempt: the how manieth on these items it is (`suite.decisions.attempts`).
         unlocked: cells that no lock had fixed; all by default.
     """
-    least, most = found.lost
-    free = len(found.items) if unlocked is None else unlocked
-    values = (
-        *(*names, policy.name, policy_hash(policy), found.decision, found.reason, free, attempt),
-        *(most, least),
-        [one for one, red in zip(found.lines, found.red, strict=True) if not red],
-        [one for one, red in zip(found.lines, found.red, strict=True) if red],
-        [*notes, *found.notes],
+    record = as_record(
+        names,
+        policy,
+        (found.decision, found.reason, found.lines),
+        red=found.red,
+        unlocked=len(found.items) if unlocked is None else unlocked,
+        attempt=attempt,
+        lost=found.lost,
+        notes=[*notes, *found.notes],
     )
-    return {**dict(zip(GATE_KEYS, values, strict=True)), "items": dict(found.items)}
+    return {**record, "items": dict(found.items)}
 
 
 def _bets(tasks: Sequence[Answered], policy: Policy) -> list[tuple[Line, BetLoss | None]]:

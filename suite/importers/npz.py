@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suite.cell import KINDS, Cell
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.importers.labels import EVERY_MODEL, Items, Labels, check_scores, chosen, imported_cell
 from suite.importers.ye2024 import demonstrations_of
 
@@ -63,8 +63,7 @@ def _load(src: Path) -> dict[str, NDArray[np.generic]]:
         with archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged archive can raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SuiteError(f"{src}: not a readable .npz archive of plain arrays ({reason})") from error
+        raise SuiteError(f"{src}: not a readable .npz archive of plain arrays ({first_line(error)})") from error
 
 
 def _scores(src: Path, arrays: dict[str, NDArray[np.generic]]) -> tuple[str, NDArray[np.generic]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.cell import KINDS, Cell
-from suite.errors import SuiteError, unknown_name
+from suite.errors import SuiteError, first_line, unknown_name
 from suite.importers.labels import Columns, Items, Labels, check_answer, check_id, check_scores, imported_cell
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _table(src: Path, columns: Columns) -> pa.Table:
                 raise unknown_name(f"column of {src.name}", name, names)
         table = file.read(columns=list(dict.fromkeys(name for name in wanted if name is not None)))
     except (pa.ArrowException, OSError) as error:
-        raise SuiteError(f"{src}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+        raise SuiteError(f"{src}: not a readable Parquet file ({first_line(error)})") from error
     for column, value in columns.where.items():
         try:
             texts = pc.cast(table.column(column), pa.string())

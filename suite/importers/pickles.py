@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 
 _PLAIN_NUMBER = re.compile(r"[fiu][248]|[iu]1|b1")
 
@@ -40,8 +40,7 @@ def load(path: Path) -> Any:
             f"{path}: refused, the pickle names {error}; only NumPy arrays are read from pickles"
         ) from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise SuiteError(f"{path}: not a readable pickle of NumPy arrays ({reason})") from error
+        raise SuiteError(f"{path}: not a readable pickle of NumPy arrays ({first_line(error)})") from error
 
 
 def as_array(value: object) -> NDArray[Any] | None:

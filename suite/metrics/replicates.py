@@ -27,7 +27,7 @@ import numpy as np
 
 from suite.cell import Cell
 from suite.config import Protocol
-from suite.errors import SuiteError
+from suite.errors import SuiteError, first_line
 from suite.files import file_digest, replacing
 from suite.metrics.figures import FIGURES
 from suite.models.cache import CACHE_VARIABLE, cache_dir
@@ -120,8 +120,7 @@ class Store:
             replicates = dict(zip(values, table, strict=True))
             return {**arrays, "row": dict(said["row"]), "values": values, "replicates": replicates}
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"{file}: not usable ({reason}); measured again", file=sys.stderr)
+            print(f"{file}: not usable ({first_line(error)}); measured again", file=sys.stderr)
             return None
 
     def write(self, key: str, found: Mapping[str, Any]) -> None:

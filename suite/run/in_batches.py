@@ -32,7 +32,7 @@ class GrowingCell:
         self._path = planned.names.path(out)
         if stamp is not None and self._path.is_file():
             stamp = read_metadata(self._path)["run"].get("lock")
-        self._stamp = None if planned.names.variant == "dense" else stamp
+        self._stamp = stamp
         self._shards = ShardStore(out / "parts" / planned.key[:16])
         self._open = scorer
         self._asked = Asked()
@@ -47,13 +47,11 @@ class GrowingCell:
         rows = [row for row, item in enumerate(sheet.questions) if item.id in wanted]
         cell = score(self._open(), part(sheet, rows), shards=self._shards, asked_before=self._asked)
         names = self.planned.names
-        cell = self.planned.signed(cell)
+        cell = self.planned.signed(cell, self._stamp)
         cell = replace(cell, model={**cell.model, "name": names.model}, variant={**cell.variant, "name": names.variant})
         if len(rows) < len(sheet.questions) or names.variant != self.planned.variant.name:
             # a run that finds it must not take it for the whole, nor for another variant
             run = {name: value for name, value in cell.run.items() if name != "key"}
             cell = replace(cell, run={**run, "part_of": self.planned.key})
-        if self._stamp is not None:
-            cell = replace(cell, run={**cell.run, "lock": self._stamp})
         write_cell(self._path, cell)
         return cell

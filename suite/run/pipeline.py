@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -114,7 +114,8 @@ def execute(
         write_file(out / "config.yaml", f"# {config.hash}\n{config.to_yaml()}")
         put = partial(_put, out=out)
         if cells_from is not None:
-            log(f"{take_cells(cells_from, planned, put, log)} of {len(planned)} cells are in {cells_from}")
+            taken = take_cells(cells_from, planned, put, log, whole=only is None)
+            log(f"{taken} of {len(planned)} cells are in {cells_from}")
         if dense_from is not None:
             log(f"{take_dense(dense_from, planned, put, log)} dense cells from {dense_from}")
         scored, reused, failures = _score_all(planned, out, config, environment, log, stamp=stamp)
@@ -280,10 +281,7 @@ def _checked_lock(lock: Path, config: RunConfig, planned: Sequence[PlannedCell])
 def _score_one(cell: PlannedCell, scorer: Scorer, out: Path, update: Callable[[int], Any], stamp: str | None) -> None:
     shards = ShardStore(out / ".partial" / cell.key[:32])
     scored = score(scorer, cell.sheet, shards=shards, progress=update)
-    signed = cell.signed(scored)
-    if stamp is not None and not signed.is_dense:
-        signed = replace(signed, run={**signed.run, "lock": stamp})
-    _put(signed, cell.path, out)
+    _put(cell.signed(scored, stamp), cell.path, out)
     shards.clear()
 
 

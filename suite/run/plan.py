@@ -50,9 +50,14 @@ class PlannedCell:
         """``model/task/variant``, what ``--only`` matches and messages name."""
         return f"{self.model.name}/{self.sheet.task.name}/{self.variant.name}"
 
-    def signed(self, cell: Cell) -> Cell:
-        """A cell that has just been scored, with the key under which a run finds it and the seed of its sample text."""
-        return replace(cell, run={**cell.run, "key": self.key, "seed": self.seed})
+    def signed(self, cell: Cell, stamp: str | None = None) -> Cell:
+        """A cell that has just been scored, with the key under which a run finds it and the seed of its sample text.
+
+        Args:
+            stamp: the hash of a lock, which a compressed cell carries.
+        """
+        lock = {} if stamp is None or self.names.variant == "dense" else {"lock": stamp}
+        return replace(cell, run={**cell.run, "key": self.key, "seed": self.seed, **lock})
 
 
 def plan(config: RunConfig, out: str | Path, *, dtype: str, device: str, only: str | None = None) -> list[PlannedCell]:

@@ -26,7 +26,9 @@ Put = Callable[[Cell, Path], object]
 """What writes a cell at its place."""
 
 
-def take_cells(source: str | Path, plan: Sequence[PlannedCell], put: Put, log: Callable[[str], None]) -> int:
+def take_cells(
+    source: str | Path, plan: Sequence[PlannedCell], put: Put, log: Callable[[str], None], *, whole: bool = True
+) -> int:
     """Put every cell that has the content key of a planned one where a run expects it; returns how many are there.
 
     Such a cell is what this run would score: same weights, tokens, recipe, items, prompt, read-out, dtype and kind of
@@ -35,9 +37,10 @@ def take_cells(source: str | Path, plan: Sequence[PlannedCell], put: Put, log: C
 
     Args:
         source: a snapshot, or a run directory, finished or not.
+        whole: the plan is of all cells of the run; of a part of them none may be there yet, which is logged.
 
     Raises:
-        SuiteError: no such folder, an edited manifest, or no cell that this run wants.
+        SuiteError: no such folder, an edited manifest, or no cell that this run wants where the plan is whole.
     """
     source = Path(source)
     if not (source / "cells").is_dir():
@@ -56,8 +59,10 @@ def take_cells(source: str | Path, plan: Sequence[PlannedCell], put: Put, log: C
         )
 
     taken, reasons = _take(plan, find, put)
-    if not taken:
+    if not taken and whole:
         raise SuiteError(f"--cells-from {source}: no cell fits this run; {reasons[0]}")
+    if not taken:
+        log(f"--cells-from: {reasons[0]}")
     return taken
 
 
