@@ -20,7 +20,7 @@ from suite.models.checkpoint import Checkpoint, load
 from suite.models.model import resolve_model
 from suite.score.cells import score
 from suite.score.sheet import Sheet, make_sheet
-from suite.score.transformers import engine
+from suite.score.transformers import budget, engine
 from suite.score.transformers.budget import CPU_BUDGETS, measure_budget
 from suite.score.transformers.drift import compare, in_float32
 from suite.score.transformers.encode import Encoded
@@ -197,6 +197,24 @@ def test_another_error_is_not_taken_for_lack_of_memory(
 
 def test_the_budget_is_one_of_the_measured_sizes(tiny_models: dict[str, Path]) -> None:
     assert measure_budget(checkpoint(tiny_models["llama"], "float32").network, repeats=1) in CPU_BUDGETS
+
+
+@pytest.mark.parametrize(("speeds", "expected"), [((1, 1.05, 9), 512), ((1, 1.2, 1.3), 1024), ((1, 1.2, 1.4), 2048)])
+def test_a_larger_batch_is_taken_while_it_brings_a_tenth_more_speed(
+    speeds: tuple[float, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwarded: list[int] = []
+
+    def seconds(_: object, tokens: Any) -> float:
+        forwarded.append(tokens.numel())
+        return float(tokens.numel() / speeds[CPU_BUDGETS.index(tokens.numel())])
+
+    monkeypatch.setattr(budget, "_seconds", seconds)
+    network = torch.nn.Embedding(8, 2)
+    network.get_input_embeddings = lambda: network  # type: ignore[method-assign, assignment]
+    assert measure_budget(network) == expected
+    assert forwarded[:3] == [512] * 3
+    assert len(set(forwarded[3:])) == len(forwarded) - 3
 
 
 @pytest.mark.gpu

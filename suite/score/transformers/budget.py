@@ -17,7 +17,8 @@ def measure_budget(network: Any, *, repeats: int = 2) -> int:
     """The smallest batch, in tokens, beyond which twice as many bring less than 10 % more speed.
 
     Small batches keep padding and the output head's memory low. Each size is timed on random tokens in rows of 128, the
-    best of `repeats` after one warm-up. Larger sizes are tried while they bring a gain and memory lasts.
+    best of `repeats` after one warm-up; on a processor, where a gain is rare and a pass takes seconds, sizes beyond the
+    smallest are timed once. Larger sizes are tried while they bring a gain and memory lasts.
 
     Returns:
         A token budget for `suite.score.transformers.pack.plan_batches`.
@@ -28,11 +29,13 @@ def measure_budget(network: Any, *, repeats: int = 2) -> int:
     vocabulary = network.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
     best, speed = 0, 0.0
+    on_cpu = device.type == "cpu"
     with torch.inference_mode():
-        for budget in CPU_BUDGETS if device.type == "cpu" else ACCELERATOR_BUDGETS:
+        for budget in CPU_BUDGETS if on_cpu else ACCELERATOR_BUDGETS:
             tokens = torch.randint(vocabulary, (budget // _ROW, _ROW), generator=generator).to(device)
+            passes = 1 if on_cpu and best else repeats + 1
             try:
-                seconds = min(_seconds(network, tokens) for _ in range(repeats + 1))
+                seconds = min(_seconds(network, tokens) for _ in range(passes))
             except (MemoryError, torch.OutOfMemoryError):
                 break
             if best and budget / seconds < _GAIN * speed:

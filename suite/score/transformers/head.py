@@ -36,7 +36,8 @@ def log_probabilities(network: Any, states: torch.Tensor, rows: torch.Tensor, to
     rows, tokens = rows.to(weight.device), tokens.to(weight.device)
     if torch.float32 in (weight.dtype, states.dtype):
         logits = head_logits(network, states)
-        return logits[rows, tokens] - torch.logsumexp(logits, -1)[rows]
+        sums = torch.cat([part.logsumexp(-1) for part in torch.split(logits, _IN_CACHE)])
+        return logits[rows, tokens] - sums[rows]
     coarse = head_logits(network, states, exact=False)
     largest = torch.topk(coarse, min(_EXACT_LOGITS, coarse.shape[1]), dim=-1, sorted=False).indices
     exact = _entries(network, states, largest)
