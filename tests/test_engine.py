@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from suite.score.transformers import engine
 from suite.score.transformers.encode import Encoded
 from suite.score.transformers.fused_norms import fused_norms
+from suite.score.transformers.kept_start import joined
 from suite.score.transformers.pack import batches
 
 VOCABULARY = 384
@@ -199,3 +201,75 @@ def test_a_shared_prefix_forwarded_once_changes_nothing(shape: str, shared: list
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([item.prefix]), use_cache=False).logits[0, -1].float()
         np.testing.assert_allclose(values, logits[[5, 9]].numpy(), atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 4),
+    heads=st.sampled_from([(1, 1), (4, 4), (6, 2), (9, 3)]),
+    lengths=st.tuples(st.integers(1, 90), st.integers(1, 40)),
+    strength=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 99),
+)
+def test_two_parts_joined_are_attention_to_all_keys_at_once(
+    rows: int, heads: tuple[int, int], lengths: tuple[int, int], strength: float, seed: int
+) -> None:
+    """Against the softmax over all keys written out in float64; products as far apart as 30 make one part vanish."""
+    generator = torch.Generator().manual_seed(seed)
+    (shared, own), (many, few), width = lengths, heads, 16
+
+    def draw(*shape: int) -> Any:
+        return torch.randn(shape, generator=generator)
+
+    query = strength * draw(rows, own, many, width).transpose(1, 2)
+    start = draw(1, few, shared, width), draw(1, few, shared, width)
+    mine = draw(rows, few, own, width), draw(rows, few, own, width)
+    sees = (torch.rand((rows, 1, own, own), generator=generator) < 0.5) | torch.eye(own, dtype=torch.bool)
+    bias = torch.zeros(sees.shape).masked_fill_(~sees, float("-inf"))
+    found = joined(query, tuple(one.expand(rows, -1, -1, -1) for one in start), mine, bias, 0.3)
+    key, value = (
+        torch.cat([one.expand(rows, -1, -1, -1), two], 2).repeat_interleave(many // few, 1).double()
+        for one, two in zip(start, mine, strict=True)
+    )
+    products = 0.3 * query.double() @ key.mT
+    products[..., shared:] += bias
+    expected = (products.softmax(-1) @ value).transpose(1, 2)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=2e-5 * max(1.0, strength))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_look_at_the_kept_start_together_where_they_may(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one product for all rows, without a copy for each, wherever float32 attention under sdpa sees all of it."""
+    model = network(shape)
+    generator = np.random.default_rng(1)
+    start = generator.integers(2, VOCABULARY, 40).tolist()
+    batch = [
+        Encoded((*start, *generator.integers(2, VOCABULARY, 3 + row).tolist()), ((5, 6), (7, 8, 9)), (0, 0))
+        for row in range(3)
+    ]
+    kept = engine.encode_prefix(model, start)
+    assert kept.joined == (shape != "gemma2")
+    rows = engine.log_likelihoods(model, batch, backend="tree", shared=replace(kept, joined=False))
+    keys: list[int] = []
+    usual = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: Any, key: Any, value: Any, **rest: Any) -> Any:
+        keys.append(key.shape[2])
+        return usual(query, key, value, **rest)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    together = engine.log_likelihoods(model, batch, backend="tree", shared=kept)
+    # layers whose window is shorter than the start, which go row by row
+    windowed = {"mistral": 3, "gemma3": 2}.get(shape, 0)
+    assert len(keys) == windowed
+    assert all(count > len(start) for count in keys)
+    np.testing.assert_allclose(np.concatenate(together), np.concatenate(rows), atol=1e-4)
+    for item, values in zip(batch, together, strict=True):
+        np.testing.assert_allclose(values, one_by_one(model, item), atol=1e-4)
+
+
+def test_in_16_bits_rows_look_at_the_start_one_by_one_as_before() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config("llama"), attn_implementation="sdpa").eval()
+    assert engine.encode_prefix(model, (3, 4, 5)).joined
+    assert not engine.encode_prefix(model.to(torch.bfloat16), (3, 4, 5)).joined

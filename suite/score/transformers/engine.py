@@ -9,7 +9,6 @@ mask keeps the options from seeing each other and positions continue from the co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,26 +16,13 @@ from numpy.typing import NDArray
 
 from suite.score.transformers.encode import Encoded
 from suite.score.transformers.head import body, head_logits, log_probabilities
-from suite.score.transformers.tree_mask import tree_masks
+from suite.score.transformers.kept_start import SharedPrefix
+from suite.score.transformers.tree_mask import Seen, tree_masks
 
 if TYPE_CHECKING:
     import torch
 
 _HEAD_ROWS = 128
-
-
-@dataclass(frozen=True)
-class SharedPrefix:
-    """Context tokens that many items start with, forwarded once: an instruction, worked examples.
-
-    Attributes:
-        tokens: the shared tokens.
-        keys, values: what each layer keeps of them, [1, key-value heads, tokens, head width].
-    """
-
-    tokens: tuple[int, ...]
-    keys: tuple[torch.Tensor, ...]
-    values: tuple[torch.Tensor, ...]
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -55,9 +41,16 @@ def encode_prefix(network: Any, tokens: Sequence[int]) -> SharedPrefix:
         # without a configuration the cache keeps every token, in window layers too: the masks here do the windows
         cache = DynamicCache()
         item = Encoded(tuple(tokens), ((0,),), (0,))
-        _tree_body(network, [item], cache=cache)
+        _, seen = _tree_body(network, [item], cache=cache)
     layers: Any = cache.layers
-    return SharedPrefix(tuple(tokens), tuple(layer.keys for layer in layers), tuple(layer.values for layer in layers))
+    handed = {number: (id(layer.keys), id(layer.values)) for number, layer in enumerate(layers)}
+    return SharedPrefix(
+        tuple(tokens),
+        tuple(layer.keys for layer in layers),
+        tuple(layer.values for layer in layers),
+        # in 16 bits the parts would be rounded before they are joined: other numbers
+        joined=seen.handed == handed and network.get_input_embeddings().weight.dtype == torch.float32,
+    )
 
 
 def log_likelihoods(
@@ -149,7 +142,7 @@ def _plain_logits(network: Any, rows: list[list[int]], backend: str) -> Iterator
 def _tree(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -> list[NDArray[np.float64]]:
     import torch
 
-    hidden = _tree_body(network, items, shared)
+    hidden, _ = _tree_body(network, items, shared)
     skipped = len(shared.tokens) if shared else 0
     # every predicted token: which (row, position) predicts it, its id, and which option it counts for
     sources: list[int] = []
@@ -185,7 +178,7 @@ def _tree(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -
 def _tree_letters(network: Any, items: Sequence[Encoded], shared: SharedPrefix | None) -> list[NDArray[np.float64]]:
     import torch
 
-    hidden = _tree_body(network, items, shared)
+    hidden, _ = _tree_body(network, items, shared)
     skipped = len(shared.tokens) if shared else 0
     last = torch.tensor([len(item.prefix) - skipped - 1 for item in items], device=hidden.device)
     states = hidden[torch.arange(len(items), device=hidden.device), last]
@@ -197,8 +190,8 @@ def _tree_letters(network: Any, items: Sequence[Encoded], shared: SharedPrefix |
 
 def _tree_body(
     network: Any, items: Sequence[Encoded], shared: SharedPrefix | None = None, cache: Any = None
-) -> torch.Tensor:
-    """Final hidden states [items, longest tree, width] of contexts followed by all their options.
+) -> tuple[torch.Tensor, Seen]:
+    """Final hidden states [items, longest tree, width] of contexts followed by all their options, and what was seen.
 
     With `shared`, the rows start after its tokens and look back at them. A `cache` collects keys and values.
     """
@@ -225,26 +218,18 @@ def _tree_body(
             offset = end
     device = network.get_input_embeddings().weight.device
     place = torch.from_numpy(positions).to(device)
-    with tree_masks(network, torch.from_numpy(branch_of).to(device), place, skipped) as made:
+    if shared:
+        cache = shared.cache(len(items))
+    kept = cache if shared and shared.joined else None
+    with tree_masks(network, torch.from_numpy(branch_of).to(device), place, skipped, kept) as seen:
         output = body(network)(
             input_ids=torch.from_numpy(tokens).to(device),
             position_ids=place,
             # a mask of ones: without one, positions that do not rise by one are taken for several sequences in a row
             attention_mask=torch.ones(len(items), skipped + width, dtype=torch.long, device=device),
-            past_key_values=_expanded(shared, len(items)) if shared else cache,
-            use_cache=shared is not None or cache is not None,
+            past_key_values=cache,
+            use_cache=cache is not None,
         )
-    if not made:
+    if not seen.masks:
         raise NotImplementedError("it makes its attention masks by itself")
-    hidden: torch.Tensor = output.last_hidden_state
-    return hidden
-
-
-def _expanded(shared: SharedPrefix, rows: int) -> Any:
-    """A cache whose every row holds the shared tokens; the layers append their own to a copy."""
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    for layer, (key, value) in enumerate(zip(shared.keys, shared.values, strict=True)):
-        cache.update(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), layer)
-    return cache
+    return output.last_hidden_state, seen

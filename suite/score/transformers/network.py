@@ -27,6 +27,7 @@ from suite.score.transformers.again import scored_again
 from suite.score.transformers.drift import Drift, compare, in_float32
 from suite.score.transformers.encode import Encoded, encode
 from suite.score.transformers.fused_norms import fused_norms
+from suite.score.transformers.kept_start import SharedPrefix
 from suite.score.transformers.pack import Batch, forwarded_tokens, plan_batches
 from suite.score.transformers.path import Path, path_of, sharing_refused
 from suite.score.transformers.side_by_side import at_once, read_in_order
@@ -168,7 +169,7 @@ def _read_all(
     ]
     missing = [batch for members, done in zip(parts, stored, strict=True) if done is None for batch in members]
 
-    def read(batch: Batch, start: engine.SharedPrefix | None) -> list[NDArray[np.float64]]:
+    def read(batch: Batch, start: SharedPrefix | None) -> list[NDArray[np.float64]]:
         return reader.read([encoded[index] for index in batch.items], start, alone=batch.alone)
 
     with closing(read_in_order(missing, reader.start, read, workers)) as found:
@@ -202,7 +203,7 @@ class _Reader:
     def __init__(self, network: Any, backend: str, function: Callable[..., list[NDArray[np.float64]]]) -> None:
         self.network, self.backend, self.function = network, backend, function
 
-    def start(self, tokens: tuple[int, ...]) -> engine.SharedPrefix:
+    def start(self, tokens: tuple[int, ...]) -> SharedPrefix:
         try:
             return engine.encode_prefix(self.network, tokens)
         except (MemoryError, RuntimeError) as error:
@@ -214,7 +215,7 @@ class _Reader:
             ) from error
 
     def read(
-        self, items: list[Encoded], shared: engine.SharedPrefix | None, *, alone: bool = False
+        self, items: list[Encoded], shared: SharedPrefix | None, *, alone: bool = False
     ) -> list[NDArray[np.float64]]:
         import torch
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from suite.score.transformers.kept_start import joined
 
 if TYPE_CHECKING:
     import torch
@@ -20,27 +23,58 @@ if TYPE_CHECKING:
 # forms of attention whose masks are made here: booleans, True for "may look"; or numbers that are added
 FORMS = ("sdpa", "eager")
 
-# what makes masks in this thread; transformers' table of them belongs to the process
+# what is inside in this thread; transformers' tables of masks and attention belong to the process
 _HERE = threading.local()
 _LOCK = threading.Lock()
 # how many threads are inside, by table and form, and what stood there before
 _INSIDE: dict[tuple[str, str], tuple[int, Any]] = {}
 
 
+@dataclass
+class Seen:
+    """What one forward pass asked for.
+
+    Attributes:
+        masks: how many were made.
+        handed: by layer, the identities of the keys and values that attention was handed, where it may be `joined`.
+    """
+
+    make: Callable[..., torch.Tensor]
+    padding: torch.Tensor
+    skipped: int
+    kept: Any = None
+    masks: int = 0
+    handed: dict[int | None, tuple[int, int]] = field(default_factory=dict)
+    _parts: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)
+
+    def own(self, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+        """The part of a mask behind the start, as numbers to add; None when a token does not see all of the start."""
+        for known, bias in self._parts:
+            if known is mask:
+                return bias
+        whole = bool((mask[..., : self.skipped] | self.padding).all())
+        own = mask[..., self.skipped :]
+        bias = own.new_zeros(own.shape, dtype=dtype).masked_fill_(~own, float("-inf")) if whole else None
+        self._parts.append((mask, bias))
+        return bias
+
+
 @contextlib.contextmanager
-def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, skipped: int) -> Iterator[list[int]]:
-    """Inside, every mask that transformers makes is that of these rows; yields a list that grows by one a mask made.
+def tree_masks(
+    network: Any, branch_of: torch.Tensor, positions: torch.Tensor, skipped: int, kept: Any = None
+) -> Iterator[Seen]:
+    """Inside, every mask that transformers makes is that of these rows.
 
     Args:
         branch_of: [items, tokens], 0 for the context, 1.. for options, -1 for padding.
         positions: [items, tokens], in the text.
         skipped: shared tokens before each row, already forwarded.
+        kept: the cache that holds them, where its layers hand on a row's own keys and values (see `kept_start`).
     """
     import torch
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     form = network.config.get_text_config()._attn_implementation
-    made: list[int] = []
     rows, width = branch_of.shape
     before = torch.arange(skipped, device=positions.device).expand(rows, skipped)
     places = torch.cat([before, positions], dim=1)
@@ -56,18 +90,19 @@ def tree_masks(network: Any, branch_of: torch.Tensor, positions: torch.Tensor, s
             raise ValueError(f"a mask for {kv_length} keys, where there are {skipped + width}")
         asked = mask_function(number, head, positions[:, None, :, None], places[:, None, None, :])
         allowed: torch.Tensor = ((asked & visible[:, None]) | own).expand(rows, 1, width, skipped + width)
-        made.append(1)
+        seen.masks += 1
         if form == "sdpa":
             return allowed
         return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
 
-    outer = getattr(_HERE, "make", None)
-    _HERE.make = make
+    seen = Seen(make, (branch_of < 0)[:, None, :, None], skipped, kept)
+    outer = getattr(_HERE, "seen", None)
+    _HERE.seen = seen
     try:
         with _standing_in(ALL_MASK_ATTENTION_FUNCTIONS, form, _for_thread), _attention(form):
-            yield made
+            yield seen
     finally:
-        _HERE.make = outer
+        _HERE.seen = outer
 
 
 def _attention(form: str) -> contextlib.AbstractContextManager[None]:
@@ -103,7 +138,8 @@ def _for_thread(usual: Callable[..., Any]) -> Callable[..., Any]:
     """The thread that needs a mask is asked; other threads get the library's own."""
 
     def make(*args: Any, **named: Any) -> Any:
-        return (getattr(_HERE, "make", None) or usual)(*args, **named)
+        seen: Seen | None = getattr(_HERE, "seen", None)
+        return (seen.make if seen else usual)(*args, **named)
 
     return make
 
@@ -111,15 +147,27 @@ def _for_thread(usual: Callable[..., Any]) -> Callable[..., Any]:
 def _sharing(usual: Callable[..., Any]) -> Callable[..., Any]:
     """Attention without a copy of keys and values for every head: the library makes one wherever there is a mask.
 
-    A processor's kernel takes both. Behind a long start that many short rows share, copies cost a third of attention.
+    A processor's kernel takes both. Behind a long start that many short rows share, copies cost a third of attention;
+    there, attention to the start is one pass for all rows (see `kept_start`).
     """
     import torch
 
     def attend(
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, **rest: Any
     ) -> tuple[torch.Tensor, Any]:
-        shared = query.shape[1] > key.shape[1] and key.shape[-1] == value.shape[-1] and key.device.type == "cpu"
-        if not shared or mask is None or rest.get("dropout") or rest.get("position_bias") is not None:
+        if mask is None or _odd(key, value, rest):
+            return usual(module, query, key, value, mask, **rest)  # type: ignore[no-any-return]
+        seen: Seen | None = getattr(_HERE, "seen", None)
+        if seen:
+            layer: Any = getattr(module, "layer_idx", None)
+            seen.handed[layer] = id(key), id(value)
+            if seen.kept is not None:
+                start = seen.kept.layers[layer].keys, seen.kept.layers[layer].values
+                bias = seen.own(mask, query.dtype)
+                if bias is not None:
+                    return joined(query, start, (key, value), bias, rest.get("scaling")), None
+                key, value = (torch.cat(parts, dim=2) for parts in zip(start, (key, value), strict=True))
+        if query.shape[1] == key.shape[1]:
             return usual(module, query, key, value, mask, **rest)  # type: ignore[no-any-return]
         found = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=rest.get("scaling"), enable_gqa=True
@@ -127,3 +175,11 @@ def _sharing(usual: Callable[..., Any]) -> Callable[..., Any]:
         return found.transpose(1, 2).contiguous(), None
 
     return attend
+
+
+def _odd(key: torch.Tensor, value: torch.Tensor, rest: dict[str, Any]) -> bool:
+    """Whether attention is more than a processor's kernel for queries, keys, values and a mask."""
+    more = bool(rest.get("dropout")) or any(
+        rest.get(name) is not None for name in ("position_bias", "softcap", "s_aux")
+    )
+    return more or key.device.type != "cpu" or key.shape[-1] != value.shape[-1]
