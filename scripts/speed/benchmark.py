@@ -2,10 +2,12 @@
 
     make benchmark                       # installs lm-eval into .venv-lm-eval, once
     .venv/bin/python -m scripts.speed.benchmark --repeats 7 --only arc-easy
+    .venv/bin/python -m scripts.speed.benchmark --plain-once --share .4       # short
 
 Every repeat runs each contender once, one after the other, so that a slow minute of the machine meets all of them;
 ratios are taken within a repeat. Loading and tokenizer start-up are left out for all; tokenization is inside for all.
-Each call adds its ratios, with commit, processor and kernels, to those of earlier calls.
+Each call adds its ratios, with commit, processor and kernels, to those of earlier calls. Under kernels of a lesser
+processor (`make benchmark KERNELS=avx2`) it writes a table of its own.
 """
 
 from __future__ import annotations
@@ -24,16 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from scripts.markers import kept_block
-from scripts.speed import analysis_speed
+from scripts.markers import check_markers, kept_block, write_between
 from scripts.speed.analysis_speed import commit, processor, spread
-from scripts.speed.compression_speed import END, START
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
 from suite.models.dtype import measure_dtypes, pick_dtype
 from suite.models.model import resolve_model, weights_hash
 from suite.score.cells import score
-from suite.score.sheet import Sheet, make_sheet
+from suite.score.sheet import Sheet, make_sheet, part
 from suite.score.transformers.budget import measure_budget
 from suite.score.transformers.encode import encode
 from suite.score.transformers.head import body, head_logits
@@ -46,8 +46,13 @@ LM_EVAL = "lm-eval[hf]==0.4.13"
 PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
 MODEL = "smollm2-135m"
 LM_EVAL_BATCH = 16
+START, END = "<!-- scoring -->", "<!-- /scoring -->"
+LESSER, NO_LESSER = "<!-- scoring lesser -->", "<!-- /scoring lesser -->"
 EARLIER, NO_EARLIER = "<!-- scoring earlier -->", "<!-- /scoring earlier -->"
-NOTES, NO_NOTES = "<!-- scoring notes -->", "<!-- /scoring notes -->"  # written by hand
+MEMORY, NO_MEMORY = "<!-- memory -->", "<!-- /memory -->"
+# set where less than the processor's own instructions may be used
+LIMIT = "ATEN_CPU_CAPABILITY"
+OF_BARE = 0.85
 _ROWS = 128
 
 
@@ -61,32 +66,31 @@ class Case:
     goal: float
 
 
-def cases() -> list[Case]:
-    """The three workloads: short cloze, long cloze, letters behind five worked examples."""
-    mmlu = make_sheet(get_task("mmlu"), scoring="letter", shots=5)
-    subjects = ("astronomy", "marketing", "virology")
+def cases(share: float = 1.0) -> list[Case]:
+    """The three workloads: short cloze, long cloze, letters behind five worked examples.
+
+    Args:
+        share: of the items; MMLU loses whole subjects, because a subject's items share their start.
+    """
+    arc, videos = max(1, round(200 * share)), max(1, round(60 * share))
+    subjects = ("astronomy", "marketing", "virology")[: max(1, round(3 * share))]
+    mmlu = _subset(make_sheet(get_task("mmlu"), scoring="letter", shots=5), subjects, 16)
+    letters = f"MMLU, letters, 5 shots, {len(subjects)} subject{'s' * (len(subjects) > 1)} × 16 items"
     return [
-        Case("arc-easy", "ARC-Easy, cloze, 200 items", make_sheet(get_task("arc-easy"), limit=200), 2.8),
-        Case("hellaswag", "HellaSwag, cloze, 60 items", make_sheet(get_task("hellaswag"), limit=60), 1.75),
-        Case("mmlu", "MMLU, letters, 5 shots, 3 subjects × 16 items", _subset(mmlu, subjects, 16), 4.5),
+        Case("arc-easy", f"ARC-Easy, cloze, {arc} items", make_sheet(get_task("arc-easy"), limit=arc), 2.72),
+        Case(
+            "hellaswag",
+            f"HellaSwag, cloze, {videos} items",
+            make_sheet(get_task("hellaswag"), limit=videos),
+            1.85,
+        ),
+        Case("mmlu", letters, mmlu, 5.5),
     ]
 
 
 def _subset(sheet: Sheet, subjects: Sequence[str], count: int) -> Sheet:
-    picked = [
-        index
-        for subject in subjects
-        for index in [i for i, item in enumerate(sheet.questions) if item.subject == subject][:count]
-    ]
-    return Sheet(
-        sheet.task,
-        tuple(sheet.questions[i] for i in picked),
-        tuple(sheet.rendered[i] for i in picked),
-        sheet.scoring,
-        sheet.prompt,
-        sheet.shots,
-        sheet.prompt_hash,
-    )
+    rows = [[i for i, item in enumerate(sheet.questions) if item.subject == subject][:count] for subject in subjects]
+    return part(sheet, sorted(row for found in rows for row in found))
 
 
 class LmEval:
@@ -237,7 +241,7 @@ def of_bare(runs: Sequence[dict[str, Any]]) -> list[float]:
 def earlier(
     out: Path, results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case], computed_with: Sequence[str]
 ) -> str:
-    """The block of earlier calls' ratios with this call's lines added."""
+    """Earlier calls' ratios with this call's lines added."""
     kept = kept_block(out, EARLIER, NO_EARLIER).removeprefix(EARLIER).removesuffix(NO_EARLIER).strip()
     rows = kept.splitlines() or [
         "| commit | processor | kernels | dtype | workload | lm-eval / engine | of the bare network |",
@@ -245,29 +249,38 @@ def earlier(
     ]
     for case in chosen:
         runs = results[case.name]
-        ratio = [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
-        line = [*computed_with, case.name, spread(ratio, 2), spread(of_bare(runs), 2)]
+        line = [*computed_with, case.title, spread(ratios(runs), 2), spread(of_bare(runs), 2)]
         rows.append(f"| {' | '.join(line)} |")
-    return "\n".join([EARLIER, *dict.fromkeys(rows), NO_EARLIER])
+    return "\n".join(dict.fromkeys(rows))
 
 
-def table(results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case]) -> str:
-    """The Markdown rows of all workloads."""
+def ratios(runs: Sequence[dict[str, Any]]) -> list[float]:
+    """lm-eval's seconds over the engine's, in each repeat."""
+    return [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
+
+
+def table(results: dict[str, list[dict[str, Any]]], plain: dict[str, list[float]], chosen: Sequence[Case]) -> str:
+    """The Markdown rows of all workloads.
+
+    Args:
+        plain: seconds of the plain path by workload: of each repeat, or of the uncounted round alone.
+    """
     lines = [
         "| workload | lm-eval, s | plain path, s | this engine, s | lm-eval / engine | goal | plain / engine "
-        "| tokens lm-eval | tokens engine | limit | of the bare network |",
+        f"| tokens lm-eval | tokens engine | limit | of the bare network (goal {OF_BARE}) |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for case in chosen:
         runs = results[case.name]
-        ratio = [run["lm-eval"]["seconds"] / run["tree"]["seconds"] for run in runs]
-        plain = [run["plain"]["seconds"] / run["tree"]["seconds"] for run in runs]
-        seconds = {name: [run[name]["seconds"] for run in runs] for name in ("lm-eval", "plain", "tree")}
-        theirs, ours = runs[0]["lm-eval"]["tokens"], runs[0]["tree"]["tokens"]
+        ours = [run["tree"]["seconds"] for run in runs]
+        theirs = [run["lm-eval"]["seconds"] for run in runs]
+        whole = plain[case.name] if len(plain[case.name]) == len(runs) else plain[case.name] * len(runs)
+        shares = spread([slow / fast for slow, fast in zip(whole, ours, strict=True)], 2)
+        forwarded, distinct = runs[0]["lm-eval"]["tokens"], runs[0]["tree"]["tokens"]
         lines.append(
-            f"| {case.title} | {spread(seconds['lm-eval'])} | {spread(seconds['plain'])} "
-            f"| {spread(seconds['tree'])} | **{spread(ratio, 2)}** | {case.goal} | {spread(plain, 2)} "
-            f"| {theirs:,} | {ours:,} | {theirs / ours:.2f} | {spread(of_bare(runs), 2)} |"
+            f"| {case.title} | {spread(theirs)} | {spread(plain[case.name])} | {spread(ours)} "
+            f"| **{spread(ratios(runs), 2)}** | {case.goal} | {shares} | {forwarded:,} | {distinct:,} "
+            f"| {forwarded / distinct:.2f} | {spread(of_bare(runs), 2)} |"
         )
     return "\n".join(lines)
 
@@ -284,10 +297,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Scoring speed beside lm-eval's.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", action="append", help="arc-easy, hellaswag or mmlu")
+    parser.add_argument("--share", type=float, default=1.0, help="of the items")
+    parser.add_argument("--plain-once", action="store_true", help="the plain path in the uncounted round alone")
+    parser.add_argument("--no-memory", action="store_true", help="leave the table of memory as it is")
     parser.add_argument("--lm-eval-env", type=Path, default=ROOT / ".venv-lm-eval")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     args = parser.parse_args()
-    chosen = [case for case in cases() if not args.only or case.name in args.only]
+    limited = LIMIT in os.environ
+    place = (LESSER, NO_LESSER) if limited else (START, END)
+    for start, end in (place, (EARLIER, NO_EARLIER), (MEMORY, NO_MEMORY)):
+        check_markers(args.out, start, end)
+    chosen = [case for case in cases(args.share) if not args.only or case.name in args.only]
     speeds = measure_dtypes()
     dtype = pick_dtype(speeds)
     model = resolve_model(MODEL)
@@ -295,6 +315,8 @@ def main() -> None:
     budget = measure_budget(checkpoint.network)
     folder = next((cache_dir() / "checkpoints").glob(f"{weights_hash(model.path)[7:31]}-{dtype}-v*"))
     results: dict[str, list[dict[str, Any]]] = {case.name: [] for case in chosen}
+    plain: dict[str, list[float]] = {case.name: [] for case in chosen}
+    answers: dict[str, dict[str, float]] = {case.name: {} for case in chosen}
     read = {case.name: positions_read(checkpoint, case.sheet) for case in chosen}
     python = environment(args.lm_eval_env)
     with tempfile.TemporaryDirectory() as temporary:
@@ -303,63 +325,57 @@ def main() -> None:
             for case in chosen:
                 run: dict[str, Any] = {"lm-eval": lm_eval.run(case)}
                 run["tree"] = run_suite(checkpoint, case, "tree", budget)
-                run["plain"] = run_suite(checkpoint, case, "plain", budget)
+                if not repeat or not args.plain_once:
+                    run["plain"] = run_suite(checkpoint, case, "plain", budget)
                 run["body"], run["head"] = bare_seconds(checkpoint, budget)
                 run["read"] = read[case.name]
+                contenders = [name for name in ("lm-eval", "plain", "tree") if name in run]
+                answers[case.name] |= {name: run[name]["accuracy"] for name in contenders}
                 # the first round warms caches and is not counted
                 if repeat:
                     results[case.name].append(run)
-                line = ", ".join(f"{name} {run[name]['seconds']:.1f} s" for name in ("lm-eval", "plain", "tree"))
+                if bool(repeat) != args.plain_once:
+                    plain[case.name].append(run["plain"]["seconds"])
+                line = ", ".join(f"{name} {run[name]['seconds']:.1f} s" for name in contenders)
                 print(f"{'warm-up' if not repeat else f'repeat {repeat}'} {case.name}: {line}", file=sys.stderr)
         lm_eval.close()
     accuracy = "\n".join(
         f"| {case.title} | "
-        + " | ".join(f"{results[case.name][0][name]['accuracy']:.3f}" for name in ("lm-eval", "plain", "tree"))
+        + " | ".join(f"{answers[case.name][name]:.3f}" for name in ("lm-eval", "plain", "tree"))
         + " |"
         for case in chosen
     )
-    gemm = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
     bodies = [1 / run["body"] for runs in results.values() for run in runs]
     kernels = torch.backends.cpu.get_cpu_capability()
-    computed_with = (commit(ROOT), processor(), kernels, dtype)
-    args.out.write_text(
-        REPORT.format(
-            model=MODEL,
-            dtype=dtype,
-            repeats=args.repeats,
-            budget=budget,
-            batch=LM_EVAL_BATCH,
-            table=table(results, chosen),
-            accuracy=accuracy,
-            gemm=gemm,
-            body=spread(bodies, 0),
-            processor=processor(),
-            kernels=kernels,
-            scoring_earlier=earlier(args.out, results, chosen, computed_with),
-            scoring_notes=kept_block(args.out, NOTES, NO_NOTES),
-            memory=memory(),
-            compression=kept_block(args.out, START, END),
-            analysis=kept_block(args.out, analysis_speed.START, analysis_speed.END),
-            earlier=kept_block(args.out, analysis_speed.EARLIER, analysis_speed.NO_EARLIER),
-            notes=kept_block(args.out, analysis_speed.NOTES, analysis_speed.NO_NOTES),
-            growth=kept_block(args.out, analysis_speed.GROWTH, analysis_speed.NO_GROWTH),
-        ),
-        encoding="utf-8",
+    text = REPORT.format(
+        model=MODEL,
+        dtype=dtype,
+        commit=commit(ROOT),
+        processor=processor(),
+        kernels=f"{kernels}, as on a lesser processor" if limited else kernels,
+        repeats=args.repeats,
+        once=" The plain path ran once, in the uncounted round." if args.plain_once else "",
+        batch=LM_EVAL_BATCH,
+        table=table(results, plain, chosen),
+        accuracy=accuracy,
+        budget=budget,
+        body=spread(bodies, 0),
+        gemm=", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items()),
     )
-    print(args.out.read_text(encoding="utf-8"))
+    write_between(args.out, *place, text)
+    added = earlier(args.out, results, chosen, (commit(ROOT), processor(), kernels, dtype))
+    write_between(args.out, EARLIER, NO_EARLIER, added)
+    if not limited and not args.no_memory:
+        write_between(args.out, MEMORY, NO_MEMORY, memory())
+    print(text)
 
 
-REPORT = """# Benchmarks
-
-Written by `make benchmark` (scripts/speed/benchmark.py); run it to replace these figures by those of your machine.
-
-## Scoring: this engine, its own plain path, and lm-eval 0.4.13
-
-{model} in {dtype} on {processor}, PyTorch's kernels for {kernels}.
+REPORT = """{model} in {dtype} on {processor}, PyTorch's kernels for {kernels} (commit {commit}).
 The contenders run one after the other in every one of {repeats} repeats,
-after an uncounted one; ratios are taken within a repeat. Entries are median (smallest to largest). lm-eval runs its HF
-backend with batch size {batch} on the same text; both sides' time includes tokenization and leaves out loading. *Limit*
-is the ratio of tokens put through the model, padding counted for lm-eval, the most that sharing can bring.
+after an uncounted one; ratios are taken within a repeat. Entries are median (smallest to largest).{once}
+lm-eval runs its HF backend with batch size {batch} on the same text; both sides' time includes tokenization and
+leaves out loading. *Limit* is the ratio of tokens put through the model, padding counted for lm-eval, the most that
+sharing can bring.
 
 {table}
 
@@ -370,59 +386,7 @@ Accuracy of the three on the same items (they must agree but for 16-bit ties):
 {accuracy}
 
 Bare model body on one batch of {budget} random tokens, the batch size found by measurement: {body} tokens/s. One linear
-layer (the GEMM peak for this shape), GFLOP/s: {gemm}.
-
-*Of the bare network* is what the same tokens would take in the bare body, on that one batch, and the positions that are
-read in the head's product, over the engine's time: masks, packing, sums, the float32 correction and padding are what is
-missing to 1; batches side by side may exceed it.
-
-Earlier and later results; a call adds its lines (`make benchmark KERNELS=avx2`: as on a lesser processor):
-
-{scoring_earlier}
-
-{scoring_notes}
-
-## Memory
-
-Anonymous memory above imports (`scripts/speed/memory.py`): loading and compressing, against the bound of 1.3 times the
-dense weights plus the largest layer, and scoring by number of items, the float32 check of some items included.
-
-{memory}
-
-## Compression
-
-Seconds and anonymous memory of compressing {model} with 32 × 512 tokens of sample text, and of the same modifiers
-called through llm-compressor itself (`scripts/speed/compression_speed.py`, in turns, each in a process of its own;
-median, smallest to largest). What the suite adds is measuring: weight errors, zeros, output error, weights put on
-their grid.
-The library's round-to-nearest sets the grids and leaves the rounding to every forward pass, hence its ratio.
-
-{compression}
-
-## Analysis
-
-What comes after scoring: rows with their intervals, verdicts, doses. Seconds of the processor (user and system, one
-thread each), because they depend less on what else a machine does than the clock; two processes that share the work
-take about half of it by the clock (`suite.metrics.workers`). `python -m scripts.speed.analysis_speed` measures each
-phase in a process of its own and, with `--against`, beside another commit in turns. *Cold* measures every cell; *from
-kept replicates* is what `suite collapse` and `suite dose` pay after that. The first rows of a process also pay for
-importing netcal, which imports torch: two to three seconds that no kernel shortens.
-
-{analysis}
-
-Earlier and later results side by side; a call adds its line:
-
-{earlier}
-
-{notes}
-
-### Growth
-
-One invented cell of 1,000 items, 100 splits and 1,000 replicates, one of them changed at a time; slopes of the
-logarithms over the upper half of the sizes (1 is linear). `--growth` repeats it.
-
-{growth}
-"""
+layer (the GEMM peak for this shape), GFLOP/s: {gemm}."""
 
 
 if __name__ == "__main__":
