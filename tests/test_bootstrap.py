@@ -53,7 +53,9 @@ def test_conformal_replicates_equal_the_plain_computation_on_repeated_items(meth
     protocol = "ye2024" if method.startswith("ye2024") else "exact"
     folds = hashed_folds(IDS, splits=3)
     weights = bootstrap.unit_weights(IDS, replicates=40)
-    found = bootstrap.set_replicates(scores, answers, folds=folds, weights=weights, alpha=alpha, protocol=protocol)
+    found = bootstrap.set_replicates(
+        scores, answers, drawn=bootstrap.DrawnFolds(folds, weights), alpha=alpha, protocol=protocol
+    )
     for r in range(40):
         calibration_scores, options, right = repeated(weights[:, r], scores.calibration, scores.options, answers)
         expected = conformal.conformal_splits(
@@ -81,7 +83,7 @@ def test_conformal_replicates_of_uneven_folds_and_heavy_units(seed):
     conformal_folds = tuple(np.flatnonzero(side) for side in sides)
     folds = Folds(conformal_folds, conformal_folds, conformal_folds, tuple(np.flatnonzero(~side) for side in sides))
     scores = conformal.aps_scores(p, answers, draws=rng.random(n))
-    found = bootstrap.set_replicates(scores, answers, folds=folds, weights=weights, alpha=0.2)
+    found = bootstrap.set_replicates(scores, answers, drawn=bootstrap.DrawnFolds(folds, weights), alpha=0.2)
     for r in range(12):
         c, o, a = repeated(weights[:, r], scores.calibration, scores.options, answers)
         there = repeated_folds(folds, weights[:, r])
@@ -102,7 +104,7 @@ def test_large_samples_take_the_same_thresholds_through_the_window():
     # one replicate far from the others: only hard items are drawn, so its quantile lies outside the window
     weights[:, 0] = np.where(scores.calibration < 0.1, 3, 0)
     weights[:, 1] = np.where(scores.calibration > 0.5, 2, 0)
-    found = bootstrap.set_replicates(scores, answers, folds=folds, weights=weights, alpha=0.1)
+    found = bootstrap.set_replicates(scores, answers, drawn=bootstrap.DrawnFolds(folds, weights), alpha=0.1)
     for r in range(10):
         c, o, a = repeated(weights[:, r], scores.calibration, scores.options, answers)
         expected = conformal.conformal_splits(
@@ -118,8 +120,12 @@ def test_transferred_replicates_use_the_thresholds_of_the_other_model():
     q, _ = cell(rng)
     folds, weights = hashed_folds(IDS, splits=2), bootstrap.unit_weights(IDS, replicates=15)
     dense, variant = conformal.lac_scores(p, answers), conformal.lac_scores(q, answers)
-    thresholds = bootstrap.threshold_replicates(dense.calibration, folds=folds, weights=weights, alpha=0.2)
-    found = bootstrap.sets_at_replicates(variant.options, answers, thresholds=thresholds, folds=folds, weights=weights)
+    thresholds = bootstrap.threshold_replicates(
+        dense.calibration, drawn=bootstrap.DrawnFolds(folds, weights), alpha=0.2
+    )
+    found = bootstrap.sets_at_replicates(
+        variant.options, answers, thresholds=thresholds, drawn=bootstrap.DrawnFolds(folds, weights)
+    )
     for r in range(15):
         o, a = repeated(weights[:, r], variant.options, answers)
         expected = conformal.sets_at(
@@ -134,7 +140,9 @@ def test_a_replicate_without_test_items_has_no_value():
     halves = (np.array([0, 1]),)
     folds = Folds(halves, halves, halves, (np.array([2, 3]),))
     weights = np.array([[2, 1], [2, 1], [0, 1], [0, 1]], dtype=np.float32)
-    found = bootstrap.set_replicates(conformal.lac_scores(p, answers), answers, folds=folds, weights=weights, alpha=0.5)
+    found = bootstrap.set_replicates(
+        conformal.lac_scores(p, answers), answers, drawn=bootstrap.DrawnFolds(folds, weights), alpha=0.5
+    )
     assert np.isnan(found.size[0])
     assert not np.isnan(found.size[1])
 
@@ -150,6 +158,33 @@ def test_selective_replicates_equal_the_plain_figures_on_repeated_items(ties):
         c, e = repeated(weights[:, r], confidence, error)
         assert found.aurc[r] == pytest.approx(selective.aurc(c, e), abs=1e-9)
         assert found.auroc[r] == pytest.approx(selective.error_auroc(c, e), abs=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [0.002, 0.4, 1.0])
+def test_selective_replicates_of_many_items_equal_the_plain_figures(wrong):
+    # long stretches of right items, hundreds of short ones, and one of nothing but errors
+    rng = np.random.default_rng(10)
+    confidence = np.round(rng.random(2000), 3)
+    error = (rng.random(2000) < wrong).astype(float)
+    weights = bootstrap.unit_weights([str(i) for i in range(2000)], replicates=6)
+    found = bootstrap.selective_replicates(confidence, error, weights)
+    for r in range(6):
+        c, e = repeated(weights[:, r], confidence, error)
+        assert found.aurc[r] == pytest.approx(selective.aurc(c, e), abs=1e-11)
+        assert found.auroc[r] == pytest.approx(selective.error_auroc(c, e), abs=1e-11, nan_ok=True)
+
+
+def test_binned_sums_equal_plain_sums_over_repeated_items():
+    rng = np.random.default_rng(11)
+    values, number = rng.normal(size=(3, 60)), rng.integers(0, 4, (3, 60))
+    parts, wanted = rng.random((2, 60)) < 0.6, np.array([[True, True, False], [False, True, True]])
+    weights = bootstrap.unit_weights(IDS, replicates=7)
+    found = bootstrap.binned_sums(values, number, weights, parts=parts, wanted=wanted, bins=5)
+    assert found.shape == (2, 3, 5, 7)
+    for part, table, one in np.ndindex(2, 3, 5):
+        inside = parts[part] & (number[table] == one)
+        expected = [np.repeat(values[table][inside], weights[inside, r]).sum() for r in range(7)]
+        assert found[part, table, one] == pytest.approx(np.multiply(expected, wanted[part, table]), abs=1e-12)
 
 
 def test_selective_replicates_without_errors_have_no_auroc():

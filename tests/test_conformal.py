@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from suite.metrics import conformal
 from suite.metrics.folds import Folds
@@ -285,6 +286,15 @@ def test_band_and_undercoverage_against_a_direct_sum():
     for covered in (10, 40, 48, 60):
         p = conformal.undercoverage_p(covered, n_test, n_calibration=n_calibration, alpha=alpha)
         assert p == pytest.approx(cumulated[covered], abs=1e-9)
+
+
+@pytest.mark.parametrize(("n_calibration", "n_test", "alpha"), [(160, 160, 0.1), (4000, 4010, 0.1), (30, 5, 0.4)])
+def test_undercoverage_is_the_distribution_function_of_scipy(n_calibration, n_test, alpha):
+    rank = math.ceil((n_calibration + 1) * (1 - alpha) - 1e-9)
+    for covered in sorted({0, n_test // 2, int(0.85 * n_test), int(0.9 * n_test), n_test - 1, n_test}):
+        p = conformal.undercoverage_p(covered, n_test, n_calibration=n_calibration, alpha=alpha)
+        expected = stats.betabinom.cdf(covered, n_test, rank, n_calibration + 1 - rank)
+        assert p == pytest.approx(expected, rel=1e-8, abs=1e-300)
 
 
 def test_band_of_a_full_set_is_one():

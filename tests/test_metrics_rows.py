@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -189,22 +190,68 @@ def test_temperature_is_fitted_on_its_fold_and_judged_outside_it(curve, rows):
     assert rows[2]["temperature"] == pytest.approx(math.exp(np.mean(np.log(temperatures))))
 
 
-def test_temperature_replicates_equal_refitting_on_repeated_items(curve):
-    scored = score_cell(curve[2], Protocol("exact", 0.1, 2, 12, 0))
-    sample, found = scored.sample, scored.figures.replicates
-    for r in range(12):
-        values, temperatures = [], []
+def refitted(scored):
+    """Temperature, NLL and Brier score of every replicate, each temperature fitted on the repeated items."""
+    sample, found = scored.sample, []
+    for r in range(sample.protocol.replicates):
+        temperatures, values = [], []
         for fold, rest in zip(sample.folds.temperature, sample.folds.rescaled, strict=True):
             fit, judge = (np.repeat(items, sample.weights[items, r].astype(int)) for items in (fold, rest))
             temperature = fit_temperature(scored.log_probabilities[fit], scored.answers[fit])
-            after = rescale(scored.log_probabilities[judge], temperature)
-            temperatures.append(math.log(temperature))
+            temperatures.append(0.0 if math.isnan(temperature) else math.log(temperature))
+            after = rescale(scored.log_probabilities[judge], math.exp(temperatures[-1]))
             right = after[np.arange(len(judge)), scored.answers[judge]]
             values.append((-right.mean(), brier_score(np.exp(after), scored.answers[judge]).mean()))
-        nll, brier = np.mean(values, axis=0)
-        assert found["temperature"][r] == pytest.approx(math.exp(np.mean(temperatures)), rel=0.08)
-        assert found["nll_ts"][r] == pytest.approx(nll, abs=3e-3)
-        assert found["brier_ts"][r] == pytest.approx(brier, abs=3e-3)
+        found.append((math.exp(np.mean(temperatures)), *np.mean(values, axis=0)))
+    return dict(zip(("temperature", "nll_ts", "brier_ts"), np.transpose(found), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("n", "temperature", "nll", "brier"), [(240, 0.08, 3e-3, 3e-3), (400, 0.02, 3e-3, 2e-3), (3000, 2e-3, 4e-4, 2e-4)]
+)
+def test_temperature_replicates_equal_refitting_on_repeated_items(n, temperature, nll, brier):
+    answers, (scores,) = world(n=n, seed=1)
+    scored = score_cell(cell(scores, answers), Protocol("exact", 0.1, 2, 12, 0))
+    found, expected = scored.figures.replicates, refitted(scored)
+    assert found["temperature"] == pytest.approx(expected["temperature"], rel=temperature)
+    assert found["nll_ts"] == pytest.approx(expected["nll_ts"], abs=nll)
+    assert found["brier_ts"] == pytest.approx(expected["brier_ts"], abs=brier)
+
+
+@pytest.mark.parametrize("scores", ["tied", "separable", "tiny"])
+def test_temperature_replicates_at_a_bound_or_without_any_are_those_of_refitting(scores):
+    answers, (usual,) = world(n=240, seed=1)
+    apart = np.where(np.arange(4) == answers[:, None], 3.0, 0.0) + 0.1 * usual
+    made = {"tied": np.zeros((240, 4)), "separable": apart, "tiny": 1e-3 * usual}[scores]
+    scored = score_cell(cell(made, answers), Protocol("exact", 0.1, 4, 12, 0))
+    found, expected = scored.figures.replicates, refitted(scored)
+    assert ("temperature" in found) == (scores != "tied")
+    for key in expected.keys() & found.keys():
+        assert found[key] == pytest.approx(expected[key], abs=1e-9), key
+
+
+def test_temperature_replicates_of_a_flat_nll_are_near_those_of_refitting():
+    # the scores know nothing: the NLL falls slowly up to the upper bound, or to a temperature far from another's
+    random = np.random.default_rng(3)
+    scores, answers = random.normal(0, 1.5, (240, 4)), random.integers(0, 4, 240)
+    scored = score_cell(cell(scores, answers), Protocol("exact", 0.1, 4, 40, 0))
+    found, expected = scored.figures.replicates, refitted(scored)
+    assert found["temperature"] == pytest.approx(expected["temperature"], rel=0.4)
+    assert found["nll_ts"] == pytest.approx(expected["nll_ts"], abs=0.02)
+    assert found["brier_ts"] == pytest.approx(expected["brier_ts"], abs=0.006)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_temperature_replicates_of_fifty_items_are_near_those_of_refitting(seed):
+    # Ten items fit a temperature. Where a replicate has none of them wrong, refitting goes to the lower bound and NLL
+    # to ten and more; the grid ends four standard errors from the fits. So NLL is compared in the middle alone.
+    answers, (scores,) = world(n=50, seed=seed)
+    scored = score_cell(cell(scores, answers), Protocol("exact", 0.1, 4, 60, 0))
+    found, expected = scored.figures.replicates, refitted(scored)
+    assert np.median(np.abs(found["nll_ts"] - expected["nll_ts"])) < 0.03
+    assert np.median(np.abs(found["brier_ts"] - expected["brier_ts"])) < 0.01
+    assert found["brier_ts"] == pytest.approx(expected["brier_ts"], abs=0.07)
+    assert found["brier_ts"].std() == pytest.approx(expected["brier_ts"].std(), rel=0.1)
 
 
 def test_intervals_hold_their_value_or_its_debiased_form(rows):
@@ -259,6 +306,25 @@ def test_seed_changes_splits_and_draws_but_not_plain_figures(curve, rows):
     assert other["aps_set_size"] != row["aps_set_size"]
     assert other["accuracy_low"] == row["accuracy_low"]  # exact: nothing is drawn
     assert other["nll_low"] != row["nll_low"]
+
+
+def test_models_with_the_same_items_share_the_draws_and_others_do_not():
+    answers, (first, second) = world(n=120, noise=(0.0, 1.0))
+    protocol = Protocol("exact", 0.1, 4, 40, 0)
+    one = score_cell(cell(first, answers), protocol)
+    other = score_cell(cell(second, answers, model={"name": "another"}), protocol)
+    assert other.sample is one.sample
+    assert score_cell(cell(first, answers), Protocol("exact", 0.1, 4, 40, 1)).sample is not one.sample
+    assert score_cell(cell(first[:90], answers[:90]), protocol).sample is not one.sample
+    grouped = [f"passage {row // 4}" for row in range(120)]
+    assert score_cell(cell(first, answers, groups=grouped), protocol).sample is not one.sample
+    asked = {"name": "t", "scoring": "letter", "prompt": "base", "shots": 0}
+    published = Protocol("ye2024", 0.1, 1, 40, 0)
+    whole, less = (
+        score_cell(replace(cell(first, answers), task=asked | dropped), published).sample.folds
+        for dropped in ({}, {"dropped_ids": ["i1", "i3"]})
+    )
+    assert len(whole.test[0]) != len(less.test[0])
 
 
 def test_curves_are_kept_apart(curve):

@@ -16,14 +16,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from suite.cell import Cell, load_cells, make_cell, write_cell
 from suite.config import Protocol, RunConfig, TaskChoice
@@ -86,9 +88,45 @@ def invented(items: int) -> Iterator[Cell]:
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    start, busy = time.perf_counter(), time.process_time()
+    """Print seconds by the clock and of the processor, and the most memory held, of this process and its workers."""
+    peak, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            peak[0] = max(peak[0], held())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    start, busy = time.perf_counter(), spent()
     yield
-    print(f"{what}: {time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} s of processor", flush=True)
+    clock, processor = time.perf_counter() - start, spent() - busy
+    over.set()
+    watcher.join()
+    print(f"{what}: {clock:.1f} s, {processor:.1f} s of processor, {max(peak[0], held()) / 2**20:.0f} MiB", flush=True)
+
+
+def family() -> list[psutil.Process]:
+    """This process and those that it started."""
+    this = psutil.Process()
+    return [this, *this.children(recursive=True)]
+
+
+def spent() -> float:
+    """Seconds of the processor, those of workers that have ended included."""
+    total = 0.0
+    for process in family():
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def held() -> int:
+    """Bytes in memory; what processes share counts once."""
+    total = 0
+    for process in family():
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return total
 
 
 def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> Computed:

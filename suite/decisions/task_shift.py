@@ -127,8 +127,7 @@ def _threshold(scored: Scored, seed: int) -> _Threshold:
     value = conformal.conformal_threshold(scored.lac.calibration, alpha=protocol.alpha)
     replicates = bootstrap.threshold_replicates(
         scored.lac.calibration,
-        folds=Folds((), (), (everything,), (everything,)),
-        weights=scored.sample.weights,
+        drawn=bootstrap.DrawnFolds(Folds((), (), (everything,), (everything,)), scored.sample.weights),
         alpha=protocol.alpha,
     )
     return _Threshold(np.array([value]), replace(replicates, taken=independent(replicates.taken, seed)))
@@ -140,7 +139,7 @@ def _sets(scored: Scored, threshold: _Threshold) -> _Sets:
     options, answers = scored.lac.options, scored.answers
     point = conformal.sets_at(options, answers, thresholds=threshold.value, folds=folds)
     resampled = bootstrap.sets_at_replicates(
-        options, answers, thresholds=threshold.replicates, folds=folds, weights=scored.sample.weights
+        options, answers, thresholds=threshold.replicates, drawn=bootstrap.DrawnFolds(folds, scored.sample.weights)
     )
     return _Sets(point.mean_coverage, point.mean_size, resampled.coverage, resampled.size)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ from suite.metrics.proportions import LEVEL
 Weights = NDArray[np.uint8]
 
 _WIDENED = 256
-_ITEMS = 2**14
+_ITEMS = 2**9
+_STRETCHES = 2**6
 
 
 def unit_weights(units: Sequence[str], *, replicates: int, seed: int = 0) -> Weights:
@@ -67,7 +69,8 @@ def weighted_means(values: Floats, weights: Weights) -> Floats:
     [0.5, 0.0]
     """
     table = values.reshape(len(values), -1)
-    means = ratio(weighted_sums(table.T, weights), weights.sum(axis=0, dtype=np.float64))
+    sums = weighted_sums(np.vstack([table.T, np.ones(len(table))]), weights)
+    means = ratio(sums[:-1], np.broadcast_to(sums[-1], sums[:-1].shape))
     return np.asarray(means[0] if values.ndim == 1 else means)
 
 
@@ -87,12 +90,40 @@ def weighted_sums(columns: Floats, weights: Weights) -> Floats:
     >>> weighted_sums(np.array([[0.5, 0.25]]), np.array([[1.0, 2.0], [1.0, 0.0]], dtype=np.float32)).tolist()
     [[0.75, 1.0]]
     """
-    n, replicates = weights.shape
-    sums = np.empty((len(columns), replicates))
-    step = min(_WIDENED, max(2**25 // max(n, 1), 8))  # so that few weights are held twice
-    for start in range(0, replicates, step):
+    sums = np.zeros((len(columns), weights.shape[1]))
+    # So many items at a time that their widened weights stay in the cache: of few columns, widening is what costs.
+    step = 128 if len(columns) < 64 else 512
+    for start in range(0, len(weights), step):
         block = slice(start, start + step)
-        sums[:, block] = columns @ weights[:, block].astype(np.float64)
+        sums += columns[:, block] @ weights[block].astype(np.float64)
+    return sums
+
+
+def binned_sums(values: Floats, number: Numbers, weights: Weights, *, parts: Bools, wanted: Bools, bins: int) -> Floats:
+    """`weighted_sums` of the items of each bin, over several parts of the items.
+
+    Args:
+        values: shape [tables, n].
+        number: bin of each entry, shape [tables, n]; tables in which most items are in the same bin cost least.
+        weights: shape [n, replicates].
+        parts: which items each part has, shape [parts, n].
+        wanted: which tables are summed over which part, shape [parts, tables].
+
+    Returns:
+        Shape [parts, tables, bins, replicates]; 0 where no sum is wanted.
+
+    >>> values, number, weights = np.array([[0.5, 0.25]]), np.array([[1, 0]]), np.ones((2, 1), dtype=np.uint8)
+    >>> binned_sums(values, number, weights, parts=np.ones((1, 2), bool), wanted=np.ones((1, 1), bool), bins=2).tolist()
+    [[[[0.25], [0.5]]]]
+    """
+    part, table = np.nonzero(wanted)
+    sums = np.zeros((*wanted.shape, bins, weights.shape[1]))
+    for one in range(bins):
+        inside = number == one
+        items = np.flatnonzero(inside.any(axis=0))
+        if len(items):
+            columns = np.where(inside[:, items], values[:, items], 0.0)
+            sums[part, table, one] = weighted_sums(columns[table] * parts[:, items][part], weights[items])
     return sums
 
 
@@ -120,9 +151,12 @@ def debiased_error_replicates(difference: Floats, number: Numbers, *, deviation:
     >>> debiased_error_replicates(np.array([0.5, -0.5]), np.array([0, 1]), deviation=np.zeros(2), weights=ones).tolist()
     [0.5]
     """
-    columns = np.zeros((len(deviation), len(difference)))
-    columns[number, np.arange(len(difference))] = difference
-    return debiased_sums(weighted_sums(columns, weights), deviation, weights.sum(axis=0, dtype=np.float64))
+    everything, this = np.ones((1, len(difference)), dtype=bool), np.ones((1, 1), dtype=bool)
+    ((sums,),) = binned_sums(
+        difference[None], number[None], weights, parts=everything, wanted=this, bins=len(deviation)
+    )
+    (mass,) = weighted_sums(everything.astype(np.float64), weights)
+    return debiased_sums(sums, deviation, mass)
 
 
 def debiased_sums(sums: Floats, deviation: Floats, mass: Floats) -> Floats:
@@ -145,49 +179,100 @@ class SelectiveReplicates:
 def selective_replicates(confidence: Floats, error: Floats, weights: Weights) -> SelectiveReplicates:
     """AURC and error AUROC in each replicate, exactly as on the resampled items (copies of an item are ties).
 
-    A block of W tied items with mean error r, after N items with E errors, adds W r + (E - r N)(H(N + W) - H(N)) to the
-    sum of risks, where H is the harmonic number. Summed by parts, the terms with E need blocks that hold errors only.
+    A block of W tied items with mean error r, after N of M items, adds r (W H(M) - G(N + W) + G(N)) to the sum of
+    risks, where H is the harmonic number and G(N) = H(0) + ... + H(N - 1) = N H(N) - N. The pairs of a wrong item and
+    one above it are half of the sum of r ((N + W)^2 - N^2) less the square of all errors. So blocks of nothing but
+    errors, or of none, that follow each other are one stretch, and only its ends count.
 
-    >>> both = selective_replicates(np.array([0.9, 0.5]), np.array([0.0, 1.0]), np.ones((2, 1), dtype=np.float32))
+    >>> both = selective_replicates(np.array([0.9, 0.5]), np.array([0.0, 1.0]), np.ones((2, 1), dtype=np.uint8))
     >>> both.aurc.tolist(), both.auroc.tolist()
     ([0.25], [1.0])
     """
     order = np.argsort(-confidence, kind="stable")
     ranked, errors = confidence[order], error[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    total = weights.sum(axis=0, dtype=np.float64)
-    harmonic = np.r_[0.0, (1.0 / np.arange(1, int(total.max()) + 1)).cumsum()]
-    replicates = weights.shape[1]
-    seen = np.zeros(replicates)
-    wrong, area, pairs = np.zeros((3, replicates))
-    ends = np.r_[starts[1:], len(order)]
-    faulty = np.add.reduceat(errors, starts) > 0
-    done = 0
-    for start, stop in zip(starts[faulty].tolist(), ends[faulty].tolist(), strict=True):
-        for first in range(done, start, _ITEMS):  # right items: all that counts is how many
-            seen += weights[order[first : min(first + _ITEMS, start)]].sum(axis=0, dtype=np.int64)
-        done = stop
-        before = seen
-        if stop - start == 1:
-            mass = weights[order[start]].astype(np.float64)
-            rate: Floats | float = float(errors[start])
-            missed = mass * rate
-        else:
-            rows = weights[order[start:stop]]
-            mass = rows.sum(axis=0, dtype=np.float64)
-            missed = errors[start:stop] @ rows
-            rate = ratio(missed, np.maximum(mass, 1.0))
-        after = before + mass
-        reached = harmonic[after.astype(np.intp)]
-        area += missed * (1 - reached) - rate * before * (reached - harmonic[before.astype(np.intp)])
-        # Errors in this block rank below the right items seen before, and tie with those of their own block.
-        pairs += missed * (before - wrong + (mass - missed) / 2)
-        wrong += missed
-        seen = after
-    area += wrong * harmonic[total.astype(np.intp)]
+    least, most = np.minimum.reduceat(errors, starts), np.maximum.reduceat(errors, starts)
+    pure = (least == most) & ((most == 0) | (most == 1))
+    new = np.r_[True, ~(pure[1:] & pure[:-1] & (most[1:] == most[:-1]))]
+    starts, rates, even = starts[new], most[new], (least == most)[new]
+    total, wrong = weighted_sums(np.stack([np.ones(len(error)), error]), weights)
+    counts = np.arange(int(total.max()) + 1)
+    harmonic = np.r_[0.0, (1.0 / counts[1:]).cumsum()]
+    passed = counts * (harmonic - 1)
+
+    risks, squares = np.zeros((2, weights.shape[1]))
+    seen = np.zeros((_STRETCHES + 1, weights.shape[1]), dtype=np.intp)
+    sums, square = np.empty((2, *seen.shape))
+    for first in range(0, len(starts), _STRETCHES):
+        edges = np.r_[starts, len(order)][first : first + _STRETCHES + 1]
+        _accumulate(order[edges[0] : edges[-1]], edges[1:-1] - edges[0], weights, seen)
+        some = slice(first, first + len(edges) - 1)
+        reached = seen[: len(edges)]
+        np.take(passed, reached, out=sums[: len(edges)], mode="clip")
+        np.multiply(reached, reached, out=square[: len(edges)])
+        steps = -np.diff(np.r_[0.0, np.where(even[some], rates[some], 0.0), 0.0])
+        risks += steps @ sums[: len(edges)]
+        squares += steps @ square[: len(edges)]
+        for row in np.flatnonzero(~even[some]):  # a rate that depends on which of the tied items were drawn
+            inside = slice(edges[row], edges[row + 1])
+            rate = ratio(errors[inside] @ weights[order[inside]], np.maximum(reached[row + 1] - reached[row], 1))
+            risks += rate * (sums[row + 1] - sums[row])
+            squares += rate * (square[row + 1] - square[row])
+        seen[0] = reached[-1]
+    area = wrong * harmonic[total.astype(np.intp)] - risks
     right = total - wrong
     both = (wrong > 1e-9) & (right > 1e-9)
-    return SelectiveReplicates(ratio(area, total), ratio(pairs, np.where(both, wrong * right, 0.0)))
+    return SelectiveReplicates(ratio(area, total), ratio((squares - wrong**2) / 2, np.where(both, wrong * right, 0.0)))
+
+
+def _accumulate(items: Numbers, edges: Numbers, weights: Weights, seen: NDArray[np.intp]) -> None:
+    """Add up weights of items onto the first row of `seen`, and put into a row of it what is reached at each edge."""
+    ends = iter([*edges.tolist(), -1])
+    end, row = next(ends), 0
+    into = seen[1]
+    for start in range(0, len(items), _ITEMS):
+        for place, drawn in enumerate(weights[items[start : start + _ITEMS]], start):
+            if place == end:
+                end, row = next(ends), row + 1
+                into = seen[row + 1]
+                np.add(seen[row], drawn, out=into)
+            elif place:
+                np.add(into, drawn, out=into)
+            else:
+                np.add(seen[0], drawn, out=into)
+
+
+@dataclass(frozen=True)
+class DrawnFolds:
+    """Folds of items that are drawn again, with what follows from the items alone: made once for all their cells.
+
+    Attributes:
+        folds: of every split.
+        weights: how often each replicate draws an item, shape [n, replicates].
+    """
+
+    folds: Folds
+    weights: Weights
+
+    @cached_property
+    def conformal(self) -> Bools:
+        """Which items give each split its threshold, shape [splits, n]."""
+        return membership(self.folds.conformal, len(self.weights))
+
+    @cached_property
+    def test(self) -> Bools:
+        """Which items each split tests, shape [splits, n]."""
+        return membership(self.folds.test, len(self.weights))
+
+    @cached_property
+    def conformal_mass(self) -> Floats:
+        """How many copies of items give the threshold, shape [splits, replicates]."""
+        return _whole_sums(self.conformal, self.weights)
+
+    @cached_property
+    def test_mass(self) -> Floats:
+        """How many copies of items are tested, shape [splits, replicates]."""
+        return _whole_sums(self.test, self.weights)
 
 
 @dataclass(frozen=True)
@@ -226,8 +311,7 @@ def set_replicates(
     scores: SetScores,
     answers: NDArray[np.int64],
     *,
-    folds: Folds,
-    weights: Weights,
+    drawn: DrawnFolds,
     alpha: float,
     protocol: str = "exact",
 ) -> SetReplicates:
@@ -241,16 +325,16 @@ def set_replicates(
     >>> from suite.metrics.folds import hashed_folds
     >>> ids = [str(i) for i in range(200)]
     >>> scores = lac_scores(p, np.zeros(200, dtype=int))
-    >>> folds, weights = hashed_folds(ids, splits=2), unit_weights(ids, replicates=3)
-    >>> set_replicates(scores, np.zeros(200, dtype=int), folds=folds, weights=weights, alpha=0.1).size.tolist()
+    >>> drawn = DrawnFolds(hashed_folds(ids, splits=2), unit_weights(ids, replicates=3))
+    >>> set_replicates(scores, np.zeros(200, dtype=int), drawn=drawn, alpha=0.1).size.tolist()
     [1.0, 1.0, 1.0]
     """
-    thresholds = threshold_replicates(scores.calibration, folds=folds, weights=weights, alpha=alpha, protocol=protocol)
-    return sets_at_replicates(scores.options, answers, thresholds=thresholds, folds=folds, weights=weights)
+    thresholds = threshold_replicates(scores.calibration, drawn=drawn, alpha=alpha, protocol=protocol)
+    return sets_at_replicates(scores.options, answers, thresholds=thresholds, drawn=drawn)
 
 
 def threshold_replicates(
-    calibration: Floats, *, folds: Folds, weights: Weights, alpha: float, protocol: str = "exact"
+    calibration: Floats, *, drawn: DrawnFolds, alpha: float, protocol: str = "exact"
 ) -> Thresholds:
     """The conformal threshold of each split in each replicate.
 
@@ -259,21 +343,20 @@ def threshold_replicates(
     of them in a replicate that falls outside.
     """
     ranked = np.argsort(-calibration)  # equal ones in any order: they are one threshold
-    members = membership(folds.conformal, len(ranked))
-    inside = members[:, ranked]
+    weights, total = drawn.weights, drawn.conformal_mass
+    inside = drawn.conformal[:, ranked]
     place = inside.cumsum(axis=1, dtype=np.int32)  # counted from 1
     size = place[:, -1:]
     centre = quantile_rank(size, alpha=alpha, protocol=protocol) - 1
     reach = 6 * np.sqrt(size * alpha * (1 - alpha)) + 6
     low, high = (np.clip(end, 0, size).astype(np.intp) for end in (centre - reach, centre + reach))
-    before = np.zeros_like(members)
-    before[:, ranked] = inside & (place <= low)
-    total, prefix = _whole_sums([members, before], weights)
+    before = place <= low
+    prefix = _counted(before.view(np.uint8), inside, total, weights, items=ranked)
     rank = quantile_rank(total, alpha=alpha, protocol=protocol)
-    split, column = np.nonzero(inside & (place > low) & (place <= high))
-    passed, reached = _crossing(_windows(split, ranked[column], weights, splits=len(members)), rank - prefix)
+    split, column = np.nonzero(inside & ~before & (place <= high))
+    passed, more = _crossing(_windows(split, ranked[column], weights, splits=len(inside)), rank - prefix)
     chosen = low + passed
-    reached = prefix + reached
+    reached = prefix + more
     found = rank <= total
     outside = ((prefix >= rank) & (low > 0)) | ((reached < rank) & found & (high < size))
     for one in np.flatnonzero(outside.any(axis=1)):
@@ -288,7 +371,7 @@ def threshold_replicates(
 
 
 def sets_at_replicates(
-    options: Floats, answers: NDArray[np.int64], *, thresholds: Thresholds, folds: Folds, weights: Weights
+    options: Floats, answers: NDArray[np.int64], *, thresholds: Thresholds, drawn: DrawnFolds
 ) -> SetReplicates:
     """Set size and coverage on the test folds at given thresholds, in each replicate.
 
@@ -296,17 +379,16 @@ def sets_at_replicates(
         options: conformity of every option, shape [n, options].
         thresholds: from this model or, in the transferred view, from another.
     """
-    n = len(options)
-    right = options[np.arange(n), answers]
-    tested = membership(folds.test, n)
+    right = options[np.arange(len(options)), answers]
+    weights, tested, total = drawn.weights, drawn.test, drawn.test_mass
     # Above the highest threshold of a split an option counts in all replicates; below the lowest in none.
     highest = thresholds.levels[thresholds.taken.min(axis=1)][:, None]
     certain = np.zeros(tested.shape, dtype=np.uint8)
     with np.errstate(invalid="ignore"):
         for column in options.T:
             certain += column >= highest
-        sure = tested & (right >= highest)
-    total, size, covered = _whole_sums([tested, certain * tested, sure], weights)
+        sure = (right >= highest).view(np.uint8)
+    size, covered = (_counted(counts, tested, total, weights) for counts in (certain, sure))
     size = size + _between(options, tested, thresholds, weights)
     covered = covered + _between(right[:, None], tested, thresholds, weights)
     # quotients of single precision, as they were when the first results were published
@@ -422,20 +504,39 @@ def _in_order(windows: _Windows, table: NDArray[np.int64]) -> NDArray[np.int64]:
     return ordered
 
 
-def _whole_sums(tables: Sequence[NDArray[np.bool_ | np.uint8]], weights: Weights) -> Floats:
+def _counted(
+    counts: NDArray[np.uint8], inside: Bools, mass: Floats, weights: Weights, *, items: Numbers | None = None
+) -> Floats:
+    """Sums of counts over the items of each split, times their weights, shape [splits, replicates].
+
+    What most items have is counted by the weight of all; so the product is over the others alone.
+
+    Args:
+        counts, inside: shape [splits, n]; what is to be counted, and which items a split has.
+        mass: weight of each split's items, shape [splits, replicates].
+        items: of each column, where columns are in another order than weights.
+    """
+    common = int(np.bincount(counts.ravel(), minlength=1).argmax())
+    some = np.flatnonzero((counts != common).any(axis=0))
+    rest = (counts[:, some].astype(np.int16) - common) * inside[:, some]
+    return common * mass + _whole_sums(rest, weights, some if items is None else items[some])
+
+
+def _whole_sums(table: NDArray[np.integer | np.bool_], weights: Weights, items: Numbers | None = None) -> Floats:
     """Sums of counts over items, times their weights, exact in every block: whole numbers below 2**24.
 
     Args:
-        tables: each of shape [splits, n].
+        table: shape [splits, n].
+        items: which items its columns are; all of them in their order where that is not said.
 
     Returns:
-        Shape [tables, splits, replicates].
+        Shape [splits, replicates].
     """
-    sums = np.zeros((len(tables), len(tables[0]), weights.shape[1]))
-    for start in range(0, len(weights), _ITEMS):
+    sums = np.zeros((len(table), weights.shape[1]))
+    for start in range(0, table.shape[1], _ITEMS):
         block = slice(start, start + _ITEMS)
-        counts = np.concatenate([table[:, block] for table in tables], dtype=np.float32)
-        sums += (counts @ weights[block].astype(np.float32)).reshape(sums.shape)
+        drawn = weights[block if items is None else items[block]]
+        sums += table[:, block].astype(np.float32) @ drawn.astype(np.float32)
     return sums
 
 

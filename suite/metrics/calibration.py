@@ -225,7 +225,7 @@ def fit_temperature(log_probabilities: Floats, answers: NDArray[np.int64]) -> fl
     usable = np.isfinite(right)
     if not usable.any():
         return float("nan")
-    scores = log_probabilities[usable]
+    scores = np.asfortranarray(log_probabilities[usable])  # option by option: sums over them are additions of columns
     possible = np.isfinite(scores)
     # The largest log probability is at most 0 and at least -log K: no overflow at any scale within the bounds.
     top = scores.max(axis=1, keepdims=True)
@@ -264,7 +264,7 @@ def rescale(log_probabilities: Floats, temperature: float) -> Floats:
     >>> np.exp(rescale(np.log(np.array([[0.8, 0.2]])), 2.0)).round(3).tolist()
     [[0.667, 0.333]]
     """
-    scaled = log_probabilities / temperature
+    scaled = np.asfortranarray(log_probabilities) / temperature
     shifted = scaled - scaled.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,7 +13,7 @@ from suite.cell import Cell
 from suite.metrics import bootstrap, calibration, conformal, proper, selective
 from suite.metrics.conformal import SetScores, SplitResults
 from suite.metrics.figures import FIGURES
-from suite.metrics.folds import INTERVAL_SPLITS
+from suite.metrics.folds import INTERVAL_SPLITS, membership
 from suite.metrics.proportions import (
     independent,
     proportion_interval,
@@ -208,7 +207,11 @@ class Scored:
     @cached_property
     def aps_deterministic_splits(self) -> SplitResults:
         """APS with the last label included, on every split."""
-        return self.aps_splits if self.published else self.splits(self.aps_deterministic)
+        if self.published:
+            return self.aps_splits
+        # its thresholds are those of the randomized scores
+        options, thresholds = self.aps_deterministic.options, self.aps_splits.thresholds
+        return conformal.sets_at(options, self.answers, thresholds=thresholds, folds=self.sample.folds)
 
     def resampled(self, scores: SetScores, splits: int = INTERVAL_SPLITS) -> bootstrap.SetReplicates:
         """Conformal results in every bootstrap replicate, averaged over the first so many splits."""
@@ -216,8 +219,7 @@ class Scored:
         return bootstrap.set_replicates(
             scores,
             self.answers,
-            folds=self.sample.folds.first(splits),
-            weights=self.sample.weights,
+            drawn=self.sample.drawn(splits),
             alpha=protocol.alpha,
             protocol=protocol.name,
         )
@@ -242,9 +244,11 @@ class Scored:
         result = conformal.sets_at(options, self.answers, thresholds=thresholds, folds=folds)
         if not sample.protocol.replicates:
             return result, None
-        first, drawn = folds.first(INTERVAL_SPLITS), other.lac_resampled.thresholds
+        drawn = sample.drawn(INTERVAL_SPLITS)
+        if members is not None:
+            drawn = bootstrap.DrawnFolds(folds.first(INTERVAL_SPLITS), sample.weights)
         resampled = bootstrap.sets_at_replicates(
-            options, self.answers, thresholds=drawn, folds=first, weights=sample.weights
+            options, self.answers, thresholds=other.lac_resampled.thresholds, drawn=drawn
         )
         return result, recentred(resampled, result)
 
@@ -506,63 +510,45 @@ def _temperature_replicates(
     everything = np.arange(len(sample))
     points = [_Rescaled.at(scored, float(np.exp(g)), everything) for g in grid]
     # An infinite loss is infinite at every temperature: such items say nothing about it.
-    losses = np.stack([np.where(np.isfinite(p.nll), p.nll, 0.0) for p in points])
+    losses = np.stack([(np.where(np.isfinite(point.nll), point.nll, 0.0), point.brier) for point in points])
+
+    def sums(items: Numbers | slice) -> Floats:
+        """NLL and Brier score over some items, shape [grid, 2, replicates]."""
+        weights = sample.weights[items]
+        some = losses[:, :, items].reshape(-1, len(weights))
+        return bootstrap.weighted_sums(some, weights).reshape(*losses.shape[:2], -1)
+
+    # Over many of the items sums are dearer than over all less the few of the fold: those over all are made once.
+    whole = sums(slice(None)) if len(usable) > 1 else None
+    places, rests = [], []
+    for index in usable:
+        fold = sums(folds.temperature[index])
+        places.append(_lowest(fold[:, 0]))
+        rests.append(sums(folds.rescaled[index]) if whole is None else whole - fold)
+    lefts = np.clip(np.floor(places).astype(np.intp), 0, len(grid) - 2)
+    reached = np.arange(len(grid))[None, :, None]
     edges = calibration.equal_width_edges()
-    tables = np.zeros((len(grid), 2 + calibration.BINS, len(sample)))
-    for g, point in enumerate(points):
-        tables[g, 0], tables[g, 1] = losses[g], point.brier
-        tables[g, 2 + calibration.bin_numbers(point.confidence, edges), everything] = scored.correct - point.confidence
+    gaps = bootstrap.binned_sums(
+        np.stack([scored.correct - point.confidence for point in points]),
+        np.stack([calibration.bin_numbers(point.confidence, edges) for point in points]),
+        sample.weights,
+        parts=membership([folds.rescaled[index] for index in usable], len(sample)),
+        wanted=((reached == lefts[:, None]) | (reached == lefts[:, None] + 1)).any(axis=2),
+        bins=calibration.BINS,
+    )
     totals = {key: np.zeros(sample.protocol.replicates) for key in ("log_temperature", "nll_ts", "brier_ts", "ece_ts")}
-    sum_over = _fold_sums(tables, sample.weights, several=len(usable) > 1)
-    for index, deviation in zip(usable, deviations, strict=True):
-        fitted, sums = sum_over(folds.temperature[index], folds.rescaled[index])
-        place = _lowest(fitted)
+    columns = np.arange(sample.protocol.replicates)
+    for index, deviation, place, left, rest, gap in zip(usable, deviations, places, lefts, rests, gaps, strict=True):
         totals["log_temperature"] += np.interp(place, np.arange(len(grid)), grid)
-        mass = sample.rescaled_mass[index]
-        left = np.clip(np.floor(place).astype(np.intp), 0, len(grid) - 2)
-        share = place - left
-        columns = np.arange(len(mass))
-        between = sums[left, :, columns] * (1 - share)[:, None] + sums[left + 1, :, columns] * share[:, None]
-        totals["nll_ts"] += bootstrap.ratio(between[:, 0], mass)
-        totals["brier_ts"] += bootstrap.ratio(between[:, 1], mass)
-        totals["ece_ts"] += bootstrap.debiased_sums(between[:, 2:].T, deviation, mass)
+        mass, share = sample.rescaled_mass[index], (place - left)[:, None]
+        nll, brier = (rest[left, :, columns] * (1 - share) + rest[left + 1, :, columns] * share).T
+        totals["nll_ts"] += bootstrap.ratio(nll, mass)
+        totals["brier_ts"] += bootstrap.ratio(brier, mass)
+        between = gap[left, :, columns] * (1 - share) + gap[left + 1, :, columns] * share
+        totals["ece_ts"] += bootstrap.debiased_sums(between.T, deviation, mass)
     means = {key: total / len(usable) for key, total in totals.items()}
     means["temperature"] = np.exp(means.pop("log_temperature"))
     return means
-
-
-def _fold_sums(
-    tables: Floats, weights: bootstrap.Weights, *, several: bool
-) -> Callable[[Numbers, Numbers], tuple[Floats, Floats]]:
-    """A function from a temperature fold and the items outside it to weighted sums: of the first table of each grid
-    point over the fold, shape [grid, replicates], and of each table over the others, shape [grid, tables, replicates].
-
-    Over many of the items a product is dearer than over all less the few of the fold: that one is made once.
-
-    Args:
-        tables: shape [grid, tables, n].
-        several: the function is called for several folds, each with all items outside it.
-    """
-    some = tables.any(axis=2)  # of 15 bins many are empty
-    flat = tables[some]
-
-    def spread(sums: Floats) -> Floats:
-        every = np.zeros((*some.shape, sums.shape[1]))
-        every[some] = sums
-        return every
-
-    def sums(items: Numbers) -> Floats:
-        return spread(bootstrap.weighted_sums(flat[:, items], weights[items]))
-
-    if not several:
-        return lambda fold, rest: (bootstrap.weighted_sums(tables[:, 0, fold], weights[fold]), sums(rest))
-    whole = spread(bootstrap.weighted_sums(flat, weights))
-
-    def over(fold: Numbers, _: Numbers) -> tuple[Floats, Floats]:
-        inside = sums(fold)
-        return inside[:, 0], whole - inside
-
-    return over
 
 
 def _temperature_grid(scored: Scored, fold: Numbers, fitted: Floats) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ FLAGS = {
     "temperature-at-bound": "a fitted temperature ran into a bound: all right, or no information in confidence",
 }
 """What each flag means."""
+
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
 
 SMALL_N = 100
 TIE_RATE = 0.01
@@ -81,7 +84,7 @@ def measure_cells(
     tasks = curves_of(cells)
     if store is None:
         measure = partial(_measure_curve, protocol=protocol, keep=tuple(keep), summarize=summarize)
-        results = in_processes(measure, tasks, workers=workers)
+        results = _by_task(measure, tasks, tasks, workers)
     else:
         results = _from_store(tasks, store, protocol, workers)
     return [
@@ -117,12 +120,20 @@ def _from_store(tasks: Sequence[list[Cell]], store: Store, protocol: Protocol, w
         [(cell, key, one is None) for cell, key, one in zip(tasks[place], keys[place], known[place], strict=True)]
         for place in left
     ]
-    for place, made in zip(
-        left, in_processes(partial(_fill, store=store, protocol=protocol), work, workers=workers), strict=True
-    ):
+    fill = partial(_fill, store=store, protocol=protocol)
+    for place, made in zip(left, _by_task(fill, work, [tasks[place] for place in left], workers), strict=True):
         known[place] = [made.get(at, one) for at, one in enumerate(known[place])]
     store.prune([key for curve in keys for key in curve])
     return [[one for one in curve if one is not None] for curve in known]
+
+
+def _by_task(
+    function: Callable[[_Work], _Result], work: Sequence[_Work], curves: Sequence[Sequence[Cell]], workers: int
+) -> list[_Result]:
+    """Do the work of every curve, those of one task after one another: their cells share samples."""
+    order = sorted(range(len(work)), key=lambda at: curves[at][0].key.task)
+    done = dict(zip(order, in_processes(function, [work[at] for at in order], workers=workers), strict=True))
+    return [done[at] for at in range(len(work))]
 
 
 def _fill(curve: Sequence[tuple[Cell, str, bool]], *, store: Store, protocol: Protocol) -> dict[int, _Found]:

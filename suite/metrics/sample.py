@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from suite.arrays import Bools, Floats, Numbers
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.errors import SuiteError
-from suite.metrics.bootstrap import Weights, unit_weights
+from suite.metrics.bootstrap import DrawnFolds, Weights, unit_weights
 from suite.metrics.folds import (
     TEMPERATURE_SPLITS,
     Folds,
@@ -33,6 +33,7 @@ class Sample:
         self.units = tuple(units)
         self.protocol = protocol
         self._dropped_ids = dropped_ids
+        self._drawn: dict[int, DrawnFolds] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,6 +86,12 @@ class Sample:
         """Bootstrap weights of the evaluated items."""
         return self.weights if len(self.evaluated) == len(self) else self.weights[self.evaluated]
 
+    def drawn(self, splits: int) -> DrawnFolds:
+        """The first so many splits with the bootstrap weights."""
+        if splits not in self._drawn:
+            self._drawn[splits] = DrawnFolds(self.folds.first(splits), self.weights)
+        return self._drawn[splits]
+
     @cached_property
     def temperature_drawn(self) -> Bools:
         """Whether a replicate has an item to fit the temperature on, shape [temperature splits, replicates]."""
@@ -107,11 +114,11 @@ class Sample:
 
 
 class Samples:
-    """The last two samples, so that cells with the same items share folds and weights."""
+    """Samples under a protocol. A process keeps the last two, so that cells with the same items share folds and
+    weights, whatever model they are of."""
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
-        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], Sample] = {}
 
     def of(self, cell: Cell, chosen: Numbers | None = None) -> Sample:
         """The sample of all items of a cell, or of the chosen rows.
@@ -122,12 +129,18 @@ class Samples:
         rows = np.arange(len(cell)) if chosen is None else chosen
         if self.protocol.name == "exact":
             rows = rows[np.argsort(np.array(cell.ids, dtype=object)[rows], kind="stable")]
-        units = cell.units
-        key = (tuple(cell.ids[row] for row in rows), tuple(units[row] for row in rows))
-        if key not in self._kept:
-            # a task whose demonstrations were never scored says which items the published protocol leaves out besides
-            self._kept[key] = Sample(*key, self.protocol, cell.task.get("dropped_ids"))
-        sample = self._kept[key] = self._kept.pop(key)  # last used, last out
-        while len(self._kept) > 2:
-            del self._kept[next(iter(self._kept))]
-        return sample
+        units, dropped = cell.units, cell.task.get("dropped_ids")
+        # a task whose demonstrations were never scored says which items the published protocol leaves out besides
+        return _sample(
+            tuple(cell.ids[row] for row in rows),
+            tuple(units[row] for row in rows),
+            self.protocol,
+            None if dropped is None else tuple(dropped),
+        )
+
+
+@lru_cache(maxsize=2)
+def _sample(
+    ids: tuple[str, ...], units: tuple[str, ...], protocol: Protocol, dropped_ids: tuple[str, ...] | None
+) -> Sample:
+    return Sample(ids, units, protocol, dropped_ids)

@@ -142,7 +142,7 @@ def damage_paths(dense: Scored) -> dict[str, Path]:
     centre = scores.sum(axis=1, keepdims=True) / finite.sum(axis=1, keepdims=True)
     spread = np.sqrt((np.where(finite, scores - centre, 0.0) ** 2).sum(axis=1) / finite.sum(axis=1))
     unit = max(float(np.median(spread)), 1e-6)
-    weights = sample.weights
+    weights, redrawn = sample.weights, sample.drawn(SPLITS)
 
     def outcome(logs: Floats) -> tuple[Floats, Floats, Floats]:
         """Correctness of each item; accuracy and set size with replicates, shape [1 + replicates]."""
@@ -156,9 +156,7 @@ def damage_paths(dense: Scored) -> dict[str, Path]:
         sizes = [
             np.r_[
                 conformal.conformal_splits(one, dense.answers, folds=folds, alpha=sample.protocol.alpha).mean_size,
-                bootstrap.set_replicates(
-                    one, dense.answers, folds=folds, weights=weights, alpha=sample.protocol.alpha
-                ).size,
+                bootstrap.set_replicates(one, dense.answers, drawn=redrawn, alpha=sample.protocol.alpha).size,
             ]
             for one in both
         ]
