@@ -288,6 +288,25 @@ def test_band_and_undercoverage_against_a_direct_sum():
         assert p == pytest.approx(cumulated[covered], abs=1e-9)
 
 
+@pytest.mark.parametrize("lowest", [0.2, 0.0, -np.inf])
+def test_sets_at_thresholds_of_several_splits_are_those_of_each_item(lowest):
+    # most items have the same set at all thresholds; one that admits every option changes them all
+    rng = np.random.default_rng(12)
+    options = rng.dirichlet(np.ones(4), 80)
+    options[:20, 3] = np.nan
+    answers = rng.integers(0, 3, 80)
+    tests = tuple(np.flatnonzero(rng.random(80) < 0.4) for _ in range(3))
+    thresholds = np.array([0.25, lowest, 0.22])
+    found = conformal.sets_at(options, answers, thresholds=thresholds, folds=Folds((), (), (), tests))
+    for split, (threshold, items) in enumerate(zip(thresholds, tests, strict=True)):
+        sets = [[k for k in range(4) if options[i, k] >= threshold] for i in items]
+        sizes = [len(members) for members in sets]
+        assert found.size[split] == pytest.approx(np.mean(sizes))
+        assert found.size_distribution[split].tolist() == [sizes.count(k) / len(items) for k in range(5)]
+        inside = [answers[i] in members for i, members in zip(items, sets, strict=True)]
+        assert found.coverage[split] == pytest.approx(np.mean(inside))
+
+
 @pytest.mark.parametrize(("n_calibration", "n_test", "alpha"), [(160, 160, 0.1), (4000, 4010, 0.1), (30, 5, 0.4)])
 def test_undercoverage_is_the_distribution_function_of_scipy(n_calibration, n_test, alpha):
     rank = math.ceil((n_calibration + 1) * (1 - alpha) - 1e-9)

@@ -23,7 +23,7 @@ from suite.metrics.figures import CELL, FIGURES, INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
 from suite.metrics.proper import brier_score
 from suite.metrics.row import Row
-from suite.metrics.rows import FLAGS, score_cell
+from suite.metrics.rows import FLAGS, measure_cells, score_cell
 
 FAST = {"splits": 4, "replicates": 40}
 
@@ -344,6 +344,15 @@ def test_curves_are_kept_apart(curve):
     assert rows[3]["flags"] == ["dense-missing"]
     assert rows[3]["kl"] is None
     assert rows[3]["n_paired"] == 0
+
+
+def test_rows_of_several_models_and_tasks_are_those_of_their_cells():
+    answers, (scores,) = world(n=60)
+    places = [("m1", "t"), ("m1", "u"), ("m2", "t"), ("m2", "u")]
+    cells = [cell(scores, answers, model={"name": model}, task=task) for model, task in places]
+    measured = measure_cells(cells[::-1], Protocol("exact", 0.1, 2, 20, 0))
+    assert [(one.row["model"], one.row["task"]) for one in measured] == places
+    assert [(one.cell.key.model, one.cell.key.task) for one in measured] == places
 
 
 def test_flips_and_changes_by_hand():

@@ -6,7 +6,7 @@
 Seconds are those of the processor (user and system, one thread), which do not depend on what else the machine does as
 much as the clock's do. Every repeat is a process of its own. `--against` names a checkout of another commit: the two
 take turns, A B A B, and ratios are taken in pairs. Each call writes its table between markers of docs/benchmarks.md,
-the one of phases with a line added to those of earlier calls; `--growth` draws a picture and shows it there.
+with a line added to those of earlier calls; `--growth` draws a picture and shows it there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ START, END = "<!-- analysis -->", "<!-- /analysis -->"
 EARLIER, NO_EARLIER = "<!-- analysis earlier -->", "<!-- /analysis earlier -->"
 NOTES, NO_NOTES = "<!-- analysis notes -->", "<!-- /analysis notes -->"  # written by hand
 GROWTH, NO_GROWTH = "<!-- analysis growth -->", "<!-- /analysis growth -->"
+GREW = "| commit | processor | items | s | slope of seconds | MiB | slope of memory |"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 
 PHASES = """
@@ -129,13 +130,15 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def processor() -> str:
-    """Model and widest vector instructions that NumPy computes with."""
+    """Model, widest vector instructions that NumPy computes with, and for whom its matrix products are written."""
     from numpy._core._multiarray_umath import __cpu_features__ as features
+    from threadpoolctl import threadpool_info
 
     told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if Path("/proc/cpuinfo").exists() else ""
     name = next((line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")), "")
     widest = next((kind for kind in ("AVX512_SPR", "AVX512_ICL", "AVX512_SKX", "AVX2") if features.get(kind)), "plain")
-    return f"{name or platform.machine()}, {os.cpu_count()} cores, {widest}"
+    written_for = {str(one.get("architecture")) for one in threadpool_info() if "numpy" in one["filepath"]}
+    return ", ".join([name or platform.machine(), f"{os.cpu_count()} cores", widest, *sorted(written_for)])
 
 
 def commit(checkout: Path) -> str:
@@ -225,6 +228,9 @@ def growth(most: int, out: Path) -> None:
             f"| {what} | {sizes[0]:,} | {sizes[-1]:,} | {seconds[-1]:.2f} | {slope(sizes, seconds):.2f} | "
             f"{peaks[-1]:,.0f} | {slope(sizes, peaks):.2f} |"
         )
+        if what == "items":
+            ours = [commit(ROOT), processor(), f"{sizes[-1]:,}", f"{seconds[-1]:.1f}", f"{slope(sizes, seconds):.2f}"]
+            line = f"| {' | '.join([*ours, f'{peaks[-1]:,.0f}', f'{slope(sizes, peaks):.2f}'])} |"
     for axis, title in zip(axes, ("seconds of the processor", "peak memory, MiB, imports included"), strict=True):
         axis.set(title=title, xlabel="items, splits, replicates or cells")
         axis.grid(alpha=0.3)
@@ -232,6 +238,10 @@ def growth(most: int, out: Path) -> None:
     picture = Path("figures") / "analysis-growth.png"
     figure.savefig(out.parent / picture, dpi=110, metadata={"Software": None})
     lines += ["", f"![seconds and memory against what grows, both axes logarithmic]({picture.as_posix()})"]
+    kept = kept_block(out, GROWTH, NO_GROWTH).splitlines()
+    earlier = kept[kept.index(GREW) + 2 : -1] if GREW in kept else []
+    lines += ["", "Growth with items, earlier and later:", "", GREW, "|---|---|--:|--:|--:|--:|--:|"]
+    lines += dict.fromkeys([*earlier, line])
     write_between(out, GROWTH, NO_GROWTH, f"{processor()}, {commit(ROOT)}.\n\n" + "\n".join(lines))
 
 
