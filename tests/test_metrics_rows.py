@@ -17,7 +17,15 @@ from suite import measure
 from suite.cell import make_cell
 from suite.config import Protocol
 from suite.errors import SuiteError
-from suite.metrics.calibration import fit_temperature, rescale
+from suite.metrics.calibration import (
+    bin_deviations,
+    bin_numbers,
+    equal_width_edges,
+    fit_temperature,
+    folded_normal_mean,
+    reliability_bins,
+    rescale,
+)
 from suite.metrics.conformal import coverage_band
 from suite.metrics.figures import CELL, FIGURES, INTERVAL_KEYS, ROW_KEYS
 from suite.metrics.folds import hashed_folds
@@ -216,6 +224,28 @@ def test_temperature_replicates_equal_refitting_on_repeated_items(n, temperature
     assert found["temperature"] == pytest.approx(expected["temperature"], rel=temperature)
     assert found["nll_ts"] == pytest.approx(expected["nll_ts"], abs=nll)
     assert found["brier_ts"] == pytest.approx(expected["brier_ts"], abs=brier)
+
+
+def test_replicates_of_the_calibration_error_after_temperature_equal_refitting():
+    answers, (scores,) = world(n=1500, seed=1)
+    scored = score_cell(cell(3 * scores, answers), Protocol("exact", 0.1, 2, 12, 0))
+    sample, correct = scored.sample, scored.correct
+
+    def parts(fit, rest):
+        temperature = fit_temperature(scored.log_probabilities[fit], scored.answers[fit])
+        confidence = np.exp(rescale(scored.log_probabilities[rest], temperature)).max(axis=1)
+        return confidence, bin_numbers(confidence, equal_width_edges())
+
+    for r in range(12):
+        values = []
+        for fold, rest in zip(sample.folds.temperature, sample.folds.rescaled, strict=True):
+            deviation = bin_deviations(reliability_bins(parts(fold, rest)[0], correct[rest]))
+            confidence, number = parts(np.repeat(fold, sample.weights[fold, r]), rest)
+            gaps = np.bincount(number, (correct[rest] - confidence) * sample.weights[rest, r], minlength=15)
+            values.append(
+                (2 * abs(gaps) - folded_normal_mean(abs(gaps), deviation)).sum() / sample.weights[rest, r].sum()
+            )
+        assert scored.figures.replicates["ece_ts"][r] == pytest.approx(np.mean(values), abs=0.012)
 
 
 @pytest.mark.parametrize("scores", ["tied", "separable", "tiny"])
