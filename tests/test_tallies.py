@@ -12,6 +12,7 @@ import pytest
 from scripts.markers import kept_block
 from scripts.studies import validate_decoupling, validate_detector, validate_dose
 from scripts.studies.tallies import Tally, grow, in_turns, rate, read_tallies, write_tallies
+from suite.verdicts.damage import damage_paths
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -116,3 +117,16 @@ def test_tables_of_decoupling_follow_from_the_counts_kept() -> None:
     for name, table in (("label errors", validate_decoupling.label_errors), ("edges", validate_decoupling.edges)):
         start, end = validate_decoupling.MARKERS[name]
         assert f"{start}\n{table(kept)}\n{end}" == kept_block(DOCS / "decoupling.md", start, end)
+
+
+def test_the_edge_of_coupled_alone_is_judged_as_if_damage_had_been_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out, damage that flips no answer, explains nothing; where an answer flips, nothing is left out."""
+    monkeypatch.setattr(validate_decoupling, "excess_spread", lambda _: 1.2)
+    short = [validate_decoupling.coupled_alone(100, draw) for draw in range(2)]
+    assert all(one.total() == 3 for one in short)
+    with monkeypatch.context() as measured:
+        measured.setattr(validate_decoupling, "_undamaged", damage_paths)
+        assert [validate_decoupling.coupled_alone(100, draw) for draw in range(2)] == short
+    monkeypatch.setattr(validate_decoupling, "coupled_edge", validate_decoupling.gaussian)
+    with pytest.raises(ValueError, match="an answer has flipped"):
+        validate_decoupling.coupled_alone(100, 0)

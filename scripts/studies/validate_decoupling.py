@@ -4,7 +4,8 @@ make validate-decoupling
 
 Every draw has two tasks of new items, one dense model, and a variant for each kind of damage and each edge; tasks and
 their average are judged by `find_couplings`. What draws come to is counted in docs/validation/decoupling.json; the
-same command goes on where it stopped.
+same command goes on where it stopped. `--coupled` draws the edge of *coupled* alone, of other items, at a tenth of the
+cost.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +33,10 @@ from suite.config import Protocol
 from suite.decisions.analyses import DECOUPLING, PASSED, judge_cells
 from suite.errors import SuiteError
 from suite.metrics import bootstrap, conformal
+from suite.metrics.measure import Scored
 from suite.metrics.rows import Measured, score_cell
 from suite.publish.pages.markdown import table
+from suite.verdicts import damage, decoupling
 from suite.verdicts.collapse import RULE
 from suite.verdicts.curves import MACRO, METRICS, PRIMARY
 from suite.verdicts.damage import with_replicates
@@ -153,11 +157,13 @@ def coupled_edge(scores: Floats, _: Numbers, amount: float, generator: np.random
     return _scramble(scores, amount, generator)
 
 
+COUPLED_EDGE = "excess at the practical minimum"
+
 EDGES: dict[str, tuple[Harm, tuple[str, ...]]] = {
     "accuracy down by its margin, certainty lost": (silent_edge, ("silent uncertainty loss",)),
     "accuracy down by its margin, certainty gained": (improved_edge, ("improved",)),
     "accuracy unchanged, certainty lost": (accuracy_edge, ("no null", "amplified loss", *SHORT)),
-    "excess at the practical minimum": (coupled_edge, ("coupled",)),
+    COUPLED_EDGE: (coupled_edge, ("coupled",)),
 }
 """Variants at the edge of a label, and the labels that are wrong there."""
 
@@ -244,7 +250,40 @@ def judged(n: int, draw: int) -> Counter[str]:
                 given = harms[names[variant]](scores, answers, amounts[names[variant]], generator)
             cell = _cell(given, answers, variant, task, str(draw))
             cells.append(measured(cell, accuracy))
-    couplings = find_couplings(cells, RULES)
+    return _counted(find_couplings(cells, RULES), names)
+
+
+def coupled_alone(n: int, draw: int) -> Counter[str]:
+    """The same for a variant at the edge of *coupled* alone, of other items.
+
+    It flips no answer. So many flips, none, are reached by damage of strength 0, which explains exactly nothing
+    whatever the damage: that is said instead of measured, which would be nearly all of the cost.
+    """
+    generator = np.random.default_rng([n, draw, 1])
+    strength = float(generator.choice([2.0, 4.0]))
+    names = {"magnitude-s10": COUPLED_EDGE}
+    cells = []
+    for task in TASKS:
+        scores, answers = dense_scores(n, strength, generator)
+        accuracy = float((scores.argmax(axis=1) == answers).mean())
+        harmed = coupled_edge(scores, answers, excess_spread(strength), generator)
+        both = [
+            measured(_cell(given, answers, variant, task, f"{draw}-alone"), accuracy)
+            for variant, given in zip(("dense", *names), (scores, harmed), strict=True)
+        ]
+        if not np.array_equal(both[0].correct, both[1].correct):
+            raise ValueError("an answer has flipped: damage may explain something")
+        cells += both
+    with patch.object(decoupling, "damage_paths", _undamaged):
+        return _counted(find_couplings(cells, RULES), names)
+
+
+def _undamaged(dense: Scored) -> dict[str, damage.Path]:
+    nothing = np.zeros((1, 1 + dense.sample.weights.shape[1]))
+    return dict.fromkeys(damage.DAMAGES, damage.Path(nothing, nothing, nothing))
+
+
+def _counted(couplings: Sequence[Mapping[str, object]], names: Mapping[str, str]) -> Counter[str]:
     return Counter(
         seen("averages" if one["task"] == MACRO else "tasks", names[str(one["variant"])], str(one["verdict"]))
         for one in couplings
@@ -256,14 +295,19 @@ def seen(what: str, kind: str, verdict: str) -> str:
     return f"{what}; {kind}; {verdict}"
 
 
-def _job(job: tuple[int, Sequence[int]]) -> Counter[str]:
-    n, draws = job
-    return sum((judged(n, draw) for draw in draws), Counter())
+def _job(job: tuple[Callable[[int, int], Counter[str]], int, Sequence[int]]) -> Counter[str]:
+    one, n, draws = job
+    return sum((one(n, draw) for draw in draws), Counter())
 
 
 def condition(n: int) -> str:
     """The name of all draws of a number of items."""
     return f"{n:,} items"
+
+
+def alone(n: int) -> str:
+    """The name of those in which the edge of *coupled* is alone."""
+    return f"{condition(n)}, {COUPLED_EDGE} alone"
 
 
 def label_errors(tallies: Mapping[str, Tally]) -> str:
@@ -302,8 +346,8 @@ def edges(tallies: Mapping[str, Tally]) -> str:
 def _verdicts(tallies: Mapping[str, Tally], what: str, kinds: Container[str], items: Sequence[int]) -> Counter[str]:
     """How often each, of some kinds and numbers of items."""
     found: Counter[str] = Counter()
-    for n in items:
-        for name, count in tallies.get(condition(n), Tally()).counts.items():
+    for key in (name(n) for n in items for name in (condition, alone)):
+        for name, count in tallies.get(key, Tally()).counts.items():
             place, kind, verdict = name.split("; ")
             if place == what and kind in kinds:
                 found[verdict] += count
@@ -372,6 +416,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw what is missing, then write both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--draws", type=int, nargs=3, default=(400, 200, 100), help="for each number of items")
+    parser.add_argument("--coupled", action="store_true", help="draws of the edge of 'coupled' alone")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--counts", type=Path, default=COUNTS, metavar="FILE")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -385,10 +430,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.published:
         published(args.ladders, args.document)
         return 0
-    asked = {condition(n): draws for n, draws in zip(ITEMS, args.draws, strict=True)}
-    sizes = {condition(n): n for n in ITEMS}
-    wanted = in_turns(asked, read_tallies(args.counts, VERSION), turns=max(args.draws))
-    jobs = ((name, seeds, (sizes[name], seeds)) for name, seeds in wanted)
+    title, one = (alone, coupled_alone) if args.coupled else (condition, judged)
+    asked = {title(n): draws for n, draws in zip(ITEMS, args.draws, strict=True)}
+    sizes = {title(n): n for n in ITEMS}
+    turns = -(-max(args.draws) // 20) if args.coupled else max(args.draws)
+    wanted = in_turns(asked, read_tallies(args.counts, VERSION), turns=turns)
+    jobs = ((name, seeds, (one, sizes[name], seeds)) for name, seeds in wanted)
     tallies = grow(args.counts, VERSION, jobs, _job, processes=args.jobs)
     write_between(args.document, *MARKERS["label errors"], label_errors(tallies))
     write_between(args.document, *MARKERS["edges"], edges(tallies))
