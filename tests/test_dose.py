@@ -19,8 +19,9 @@ from suite.config import Primary, Protocol, RunConfig, TaskChoice
 from suite.errors import SuiteError
 from suite.metrics.rows import measure_cells
 from suite.metrics.score_test import Stratum, score_statistic
-from suite.verdicts.dose import Answers, Band, Ladder, find_doses, kept_everywhere
-from suite.verdicts.dose_records import dose_lines, find_dose_records
+from suite.verdicts.dose import Answers, Band, Contrasts, Ladder, find_doses, kept_everywhere
+from suite.verdicts.dose_records import JOINT_KEYS, dose_lines, find_dose_records, ladders_of
+from suite.verdicts.given import Given
 
 Floats = NDArray[np.float64]
 CHANCE = 0.75
@@ -95,6 +96,91 @@ def test_an_interval_of_the_loss_is_fiellers() -> None:
         )
         assert level.loss == pytest.approx(rise / room)
         assert (level.low, level.high) == pytest.approx((ends.min(), ends.max()), abs=1e-5)
+
+
+@pytest.mark.parametrize("off", [0.3, -0.3])
+def test_what_fitting_again_costs_is_no_loss_and_no_gain(off: float) -> None:
+    """Replicates of the level lie off its value by a part of a standard error, and its value off the truth as far."""
+    plain = replace(ladder([0.3, 0.3 + 0.25 * 0.45], 0.01, shared=0.0), independent=100_000)
+    error = float(np.std(plain.replicates[1] - 0.75 * plain.replicates[0], ddof=1))
+    biased = replace(plain, replicates=plain.replicates + np.array([[0.0], [off * error]]))
+    edge = stats.norm.ppf(0.95)
+
+    def ends(curve: Ladder) -> tuple[float, float]:
+        (level,) = find_doses(curve, tolerances=[0.25])[0.25].levels
+        assert level.low is not None
+        assert level.high is not None
+        return level.low, level.high
+
+    def contrast(curve: Ladder, share: float) -> tuple[float, float]:
+        weights = np.array([share - 1, 1.0])
+        return float(weights @ curve.values - share * CHANCE), float(np.std(weights @ curve.replicates, ddof=1))
+
+    # without a fit, where replicates lie off the value says nothing: set sizes average fewer splits in them
+    assert ends(biased) == pytest.approx(ends(plain), abs=1e-9)
+    low, high = ends(replace(biased, refitted=True))
+    for share, side in ((low, 1), (high, -1)):
+        value, spread = contrast(biased, share)
+        cost = max(side * off * error, 0.0)
+        assert (side * value - cost) / spread == pytest.approx(edge, abs=1e-4)
+    assert (low < ends(plain)[0] - 1e-4, high > ends(plain)[1] + 1e-4) == (off > 0, off < 0)
+    # a value 1.8 errors above a tolerance is shown above it, and is not where .3 of them are what the fit costs
+    above = replace(plain, values=np.array([0.3, 0.3 + 0.1 * 0.45 + 1.8 * error]))
+    shifted = replace(above, replicates=above.replicates + np.array([[0.0], [0.3 * error]]), refitted=True)
+    found = [find_doses(one, tolerances=[0.1])[0.1].lost_from for one in (above, shifted)]
+    assert found == ["rtn-w8", None]
+
+
+def test_a_fitted_temperature_costs_what_the_test_takes_out() -> None:
+    """By short code of its own: the score at the temperature of a fifth of the items, less that at the best one."""
+    generator = np.random.default_rng(4)
+    n, blocks, share, levels = 200, 200, 0.4, (0.3, 2.0)
+    hidden = 1.2 * generator.normal(size=(n * blocks, 4))
+    answers = (hidden + generator.gumbel(size=hidden.shape)).argmax(axis=1)
+    noise = generator.normal(size=hidden.shape)
+    grid = np.linspace(-1.5, 4, 111)
+    loss, brier = np.empty((2, len(levels), len(grid), n * blocks))
+    for place, level in enumerate(levels):
+        for column, at in enumerate(grid):
+            log_p = special.log_softmax((hidden + level * noise) / np.exp(at), axis=1)
+            loss[place, column] = -log_p[np.arange(len(answers)), answers]
+            brier[place, column] = ((np.exp(log_p) - np.eye(4)[answers]) ** 2).sum(axis=1)
+    best = loss.mean(axis=2).argmin(axis=1)
+    costs = np.zeros((blocks, len(levels)))
+    for block, place in np.ndindex(costs.shape):
+        items = slice(n * block, n * block + n)
+        for _ in range(10):
+            some = generator.random(n) < 0.2
+            own = loss[place][:, items][:, some].mean(axis=1).argmin()
+            rest = brier[place][:, items][:, ~some].mean(axis=1)
+            costs[block, place] += (rest[own] - rest[best[place]]) / 10
+    cost = costs[:, 1] - (1 - share) * costs[:, 0]
+    found = []
+    for start in range(0, 10 * n, n):
+        items = slice(start, start + n)
+        cells = [
+            make_cell(
+                ids=[str(item) for item in range(start, start + n)],
+                answers=answers[items].tolist(),
+                scores=(hidden[items] + level * noise[items]).tolist(),
+                kind="logits",
+                model={"name": "m"},
+                variant={"name": variant},
+                task={"name": "a", "scoring": "letter", "prompt": "base", "shots": 0},
+            )
+            for variant, level in zip(("dense", "rtn-w2"), levels, strict=True)
+        ]
+        rules = Protocol(splits=10, replicates=200)
+        given = Given.of(cells, RunConfig(("m",), (TaskChoice("a"),), ("dense",), protocol=rules), keep=JOINT_KEYS)
+        ((_, ladders),) = ladders_of(given, ["brier_ts", "set_size", "accuracy"])
+        assert [one.refitted for one in ladders.values()] == [True, False, False]
+        curve = ladders["brier_ts"]
+        off = curve.replicates.mean(axis=1) - curve.values
+        found.append(off[1] - (1 - share) * off[0])
+        contrast = curve.replicates[1] - (1 - share) * curve.replicates[0]
+        assert Contrasts(curve).bias(1, share) == pytest.approx(found[-1] / contrast.std(ddof=1))
+    assert cost.mean() > 4 * cost.std(ddof=1) / blocks**0.5
+    assert np.mean(found) == pytest.approx(cost.mean(), rel=0.4)
 
 
 def test_a_mild_level_that_is_not_kept_ends_the_sequence_and_hides_nothing() -> None:
@@ -247,7 +333,10 @@ def test_set_sizes_are_known_no_better_than_the_items_beyond_their_threshold(met
     chance = {"set_size": 3.6, "brier_ts": 0.75}[metric]
     low = record["levels"][0]["low"]  # type: ignore[index]
     value = level.values[metric] - (1 - low) * dense.values[metric] - low * chance
-    beyond = value / (level.replicates[metric] - (1 - low) * dense.replicates[metric]).std(ddof=1)
+    drawn = level.replicates[metric] - (1 - low) * dense.replicates[metric] - low * chance
+    if metric == "brier_ts":
+        value -= max(drawn.mean() - value, 0.0)  # what fitting the temperature costs
+    beyond = value / drawn.std(ddof=1)
     assert beyond == pytest.approx(stats.t.ppf(0.95, freedom), rel=1e-4)
 
 

@@ -9,7 +9,10 @@ are redone in every replicate by the suite itself. Used by scripts/studies/valid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from unittest.mock import patch
 
@@ -17,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from scripts.studies.tallies import bounds
+from scripts.studies.tallies import FOLDER, Tally, bounds, rate
 from suite.cell import Cell, make_cell
 from suite.config import Protocol
 from suite.metrics import rows
-from suite.metrics.proportions import lost_at_most
+from suite.verdicts.dose import Contrasts, sides
+from suite.verdicts.dose_records import JOINT_KEYS, MEASURES, ladders_of
+from suite.verdicts.given import Given
 
 Floats = NDArray[np.float64]
 
@@ -42,11 +47,18 @@ KEYS = tuple(dict.fromkeys(key for both in CHANGES.values() for key in both))
 SPLITS, REPLICATES, POPULATION = 20, 400, 300_000
 LEVEL, ALPHA, OPTIONS, STRENGTH, NOISE = 0.05, 0.1, 4, 2.0, 0.5
 AT_CHANCE = {
+    "accuracy": 1 / OPTIONS,
     "brier_ts": 1 - 1 / OPTIONS,
     "nll_ts": float(np.log(OPTIONS)),
     **dict.fromkeys(("set_size", "lac_transfer_set_size"), (1 - ALPHA) * OPTIONS),
 }
-"""Figures of which doses ask what few items can hide, with their value for a blind model."""
+"""Value of a blind model."""
+
+DOSES = tuple(key for key in CHANGES if key in MEASURES)
+ENDS = ("low", "high")
+COUNTS = FOLDER / "changes.json"
+VERSION = 1
+"""Raised when a rule or the drawing changes, so that counts of an older one are not mixed in."""
 
 
 def cells_of(law: str, size: float, *, n: int, seed: int) -> tuple[Cell, Cell]:
@@ -92,15 +104,18 @@ def size_of(law: str, flips: float) -> float:
 
 @cache
 def truth(law: str, flips: float) -> dict[str, float]:
-    """Change of each figure in the population, and `flips` as they came out."""
+    """Change of each figure in the population, as a share of the headroom (``lost``) too, and `flips` as they came
+    out."""
     dense, level = cells_of(law, size_of(law, flips), n=POPULATION, seed=7)
     before, after = _figures(dense), _figures(level)
     threshold = np.quantile(before["right"], ALPHA)
-    found = {key: float(np.mean(after[key]) - np.mean(before[key])) for key in ("accuracy", "brier_ts", "nll_ts")}
-    found["set_size"] = float(after["set_size"] - before["set_size"])
+    plain = ("accuracy", "brier_ts", "nll_ts", "set_size")
+    found = {key: float(np.mean(after[key]) - np.mean(before[key])) for key in plain}
     found["lac_transfer_coverage"] = float((after["right"] >= threshold).mean() - (1 - ALPHA))
     sizes = [(part["p"] >= threshold).sum(axis=1).mean() for part in (before, after)]
     found["lac_transfer_set_size"] = float(sizes[1] - sizes[0])
+    start = {key: float(np.mean(before[key])) for key in plain} | {"lac_transfer_set_size": float(sizes[0])}
+    found |= {f"{key} lost": found[key] / (AT_CHANCE[key] - start[key]) for key in AT_CHANCE}
     found["flips"] = float((before["accuracy"] != after["accuracy"]).mean())
     return found
 
@@ -136,81 +151,129 @@ def _figures(cell: Cell) -> dict[str, Floats]:
 def draw(law: str, flips: float, n: int, seed: int) -> dict[str, tuple[bool, bool]]:
     """One benchmark: by figure and rule, whether the lower bound lies above the truth, and the upper one below it.
 
-    Rules: ``t`` (a standard error of the replicates and Student's t), ``dose`` (what doses take: that, and what few
-    items can hide), ``row`` (each end of the 95 % interval of the row, for changes that rows have).
+    Rules: ``t`` (a standard error of the replicates and Student's t), ``dose`` (the tests of doses, asked at the true
+    loss), ``row`` (each end of the 95 % interval of the row, for changes that rows have).
     """
     cells = cells_of(law, size_of(law, flips), n=n, seed=seed)
     rules = Protocol(splits=SPLITS, replicates=REPLICATES, seed=seed)
     with patch.object(rows, "library_remarks", lambda _: {}):
-        dense, level = rows.measure_cells(cells, rules, keep=KEYS)
-    found = {}
+        dense, level = rows.measure_cells(cells, rules, keep=tuple(dict.fromkeys((*KEYS, *JOINT_KEYS))))
+    ladders = next((one for _, one in ladders_of(Given([dense, level], rules), DOSES)), None)
+    true, found = truth(law, flips), {}
     for key, (ours, theirs) in CHANGES.items():
+        at = true[key]
         change = level.values[theirs] - dense.values[ours]
         spread = level.replicates[theirs] - dense.replicates[ours]
         reach = stats.t.ppf(1 - LEVEL, n - 1) * spread.std(ddof=1)
-        ends = {"t": (change - reach, change + reach)}
-        if key in AT_CHANCE:
-            room = AT_CHANCE[key] - dense.values[ours]
-            most = lost_at_most(change, room=room, units=level.units, level=1 - 2 * LEVEL) if room > 0 else 0.0
-            ends["dose"] = (change - reach, max(change + reach, most))
+        found[f"{key} t"] = _missed(change - reach, change + reach, at)
+        if ladders is None:  # a level that equals dense on every item is no level: doses say nothing of it
+            found[f"{key} dose"] = False, False
+        elif key == "lac_transfer_coverage":
+            test = Contrasts(ladders[key])
+            found[f"{key} dose"] = test.band_above(1, +1, at) <= LEVEL, test.band_above(1, -1, -at) <= LEVEL
+        else:
+            ladder = replace(ladders["lac_transfer_coverage" if key == "lac_transfer_set_size" else key], band=None)
+            (below,), (above,) = sides(ladder, true[f"{key} lost"])
+            low, high = (below, above) if key == "accuracy" else (above, below)  # a loss of accuracy is a fall
+            found[f"{key} dose"] = low <= LEVEL, high <= LEVEL
         if f"{key}_change" in level.row:
             known = [level.row.get(f"{key}_change_{end}") for end in ("low", "high")]
-            ends["row"] = (-np.inf, np.inf) if None in known else (float(str(known[0])), float(str(known[1])))
-        at = truth(law, flips)[key]
-        for rule, (low, high) in ends.items():
-            found[f"{key} {rule}"] = (bool(low > at + 1e-12), bool(high < at - 1e-12))
+            nothing = None in known
+            found[f"{key} row"] = (False, False) if nothing else _missed(float(str(known[0])), float(str(known[1])), at)
     return found
 
 
-def conditions() -> Iterator[tuple[str, float, int]]:
-    """Every law, share of flips and number of items."""
-    yield from ((law, flips, n) for law in LAWS for flips in FLIPS for n in ITEMS)
+def _missed(low: float, high: float, at: float) -> tuple[bool, bool]:
+    return bool(low > at + 1e-12), bool(high < at - 1e-12)
 
 
-Draws = Sequence[Mapping[str, tuple[bool, bool]]]
+def conditions() -> dict[str, tuple[str, float, int]]:
+    """Every law, share of flips and number of items, by name."""
+    return {f"{law}; {flips:g} flipped; {n:,} items": (law, flips, n) for law in LAWS for flips in FLIPS for n in ITEMS}
 
 
-def section(drawn: Mapping[tuple[str, float, int], Draws]) -> str:
+def count(job: tuple[str, Sequence[int]]) -> Counter[str]:
+    """How often each bound missed in some benchmarks of a condition."""
+    name, seeds = job
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        missed = draw(*conditions()[name], zlib.crc32(name.encode()) + seed)
+        for bound, both in missed.items():
+            counts.update({f"{bound}: {end}": int(one) for end, one in zip(ENDS, both, strict=True)})
+    return +counts
+
+
+def section(tallies: Mapping[str, Tally]) -> str:
     """The part of docs/intervals.md."""
-    few, many = min(map(len, drawn.values())), max(map(len, drawn.values()))
+    drawn = {one: tallies[name] for name, one in conditions().items() if name in tallies}
+    few, many = min(one.draws for one in drawn.values()), max(one.draws for one in drawn.values())
     lines = [
         "## One side at a time: changes where few items flip",
         "",
-        f"{few} to {many} benchmarks a condition, each of new items with folds and draws of its own, {SPLITS} splits",
-        f"and {REPLICATES} replicates (Monte Carlo standard error of a rate of .05: {_error(0.05, many)} to "
-        f"{_error(0.05, few)}). The level has lost *a few items*,",
-        "answered as if it saw others, or sees *all items* in more noise, until the given share of the answers flips.",
-        "How often each bound misses the true change: the lower one above it / the upper one below it.",
+        f"{_number(few, many)} benchmarks a condition, each of new items with folds and draws of its own, {SPLITS} "
+        f"splits and {REPLICATES} replicates",
+        "(counts: [validation/changes.json](validation/changes.json)). The level has lost *a few items*, answered as",
+        "if it saw others, or sees *all items* in more noise, until the given share of the answers flips. How often",
+        "each bound misses the true change: the lower one above it / the upper one below it.",
         "",
-        "* *t*: bounds at 0.95 each from the replicates' standard error and Student's t;",
-        "* *dose*: those that doses take ([dose.md](dose.md)), whose upper one knows what few items can hide;",
+        "* *t*: bounds at 0.95 each from the replicates' standard error and Student's t, which nothing uses;",
+        "* *dose*: what doses test ([dose.md](dose.md)), asked at the true loss, at 0.95 a side; of coverage the test",
+        "  of its band, at the true change;",
         "* *row*: each end of the 95 % interval in the row, which may miss in 0.025.",
         "",
-        "Rates whose one-sided 95 % lower bound (Clopper-Pearson) lies above 0.05, or above 0.025 for *row*, are bold.",
+        "All numbers of items together, in brackets one-sided 95 % upper bounds:",
+        "",
+        "| change | bound | " + " | ".join(f"{law}, {flips:g}" for law in LAWS for flips in FLIPS) + " |",
+        "|---|---|" + "---|" * (len(LAWS) * len(FLIPS)),
+    ]
+    for key, rule in _bounds(drawn):
+        if rule != "t":
+            rates = [_pooled(drawn, key, rule, (law, flips)) for law in LAWS for flips in FLIPS]
+            lines.append(f"| `{key}` | {rule} | {' | '.join(rates)} |")
+    lines += [
+        "",
+        "One by one; rates whose one-sided 95 % lower bound (Clopper-Pearson) lies above 0.05, or above 0.025 for",
+        "*row*, are bold.",
         "",
     ]
-    names = list(next(iter(drawn.values()))[0])
     for key in CHANGES:
-        rules = [name for name in names if name.split()[0] == key]
-        title = f"`{key}_change`" if f"{key} row" in names else f"`{key}`, against dense's own"
+        rules = [rule for one, rule in _bounds(drawn) if one == key]
         lines += [
-            f"{title}:",
+            f"`{key}`:",
             "",
-            "| lost | flips | items | " + " | ".join(name.split()[1] for name in rules) + " |",
+            "| lost | flips | items | " + " | ".join(rules) + " |",
             "|---|--:|--:|" + "---|" * len(rules),
         ]
-        for (law, flips, n), draws in drawn.items():
-            rates = [" / ".join(_rate([one[name][side] for one in draws], name) for side in (0, 1)) for name in rules]
+        for (law, flips, n), seen in drawn.items():
+            rates = [
+                " / ".join(_rate(seen.counts[f"{key} {rule}: {end}"], seen.draws, rule) for end in ENDS)
+                for rule in rules
+            ]
             lines.append(f"| {law} | {flips:g} | {n:,} | {' | '.join(rates)} |")
         lines.append("")
     return "\n".join(lines).rstrip()
 
 
-def _error(rate: float, count: int) -> str:
-    return f"{np.sqrt(rate * (1 - rate) / count):.3f}"
+Drawn = Mapping[tuple[str, float, int], Tally]
 
 
-def _rate(missed: Sequence[bool], name: str) -> str:
-    allowed = LEVEL / 2 if name.endswith(" row") else LEVEL
-    shown = f"{np.mean(missed):.3f}"
-    return f"**{shown}**" if bounds(sum(missed), len(missed))[0] > allowed else shown
+def _bounds(drawn: Drawn) -> list[tuple[str, str]]:
+    """Figure and rule of every bound that ever missed: each does somewhere."""
+    missed = {name.partition(": ")[0] for one in drawn.values() for name in one.counts}
+    return [(key, rule) for key in CHANGES for rule in ("t", "dose", "row") if f"{key} {rule}" in missed]
+
+
+def _pooled(drawn: Drawn, key: str, rule: str, of: tuple[str, float]) -> str:
+    some = [one for condition, one in drawn.items() if condition[:2] == of]
+    draws = sum(one.draws for one in some)
+    return " / ".join(rate(sum(one.counts[f"{key} {rule}: {end}"] for one in some), draws) for end in ENDS)
+
+
+def _number(few: int, many: int) -> str:
+    return f"{few}" if few == many else f"{few} to {many}"
+
+
+def _rate(missed: int, of: int, rule: str) -> str:
+    allowed = LEVEL / 2 if rule == "row" else LEVEL
+    shown = f"{missed / of:.3f}"
+    return f"**{shown}**" if bounds(missed, of)[0] > allowed else shown

@@ -17,7 +17,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from scipy import special
 from scripts.markers import check_markers, kept_block, write_between
 from scripts.studies import change_errors
 from scripts.studies.proportion_coverage import section
+from scripts.studies.tallies import grow, in_turns, read_tallies
 from suite import measure
 from suite.cell import Cell, make_cell
 from suite.metrics import bootstrap, calibration, conformal, proper
@@ -221,13 +221,12 @@ def _job(arguments: tuple[int, int, int]) -> dict[str, tuple[float, float, float
     return simulate(SCENARIOS[scenario], n, seed)
 
 
-def draw_changes(simulations: int, jobs: int) -> dict[tuple[str, float, int], list[dict[str, tuple[bool, bool]]]]:
-    """What `change_errors.draw` finds, by condition."""
-    with ProcessPoolExecutor(jobs) as pool:
-        return {
-            one: list(pool.map(partial(change_errors.draw, *one), range(simulations), chunksize=10))
-            for one in change_errors.conditions()
-        }
+def changes(file: Path, benchmarks: int, jobs: int) -> str:
+    """The part of docs/intervals.md about single sides, after what is missing has been drawn."""
+    asked = dict.fromkeys(change_errors.conditions(), benchmarks)
+    wanted = in_turns(asked, read_tallies(file, change_errors.VERSION), turns=-(-benchmarks // 20))
+    work = ((name, seeds, (name, seeds)) for name, seeds in wanted)
+    return change_errors.section(grow(file, change_errors.VERSION, work, change_errors.count, processes=jobs))
 
 
 def means_section(coverages: dict[tuple[str, int], dict[str, float]]) -> str:
@@ -310,12 +309,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[400])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", choices=("proportions", "changes"), help="write these tables alone")
+    parser.add_argument("--counts", type=Path, default=change_errors.COUNTS, metavar="FILE", help="of --only changes")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "docs" / "intervals.md")
     options = parser.parse_args()
     if options.only == "changes":
         check_markers(options.out, CHANGES_START, CHANGES_END)
-        drawn = draw_changes(options.simulations, options.jobs)
-        write_between(options.out, CHANGES_START, CHANGES_END, change_errors.section(drawn))
+        text = changes(options.counts, options.simulations, options.jobs)
+        write_between(options.out, CHANGES_START, CHANGES_END, text)
         return
     if options.only:
         check_markers(options.out, START, END)

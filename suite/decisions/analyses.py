@@ -73,12 +73,12 @@ ANALYSES: dict[str, Analysis] = {
     ),
     DOSES: Analysis(
         doses_of,
-        formula=2,
+        formula=3,
         rests_on=dose_records.JOINT_KEYS,
     ),
     PASSED: Analysis(
         find_passed,
-        formula=1,
+        formula=2,
         rests_on=(ACCURACY, CERTAINTY, PRIMARY),
         title="What accuracy alone would have passed",
         about="Levels at which accuracy is shown to have lost less, and the Brier score after temperature more, than "
@@ -93,7 +93,7 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=(PRIMARY,),
         where_any=True,
     ),
-    GATE: Analysis(gates_of, formula=1, rests_on=dose_records.JOINT_KEYS, where_any=True),
+    GATE: Analysis(gates_of, formula=2, rests_on=dose_records.JOINT_KEYS, where_any=True),
 }
 """Files by name, in the order of manifests."""
 

@@ -104,6 +104,9 @@ class Ladder:
         draws: for a verdict on a recipe, the value of each level with each seed of its sample text, dense's empty;
             values and replicates are then means over seeds. Empty for a verdict on a checkpoint.
         worth: events that an independent item stands for where few of them decide (`few_events`).
+        refitted: the values rest on something fitted to a part of the items, as replicates do again: how far these lie
+            off the value on average is the bias of the value itself. Not of set sizes, whose replicates average fewer
+            splits than their values.
     """
 
     names: tuple[str, ...]
@@ -120,6 +123,7 @@ class Ladder:
     floor: float = 0.0
     draws: tuple[Floats, ...] = ()
     worth: float = WORTH_OF_ITEM
+    refitted: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -302,7 +306,9 @@ class Contrasts:
         self.enough = bool(ladder.answers) or bool(finite.sum() >= max(2, 0.95 * len(finite)))
         rows = np.vstack([ladder.replicates, ladder.chance_replicates])[:, finite]
         self._values = np.r_[ladder.values, ladder.chance]
-        self._moments = Moments(rows if self.enough and not ladder.answers else np.zeros((len(rows), 2)))
+        resampled = self.enough and not ladder.answers
+        self._moments = Moments(rows if resampled else np.zeros((len(rows), 2)))
+        self._off = rows.mean(axis=1) - self._values if resampled and ladder.refitted else np.zeros(len(rows))
         self._units = ladder.independent
         self._freedom = ladder.degrees
         self._finite = finite
@@ -346,6 +352,19 @@ class Contrasts:
             return statistic
         return without_skewness(statistic, self._moments.skewness(self._weights(level, share)))
 
+    def bias(self, level: int, share: float) -> float:
+        """How far the contrast lies too high on average, in its standard errors: it is taken out of "lost", and out of
+        "kept" where it is negative.
+
+        A temperature that is fitted to a fifth of the items costs score outside them, the more the flatter the model:
+        it makes levels look worse than dense. Replicates are fitted to items of a sample as the sample is to those of
+        the population, and show the same once more.
+        """
+        weights = self._weights(level, share)
+        variance = self._moments.variance(weights)
+        off = float(weights @ self._off)
+        return off / float(np.sqrt(variance)) if off and variance > 0 else 0.0
+
     @cached_property
     def known(self) -> bool:
         """Whether anything can be said: enough replicates are finite, and dense is shown to lie off chance."""
@@ -357,7 +376,8 @@ class Contrasts:
         if self.ladder.draws:
             found = self._drawn(level, share, -1)
         else:
-            found = self._tail(max(self.statistic(level, share), self.corrected(level, share)))
+            flattered = max(-self.bias(level, share), 0.0)
+            found = self._tail(max(self.statistic(level, share), self.corrected(level, share)) + flattered)
         if self.ladder.answers:
             return found
         return max(found, few_events(self.loss(level), share, self._units, worth=self.ladder.worth))
@@ -367,7 +387,8 @@ class Contrasts:
         if self.ladder.draws and not headroom:
             return self._drawn(level, share, +1)
         # answers are whole: without half of one, few flips are too many in up to 7 % at 100 items
-        return self._tail(-self.statistic(level, share, headroom=headroom, less=0.5))
+        statistic = self.statistic(level, share, headroom=headroom, less=0.5)
+        return self._tail(-statistic if headroom else max(self.bias(level, share), 0.0) - statistic)
 
     def kept(self, level: int, share: float) -> float:
         """p-value of "kept": below the tolerance, and within the band where there is one; 1 where nothing is known."""
@@ -377,7 +398,7 @@ class Contrasts:
         if self.ladder.band is None:
             return found
         width = self.ladder.band.width
-        return max(found, *(self._band_above(level, side, -width) for side in (-1, 1)))
+        return max(found, *(self.band_above(level, side, -width) for side in (-1, 1)))
 
     def lost(self, level: int, share: float) -> float:
         """p-value of "lost": above the tolerance, or outside the band where there is one (each at half the level).
@@ -391,7 +412,7 @@ class Contrasts:
         if self.ladder.band is None:
             return found
         width = max(self.ladder.band.width, self.ladder.band.noise)
-        return min(1.0, 2 * min(found, *(self._band_above(level, side, width) for side in (-1, 1))))
+        return min(1.0, 2 * min(found, *(self.band_above(level, side, width) for side in (-1, 1))))
 
     def items_statistic(self, level: int, share: float) -> float:
         """Of a recipe: the contrast beyond the margin of its seeds, in standard errors of items; 0 within it."""
@@ -422,9 +443,10 @@ class Contrasts:
         """p-value of a recipe: of a contrast below (-1) or above (+1) zero with another draw of the sample text."""
         weights = self._weights(level, share)
         variance = self._moments.variance(weights)
-        return p_value(side * self.estimate(level, share), variance, self._freedom, self.ladder.draws[level])
+        value = side * self.estimate(level, share) - max(side * float(weights @ self._off), 0.0)
+        return p_value(value, variance, self._freedom, self.ladder.draws[level])
 
-    def _band_above(self, level: int, side: int, edge: float) -> float:
+    def band_above(self, level: int, side: int, edge: float) -> float:
         """p-value of "a change of the band's measure, turned by the side (+1 or -1), is more than this"."""
         band = self.ladder.band
         assert band is not None

@@ -21,6 +21,7 @@ from suite.metrics.average import Setting, averaged, by_task, unperturbed
 from suite.metrics.bootstrap import unit_weights, weighted_means
 from suite.metrics.figures import FIGURES
 from suite.metrics.folds import CONFORMAL_SHARE
+from suite.metrics.measure import AFTER_TEMPERATURE
 from suite.metrics.replicates import Store
 from suite.metrics.rows import Measured
 from suite.metrics.workers import in_processes
@@ -417,6 +418,7 @@ class _Curve:
             answers=_answers(points) if metric == "accuracy" and not seeds else (),
             band=band,
             draws=tuple(measure.sign * one.draws for one in columns) if seeds else (),
+            refitted=metric in AFTER_TEMPERATURE,
         )
 
 
