@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from scripts.markers import kept_block
-from scripts.studies import validate_decoupling, validate_detector, validate_dose
+from scripts.studies import (
+    change_errors,
+    validate_decoupling,
+    validate_detector,
+    validate_dose,
+    validate_intervals,
+)
 from scripts.studies.tallies import Tally, grow, in_turns, rate, read_tallies, write_tallies
 from suite.verdicts.damage import damage_paths
 
@@ -117,6 +123,12 @@ def test_tables_of_decoupling_follow_from_the_counts_kept() -> None:
     for name, table in (("label errors", validate_decoupling.label_errors), ("edges", validate_decoupling.edges)):
         start, end = validate_decoupling.MARKERS[name]
         assert f"{start}\n{table(kept)}\n{end}" == kept_block(DOCS / "decoupling.md", start, end)
+
+
+def test_the_table_of_changes_follows_from_the_counts_kept() -> None:
+    kept = read_tallies(change_errors.COUNTS, change_errors.VERSION)
+    start, end = validate_intervals.CHANGES_START, validate_intervals.CHANGES_END
+    assert f"{start}\n{change_errors.section(kept)}\n{end}" == kept_block(DOCS / "intervals.md", start, end)
 
 
 def test_the_edge_of_coupled_alone_is_judged_as_if_damage_had_been_measured(monkeypatch: pytest.MonkeyPatch) -> None:

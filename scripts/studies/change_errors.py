@@ -221,14 +221,19 @@ def section(tallies: Mapping[str, Tally]) -> str:
         "  of its band, at the true change;",
         "* *row*: each end of the 95 % interval in the row, which may miss in 0.025.",
         "",
-        "All numbers of items together, in brackets one-sided 95 % upper bounds:",
+        "All numbers of items together, by law and share of flips; in brackets one-sided 95 % upper bounds:",
         "",
-        "| change | bound | " + " | ".join(f"{law}, {flips:g}" for law in LAWS for flips in FLIPS) + " |",
-        "|---|---|" + "---|" * (len(LAWS) * len(FLIPS)),
+        "| change | bound | "
+        + " | ".join(f"{law}, {flips:g}" for law in LAWS for flips in FLIPS)
+        + " | "
+        + " | ".join(f"{law}, all" for law in LAWS)
+        + " |",
+        "|---|---|" + "---|" * (len(LAWS) * len(FLIPS) + len(LAWS)),
     ]
     for key, rule in _bounds(drawn):
         if rule != "t":
-            rates = [_pooled(drawn, key, rule, (law, flips)) for law in LAWS for flips in FLIPS]
+            groups = [*((law, flips) for law in LAWS for flips in FLIPS), *((law,) for law in LAWS)]
+            rates = [_pooled(drawn, key, rule, group) for group in groups]
             lines.append(f"| `{key}` | {rule} | {' | '.join(rates)} |")
     lines += [
         "",
@@ -263,8 +268,8 @@ def _bounds(drawn: Drawn) -> list[tuple[str, str]]:
     return [(key, rule) for key in CHANGES for rule in ("t", "dose", "row") if f"{key} {rule}" in missed]
 
 
-def _pooled(drawn: Drawn, key: str, rule: str, of: tuple[str, float]) -> str:
-    some = [one for condition, one in drawn.items() if condition[:2] == of]
+def _pooled(drawn: Drawn, key: str, rule: str, of: tuple[str | float, ...]) -> str:
+    some = [one for condition, one in drawn.items() if condition[: len(of)] == of]
     draws = sum(one.draws for one in some)
     return " / ".join(rate(sum(one.counts[f"{key} {rule}: {end}"] for one in some), draws) for end in ENDS)
 
