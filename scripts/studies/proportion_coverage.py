@@ -121,7 +121,8 @@ def set_coverages(alpha: float, n: int, generator: np.random.Generator) -> tuple
     ends = np.empty((SET_SAMPLES, 2, 2, 2))
     for sample in range(SET_SAMPLES):
         ids = [f"{generator.integers(2**60)}-{item}" for item in range(n)]
-        folds, weights = hashed_folds(ids, splits=20), bootstrap.unit_weights(ids, replicates=400)
+        folds = hashed_folds(ids, splits=20)
+        drawn = bootstrap.DrawnFolds(folds, bootstrap.unit_weights(ids, replicates=400))
         hidden = generator.normal(0, 3, (n, 4))
         answers = (hidden + generator.gumbel(size=hidden.shape)).argmax(axis=1)
         other, own = (
@@ -135,10 +136,8 @@ def set_coverages(alpha: float, n: int, generator: np.random.Generator) -> tuple
         ]
         for place, (model, limits) in enumerate(zip((own, other), thresholds, strict=True)):
             found = conformal.sets_at(own.options, answers, thresholds=limits, folds=folds)
-            drawn = bootstrap.threshold_replicates(model.calibration, folds=folds, weights=weights, alpha=alpha)
-            replicates = bootstrap.sets_at_replicates(
-                own.options, answers, thresholds=drawn, folds=folds, weights=weights
-            ).coverage
+            redrawn = bootstrap.threshold_replicates(model.calibration, drawn=drawn, alpha=alpha)
+            replicates = bootstrap.sets_at_replicates(own.options, answers, thresholds=redrawn, drawn=drawn).coverage
             values[sample, place] = found.mean_coverage
             ends[sample, place, 0] = proportions.resampled_interval(found.mean_coverage, replicates, np.arange(n))
             ends[sample, place, 1] = bootstrap.percentile_interval(replicates)

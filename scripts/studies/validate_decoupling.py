@@ -215,9 +215,7 @@ def measured(cell: Cell, dense_accuracy: float) -> Measured:
     sample, sizes = scored.sample, []
     for scores in (scored.lac, scored.aps):
         split = conformal.conformal_splits(scores, scored.answers, folds=sample.folds, alpha=RULES.alpha)
-        drawn = bootstrap.set_replicates(
-            scores, scored.answers, folds=sample.folds, weights=sample.weights, alpha=RULES.alpha
-        )
+        drawn = bootstrap.set_replicates(scores, scored.answers, drawn=sample.drawn(RULES.splits), alpha=RULES.alpha)
         sizes.append(np.r_[split.mean_size, drawn.size])
     columns = {"accuracy": with_replicates(scored.correct, sample.weights), "set_size": np.mean(sizes, axis=0)}
     key = cell.key
