@@ -5,6 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def marks(name: str) -> tuple[str, str]:
+    """The comments before and after the place of a table.
+
+    >>> marks("error rates")
+    ('<!-- error rates -->', '<!-- /error rates -->')
+    """
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
+
+
 def write_between(document: Path, start: str, end: str, text: str) -> None:
     """Put text between two markers of a document, in place of what is there.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scripts.markers import write_between
+from scripts.markers import marks, write_between
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ README = ROOT / "README.md"
 HEADING = "## Down to which level is certainty kept?"
 PRIMARY = "**Primary measure"
 UNFINISHED = "**Unfinished:**"
-START, END = "<!-- leaderboard -->", "<!-- /leaderboard -->"
+START, END = marks("leaderboard")
 
 
 def first_answer(board: str) -> str:

@@ -21,13 +21,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.markers import check_markers, kept_block, write_between
+from scripts.markers import check_markers, kept_block, marks, write_between
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START, END = "<!-- analysis -->", "<!-- /analysis -->"
-EARLIER, NO_EARLIER = "<!-- analysis earlier -->", "<!-- /analysis earlier -->"
-NOTES, NO_NOTES = "<!-- analysis notes -->", "<!-- /analysis notes -->"  # written by hand
-GROWTH, NO_GROWTH = "<!-- analysis growth -->", "<!-- /analysis growth -->"
+START, END = marks("analysis")
+EARLIER, NO_EARLIER = marks("analysis earlier")
+NOTES, NO_NOTES = marks("analysis notes")  # written by hand
+GROWTH, NO_GROWTH = marks("analysis growth")
 GREW = "| commit | processor | items | s | slope of seconds | MiB | slope of memory |"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.markers import check_markers, kept_block, write_between
+from scripts.markers import check_markers, kept_block, marks, write_between
 from scripts.speed.analysis_speed import commit, processor, spread
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
@@ -46,10 +46,10 @@ LM_EVAL = "lm-eval[hf]==0.4.13"
 PINNED = ("torch", "transformers", "accelerate", "numpy", "tokenizers")
 MODEL = "smollm2-135m"
 LM_EVAL_BATCH = 16
-START, END = "<!-- scoring -->", "<!-- /scoring -->"
-LESSER, NO_LESSER = "<!-- scoring lesser -->", "<!-- /scoring lesser -->"
-EARLIER, NO_EARLIER = "<!-- scoring earlier -->", "<!-- /scoring earlier -->"
-MEMORY, NO_MEMORY = "<!-- memory -->", "<!-- /memory -->"
+START, END = marks("scoring")
+LESSER, NO_LESSER = marks("scoring lesser")
+EARLIER, NO_EARLIER = marks("scoring earlier")
+MEMORY, NO_MEMORY = marks("memory")
 # set where less than the processor's own instructions may be used
 LIMIT = "ATEN_CPU_CAPABILITY"
 OF_BARE = 0.85

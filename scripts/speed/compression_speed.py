@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.speed.memory import Peak, apart
 from suite.variant import Variant, parse_variant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 MODEL, DTYPE = "smollm2-135m", "bfloat16"
-START, END = "<!-- compression -->", "<!-- /compression -->"
+START, END = marks("compression")
 # seconds that 32 × 512 tokens may take on two cores
 GOALS = {"rtn": 5, "magnitude": 5, "wanda": 60, "sparsegpt": 300, "gptq": 300}
 

@@ -195,9 +195,9 @@ def conditions() -> dict[str, tuple[str, float, int]]:
 def count(job: tuple[str, Sequence[int]]) -> Counter[str]:
     """How often each bound missed in some benchmarks of a condition."""
     name, seeds = job
-    counts: Counter[str] = Counter()
+    condition, counts = conditions()[name], Counter[str]()
     for seed in seeds:
-        missed = draw(*conditions()[name], zlib.crc32(name.encode()) + seed)
+        missed = draw(*condition, zlib.crc32(name.encode()) + seed)
         for bound, both in missed.items():
             counts.update({f"{bound}: {end}": int(one) for end, one in zip(ENDS, both, strict=True)})
     return +counts

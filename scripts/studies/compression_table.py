@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from suite.compress import recipe_of
 from suite.config import RunConfig, read_config
 from suite.errors import CellFailure, SuiteError
@@ -31,7 +31,7 @@ from suite.variant import Variant, parse_variant
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "compression.md"
-START, END = "<!-- perplexity -->", "<!-- /perplexity -->"
+START, END = marks("perplexity")
 # sequences and tokens of held-out text
 HELD_OUT = Sampling(samples=16, length=512)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from scripts.studies.tallies import bounds
 from suite.cell import Cell, load_cells, make_cell
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "deferral.md"
 SNAPSHOT = ROOT / "results" / "three-llms"
 NAMES = ("bounds", "ladder costs", "ladder shift", "three-llms costs", "three-llms counts", "three-llms shift")
-MARKERS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in NAMES}
+MARKERS = {name: marks(name) for name in NAMES}
 
 RATIOS = (2.0, 5.0, 20.0)
 """Costs of a wrong answer in reviews."""
@@ -175,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=1000, help="samples of items for each line of the bounds")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     args = parser.parse_args(argv)
-    for marks in MARKERS.values():
-        check_markers(args.document, *marks)
+    for place in MARKERS.values():
+        check_markers(args.document, *place)
     texts = {"bounds": bounds_table(args.draws)}
     cells, costs = load_cells(SNAPSHOT), Costs(10, 2)
     texts["three-llms costs"] = costs_table(find_deferrals(cells, Protocol(), costs), SHOWN)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from suite.cell import load_cells
 from suite.config import read_config
 from suite.decisions.analyses import ANALYSES, DECOUPLING, DOSES, PASSED, SCALE, VERDICTS
@@ -216,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sentences and tables of docs/findings.md from a snapshot.")
     parser.add_argument("snapshot", type=Path, nargs="?", default=SNAPSHOT)
     folder = parser.parse_args().snapshot
-    places = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in PLACES}
+    places = {name: marks(name) for name in PLACES}
     for start, end in places.values():
         check_markers(DOCUMENT, start, end)
     found = of_snapshot(folder)

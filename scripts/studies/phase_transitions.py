@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import f as f_distribution
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.compression_table import records
 from suite.config import read_config
 from suite.publish.macro import macro_averages
@@ -33,7 +33,7 @@ from suite.variant import Variant, parse_variant
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "phase_transitions.md"
-START, END = "<!-- transitions -->", "<!-- /transitions -->"
+START, END = marks("transitions")
 # a point between two levels says nothing where there are no more, and a fit has four parameters
 FEWEST_LEVELS, FEWEST_FITTED = 3, 5
 # by family of methods; whucs21Mzy/Model-Phase-Transitions, npj Artificial Intelligence 2026, s44387-026-00072-8

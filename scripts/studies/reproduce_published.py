@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.markers import write_between
+from scripts.markers import marks, write_between
 from suite.cell import Cell
 from suite.config import Protocol
 from suite.importers import import_cells
@@ -947,7 +947,7 @@ def main() -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(figure)
     for name, lines in tables.items():
-        write_between(options.out, f"<!-- {name} -->", f"<!-- /{name} -->", "\n".join(lines))
+        write_between(options.out, *marks(name), "\n".join(lines))
     print("\n".join([*tables["counts"], "", *tables["timing"], "", f"written: {options.out}"]))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.decisions.analyses import SCALE, judge_cells
 from suite.errors import SuiteError
@@ -27,7 +27,7 @@ from suite.verdicts.curves import MACRO
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
 SNAPSHOT = ROOT / "results" / "three-llms"
-MARKS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in ("ladder sizes", "three-llms sizes")}
+MARKS = {name: marks(name) for name in ("ladder sizes", "three-llms sizes")}
 
 
 def _averages(records: Sequence[Any], *, confounded: bool) -> list[Any]:
@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     args = parser.parse_args(argv)
-    for marks in MARKS.values():
-        check_markers(args.document, *marks)
+    for place in MARKS.values():
+        check_markers(args.document, *place)
     published = json.loads(read_text(SNAPSHOT / SCALE))
     write_between(args.document, *MARKS["three-llms sizes"], confounded_table(published))
     try:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from suite import measure
 from suite.cell import Cell, read_cell, write_cell
 from suite.task import Question
@@ -28,7 +28,7 @@ from suite.task import Question
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 MODEL = "smollm2-135m"
-START, END = "<!-- dense -->", "<!-- /dense -->"
+START, END = marks("dense")
 SCORINGS = ("letter", "cloze-sum", "cloze-norm")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from scripts.studies.tallies import FOLDER, Tally, grow, in_turns, rate, read_tallies
 from scripts.studies.validate_intervals import population_figures
@@ -49,7 +49,7 @@ NAMES = (
     "edges",
     *(f"{run} {what}" for run in ("three-llms", "ladder") for what in ("verdicts", "beyond")),
 )
-MARKERS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in NAMES}
+MARKERS = {name: marks(name) for name in NAMES}
 SNAPSHOT = ROOT / "results" / "three-llms"
 COUNTS = FOLDER / "decoupling.json"
 VERSION = 1
@@ -423,8 +423,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--ladders", type=Path, metavar="FOLDER", help="else SUITE_PUBLISHED_DATA, as reproduce-ladders"
     )
     args = parser.parse_args(argv)
-    for marks in MARKERS.values():
-        check_markers(args.document, *marks)
+    for place in MARKERS.values():
+        check_markers(args.document, *place)
     if args.published:
         published(args.ladders, args.document)
         return 0

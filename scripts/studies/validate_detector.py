@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.synthetic import (
     LEVEL_NAMES,
     SHAPES,
@@ -386,11 +386,6 @@ def tables(tallies: Mapping[str, Tally]) -> dict[str, str]:
     found = [(setting, tallies[setting.title]) for setting in settings() if setting.title in tallies]
     written = (in_short(found), other_rules(found), no_threshold(found), with_threshold(found), shares_table(tallies))
     return dict(zip(TABLES, written, strict=True))
-
-
-def marks(name: str) -> tuple[str, str]:
-    """The comments between which a table stands in the page."""
-    return f"<!-- {name} -->", f"<!-- end of {name} -->"
 
 
 def _job(job: tuple[partial[Counter[str]], Sequence[int]]) -> Counter[str]:

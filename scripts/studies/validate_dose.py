@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 from scipy.interpolate import PchipInterpolator
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.synthetic import Plan, Population, draw_cells
 from scripts.studies.tallies import FOLDER, Tally, bounds, grow, in_turns, rate, read_tallies
 from suite.cell import Cell
@@ -51,7 +51,7 @@ VERSION = 4
 
 SIDES = ("kept", "lost", "kept_holm", "lost_holm")
 COUNTS = FOLDER / "dose.json"
-START, END = "<!-- error rates -->", "<!-- end of error rates -->"
+START, END = marks("error rates")
 
 POPULATIONS = {
     "medium": Population(),

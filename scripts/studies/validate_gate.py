@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies import reproduce_ladders, validate_dose
 from suite.cell import Cell, load_cells
 from suite.config import RunConfig, read_config
@@ -61,11 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_between(args.out, *marks(part), text)
         print(f"{args.out}: {part}", file=sys.stderr)
     return 0
-
-
-def marks(part: str) -> tuple[str, str]:
-    """The comments between which a part stands in the page."""
-    return f"<!-- {part} -->", f"<!-- end of {part} -->"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from scripts.markers import check_markers, kept_block, write_between
+from scripts.markers import check_markers, kept_block, marks, write_between
 from scripts.studies import change_errors
 from scripts.studies.proportion_coverage import section
 from scripts.studies.tallies import grow, in_turns, read_tallies
@@ -40,8 +40,8 @@ REPLICATES = 500
 CHANGES = ("accuracy", "nll", "brier", "lac_set_size", "aps_set_size", "set_size", "ece")
 MEANS = ("accuracy", "nll", "brier")
 MANY = 10_000
-START, END = "<!-- few errors -->", "<!-- end of few errors -->"
-CHANGES_START, CHANGES_END = "<!-- one side -->", "<!-- end of one side -->"
+START, END = marks("few errors")
+CHANGES_START, CHANGES_END = marks("one side")
 ECE_METHODS = {
     "plain": "percentiles of the plug-in ECE",
     "recentred": "the same percentiles, moved by twice the bootstrap's estimate of the bias",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.tallies import bounds
 from suite.publish.pages.markdown import table
 from suite.verdicts.dose import Ladder, find_doses
@@ -22,7 +22,7 @@ from suite.verdicts.noise_floor import noise_floor
 from suite.verdicts.recipe_scope import p_value
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "dose.md"
-MARKERS = {name: (f"<!-- {name} -->", f"<!-- /{name} -->") for name in ("floor errors", "seed errors")}
+MARKERS = {name: marks(name) for name in ("floor errors", "seed errors")}
 
 RATIOS = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Variance of seeds over that of items."""
@@ -114,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=2000, help="of the floor; 200 times as many of the seeds")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     options = parser.parse_args(argv)
-    for marks in MARKERS.values():
-        check_markers(options.document, *marks)
+    for place in MARKERS.values():
+        check_markers(options.document, *place)
     write_between(options.document, *MARKERS["seed errors"], seed_errors(200 * options.draws))
     write_between(options.document, *MARKERS["floor errors"], floor_errors(options.draws))
     return 0

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.markers import check_markers, write_between
+from scripts.markers import check_markers, marks, write_between
 from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.decisions.built_in import get_policy
 from suite.decisions.gate import ACCEPT, REJECT
@@ -226,10 +226,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "ladder decisions": lambda: ladder_decisions(Ladders(folder), options.orders // 8),
     }
     for name in options.only or tables:
-        marks = f"<!-- {name} -->", f"<!-- /{name} -->"
-        check_markers(options.document, *marks)
+        place = marks(name)
+        check_markers(options.document, *place)
         try:
-            write_between(options.document, *marks, tables[name]())
+            write_between(options.document, *place, tables[name]())
         except SuiteError as error:
             print(f"validate_sequential: {error}", file=sys.stderr)
             return 2
