@@ -154,7 +154,14 @@ def test_what_accuracy_alone_would_have_passed_is_named_with_both_losses() -> No
 def sizes(variant: str, difference: float, half: float, **other: Any) -> dict[str, Any]:
     pair = {"smaller": "q-0.5b", "larger": "q-1.5b", "difference": difference}
     pair |= {"difference_low": difference - half, "difference_high": difference + half}
-    return {"task": "macro", "variant": variant, "confounded": False, "differences": [pair], **other}
+    return {
+        "task": "macro",
+        "variant": variant,
+        "metric": "set_size",
+        "confounded": False,
+        "differences": [pair],
+        **other,
+    }
 
 
 def test_sizes_are_compared_pair_by_pair_within_a_family() -> None:
@@ -164,12 +171,16 @@ def test_sizes_are_compared_pair_by_pair_within_a_family() -> None:
     left_out += [sizes("rtn-w4", -0.9, 0.1, confounded=True)]
     said = plain(by_size(scale + left_out))
     assert (
-        "Of 5 comparisons of two sizes of one family at one compression the larger model is shown to lose less in 2"
-        in said
-    )
-    assert "and more in 1 (" in said
+        "By set size the larger model is shown to lose less in 2 and more in 1 of 5 comparisons of two sizes of one "
+        "family at one compression; "
+    ) in said
     assert "furthest apart rtn-w3, q-1.5b against q-0.5b: −0.31 [−0.41, −0.21]." in said
     assert "largest, not shown, rtn-w8" in plain(by_size([sizes("rtn-w8", 0.01, 0.05)]))
+    led = [*scale, sizes("rtn-w4", 0.09, 0.05, metric="brier_ts")]
+    said = plain(by_size(led, PLANNED))
+    assert said.index(
+        "By Brier score after temperature the larger model is shown to lose less in 0 and more in 1 of"
+    ) < (said.index("By set size: less in 2, more in 1 of 5 comparisons; furthest apart rtn-w3: −0.31 [−0.41, −0.21]."))
 
 
 def test_one_size_and_sizes_of_different_families_say_nothing() -> None:
@@ -179,6 +190,13 @@ def test_one_size_and_sizes_of_different_families_say_nothing() -> None:
     unknown = sizes("rtn-w4", -0.2, 0.1)
     unknown["differences"][0] |= {"difference_low": None, "difference_high": None}
     assert "Not known" in plain(by_size([unknown]))
+    broken = sizes("rtn-w2", -0.1, 0.05)
+    broken["differences"][0]["saturated"] = True
+    assert "Not known: both have nothing left to lose" in plain(by_size([broken]))
+    said = plain(by_size([broken, sizes("rtn-w4", 0.02, 0.05)]))
+    assert "of 1 comparison of" in said
+    assert "largest, not shown, rtn-w4" in said
+    assert "in 1 more both have nothing left to lose" in said
 
 
 # ---------------------------------------------------------------- the old threshold

@@ -18,6 +18,7 @@ from scripts.studies.findings import (
     of_snapshot,
     shapes_table,
     sizes_table,
+    sizes_tables,
     steepness,
     texts,
 )
@@ -79,21 +80,22 @@ def sized(variant: str, small: float, large: float | None, **other: Any) -> dict
         "difference_high": -0.1,
     }
     return {
-        **{"task": "macro", "confounded": False, "variant": variant, "models": models},
+        **{"task": "macro", "metric": "set_size", "confounded": False, "variant": variant, "models": models},
         **{"differences": [pair] * (large is not None), **other},
     }
 
 
 def test_sizes_stand_in_their_order_with_the_difference() -> None:
     left_out = [sized("dense", 3, 2), sized("rtn-w4@seed1", 0.3, 0.1), sized("rtn-w4", 0.3, 0.1, task="sciq")]
-    text = sizes_table([sized("rtn-w4", 0.35, 0.15), sized("rtn-w3", 0.9, None), *left_out])
+    left_out.append(sized("rtn-w4", 0.3, 0.1, metric="brier_ts"))
+    text = sizes_table([sized("rtn-w4", 0.35, 0.15), sized("rtn-w3", 0.9, None), *left_out], "set_size")
     assert cells_of(text.splitlines()[0]) == ["variant", "q-0.5b (500M)", "q-1.5b (1.5B)", "larger less smaller"]
     assert body(text) == [
         ["`rtn-w4`", "0.35 [0.00, 0.40]", "0.15 [0.10, 0.20]", "−0.20 [−0.30, −0.10]"],
         ["`rtn-w3`", "0.90 [0.00, 0.40]", "–", "–"],
     ]
-    assert sizes_table([sized("rtn-w4", 0.3, 0.1, confounded=True)]).startswith("No table")
-    assert sizes_table([]).startswith("No table")
+    assert sizes_table([sized("rtn-w4", 0.3, 0.1, confounded=True)], "set_size").startswith("No table")
+    assert sizes_tables([]).startswith("No table")
 
 
 def verdict(method: str, said: str, jump: float | None, **other: Any) -> dict[str, Any]:

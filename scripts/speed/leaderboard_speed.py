@@ -40,7 +40,7 @@ from suite.publish.snapshot import Computed, compute, snapshot_texts, taken_file
 from suite.publish.standings import Comparable, standings
 from suite.variant import parse_variant
 from suite.verdicts.given import Given
-from suite.verdicts.scale import find_scale
+from suite.verdicts.scale import scales_of
 from tests.support import headless
 
 BILLIONS = (0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 8.0, 9.0, 14.0, 27.0, 32.0, 70.0)
@@ -158,7 +158,7 @@ def stand_ins(cells: Sequence[Cell], protocol: Protocol, config: RunConfig) -> C
     names = list(dict.fromkeys(str(cell.model["name"]) for cell in cells))
     verdicts = [replace(one, place=replace(one.place, model=name)) for name in names for one in judgement.verdicts]
     couplings = [{**one, "model": name} for name in names for one in judgement.records(DECOUPLING)]
-    scale = find_scale(copies, protocol=protocol.name)
+    scale = scales_of(Given(copies, protocol))
     judgement = Judgement({VERDICTS: verdicts, DECOUPLING: couplings, SCALE: scale})
     with timed("sorting rows, groups and pairs"):
         ordered = in_order([rounded(one.row) for one in copies])

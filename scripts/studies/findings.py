@@ -26,16 +26,18 @@ from suite.publish.numerals import MISSING, fixed, parameters, with_interval
 from suite.publish.pages.markdown import code, escape, markdown_section, table
 from suite.publish.sections.answer import by_accuracy, by_size, kept
 from suite.publish.sections.section import Section, Words
+from suite.publish.sections.verdicts import pair_differences
 from suite.publish.sections.words import count
 from suite.publish.unfinished import unfinished
 from suite.variant import is_repeat
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
-from suite.verdicts.dose_records import levels
+from suite.verdicts.dose_records import MEASURES, levels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 DOCUMENT = ROOT / "docs" / "findings.md"
 SNAPSHOT = ROOT / "results" / "qwen-coder-sizes"
+NO_PAIR = "No table: a comparison needs two sizes of one family with the same variant."
 PLACES = ("cells", "accuracy", "levels", "size", "sizes", "steepness", "shapes", "kept")
 
 Record = Mapping[str, Any]
@@ -85,18 +87,24 @@ def accuracy_holds(curves: Sequence[Headline], metric: str) -> str:
     )
 
 
-def sizes_table(scale: Sequence[Record]) -> str:
+def sizes_tables(scale: Sequence[Record]) -> str:
+    """`sizes_table` by each measure, with its name."""
+    metrics = dict.fromkeys(str(one["metric"]) for one in scale)
+    return "\n\n".join(f"By {MEASURES[one].title}:\n\n{sizes_table(scale, one)}" for one in metrics) or NO_PAIR
+
+
+def sizes_table(scale: Sequence[Record], metric: str) -> str:
     """What each variant loses by model in rising size, and the larger model's loss less the smaller one's."""
     found = [
         one
         for one in scale
-        if one["task"] == MACRO
+        if (one["task"], one["metric"]) == (MACRO, metric)
         and not one["confounded"]
         and one["variant"] != "dense"
         and not is_repeat(one["variant"])
     ]
     if not found:
-        return "No table: a comparison needs two sizes of one family with the same variant."
+        return NO_PAIR
     sizes = {each["model"]: each["params_b"] for one in found for each in one["models"]}
     models = sorted(sizes, key=lambda name: (sizes[name], name))
     body = []
@@ -108,11 +116,7 @@ def sizes_table(scale: Sequence[Record]) -> str:
             else MISSING
             for model in models
         ]
-        pairs = "; ".join(
-            with_interval(pair["difference"], pair["difference_low"], pair["difference_high"], 2, signed=True)
-            for pair in one["differences"]
-        )
-        body.append([code(one["variant"]), *shown, pairs or MISSING])
+        body.append([code(one["variant"]), *shown, "; ".join(pair_differences(one)) or MISSING])
     heads = [f"{escape(model)} ({parameters(sizes[model])})" for model in models]
     return table(["variant", *heads, "larger less smaller"], body)
 
@@ -194,8 +198,8 @@ def texts(records: Mapping[str, Sequence[Record]], lead: Lead, missing: str) -> 
         + "\n\n"
         + accuracy_holds(curves, lead.metric),
         "levels": levels_table(curves, records[DECOUPLING], lead.metric),
-        "size": said(by_size(records[SCALE])),
-        "sizes": sizes_table(records[SCALE]),
+        "size": said(by_size(records[SCALE], lead)),
+        "sizes": sizes_tables(records[SCALE]),
         "kept": said(kept(dosed, lead)) + f" {decided(curves, lead.metric)}",
         "steepness": steepness(records[VERDICTS]),
         "shapes": shapes_table(curves, records[VERDICTS], lead.metric, shares),

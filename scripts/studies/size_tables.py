@@ -21,38 +21,40 @@ from scripts.studies.reproduce_ladders import DEFAULT, read_ladder
 from suite.decisions.analyses import SCALE, judge_cells
 from suite.errors import SuiteError
 from suite.files import read_text
+from suite.metrics.figures import FIGURES
 from suite.publish.pages.markdown import table
-from suite.verdicts.curves import MACRO
+from suite.publish.sections.verdicts import pair_differences
+from suite.verdicts.curves import MACRO, PRIMARY
+from suite.verdicts.dose_records import primary_measure
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "scale.md"
 SNAPSHOT = ROOT / "results" / "three-llms"
-MARKS = {name: marks(name) for name in ("ladder sizes", "three-llms sizes")}
+LADDER = {primary_measure(None): "ladder sizes", PRIMARY: "ladder set sizes"}
+MARKS = {name: marks(name) for name in (*LADDER.values(), "three-llms sizes")}
 
 
-def _averages(records: Sequence[Any], *, confounded: bool) -> list[Any]:
+def _averages(records: Sequence[Any], metric: str, *, confounded: bool) -> list[Any]:
     """Averages over tasks of the variants that all models of the first one have."""
-    found = [one for one in records if one["task"] == MACRO and one["confounded"] == confounded]
+    asked = (MACRO, metric, confounded)
+    found = [one for one in records if (one["task"], one["metric"], one["confounded"]) == asked]
     return [one for one in found if len(one["models"]) == len(found[0]["models"])]
 
 
 def _variant(one: Any) -> str:
-    return str(one["variant"]) + (" (set size)" if one["variant"] == "dense" else "")
+    return str(one["variant"]) + (f" ({FIGURES[one['metric']].title})" if one["variant"] == "dense" else "")
 
 
-def sizes_table(records: Sequence[Any]) -> str:
+def sizes_table(records: Sequence[Any], metric: str) -> str:
     """One line a variant: averages over tasks of one family."""
-    averages = _averages(records, confounded=False)
+    averages = _averages(records, metric, confounded=False)
     models = [model["model"] for model in averages[0]["models"]]
     pairs = [f"{one['larger']} less {one['smaller']}" for one in averages[0]["differences"]]
     lines = [
         (
             _variant(one),
             *(f"{model['value']:.2f}" for model in one["models"]),
-            *(
-                f"{pair['difference']:+.2f} [{pair['difference_low']:+.2f}, {pair['difference_high']:+.2f}]"
-                for pair in one["differences"]
-            ),
+            *pair_differences(one),
             f"{one['order_p']:.3f}",
         )
         for one in averages
@@ -60,9 +62,9 @@ def sizes_table(records: Sequence[Any]) -> str:
     return table(("variant", *models, *pairs, "p of the order"), lines, left=1)
 
 
-def confounded_table(records: Sequence[Any]) -> str:
+def confounded_table(records: Sequence[Any], metric: str) -> str:
     """One line a variant: averages over tasks of models of different families."""
-    averages = _averages(records, confounded=True)
+    averages = _averages(records, metric, confounded=True)
     models = [model["model"] for model in averages[0]["models"]]
     lines = [
         (
@@ -85,14 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for place in MARKS.values():
         check_markers(args.document, *place)
     published = json.loads(read_text(SNAPSHOT / SCALE))
-    write_between(args.document, *MARKS["three-llms sizes"], confounded_table(published))
+    write_between(args.document, *MARKS["three-llms sizes"], confounded_table(published, PRIMARY))
     try:
         cells = read_ladder(args.folder or Path(os.environ.get("SUITE_PUBLISHED_DATA") or DEFAULT))
     except SuiteError as error:
         print(f"size_tables: {error}", file=sys.stderr)
         return 2
     _, judgement = judge_cells(cells, None, files=(SCALE,))
-    write_between(args.document, *MARKS["ladder sizes"], sizes_table(judgement.records(SCALE)))
+    for metric, name in LADDER.items():
+        write_between(args.document, *MARKS[name], sizes_table(judgement.records(SCALE), metric))
     return 0
 
 

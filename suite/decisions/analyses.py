@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from suite.cell import Cell
 from suite.config import RunConfig
 from suite.decisions.deferral import kept_costs
 from suite.decisions.gate import gates_of
+from suite.grouped import grouped
 from suite.metrics.figures import FIGURES
 from suite.metrics.replicates import STORED, Store
 from suite.metrics.rows import Measured
@@ -22,7 +24,7 @@ from suite.verdicts.accuracy_alone import ACCURACY, CERTAINTY, find_passed
 from suite.verdicts.curves import MACRO, PRIMARY, record_title
 from suite.verdicts.dose_records import doses_of
 from suite.verdicts.given import Given, planned_methods
-from suite.verdicts.scale import find_scale
+from suite.verdicts.scale import NOTHING_LEFT, scales_of
 from suite.verdicts.slices import find_slice_verdicts
 from suite.verdicts.verdict import Verdict, find_verdicts
 
@@ -67,9 +69,9 @@ ANALYSES: dict[str, Analysis] = {
         rests_on=("accuracy", PRIMARY),
     ),
     SCALE: Analysis(
-        lambda given: find_scale(given.measured, protocol=given.protocol.name),
-        formula=3,
-        rests_on=(PRIMARY,),
+        scales_of,
+        formula=4,
+        rests_on=dose_records.JOINT_KEYS,
     ),
     DOSES: Analysis(
         doses_of,
@@ -146,16 +148,18 @@ class Judgement:
         beyond = [one for one in self.records(DECOUPLING) if (one["excess_low"] or 0) > 0]
         lines.append("set size lost beyond what damage of that accuracy explains:")
         lines += [f"  {_coupled(record)}" for record in beyond] or ["  none shown"]
-        sizes = self.records(SCALE)
-        families = [record for record in sizes if not record["confounded"]]
-        compared = [record for record in families if record["task"] == MACRO] or families
         if SCALE in self.found:
-            lines.append(
-                "size, loss of the larger model less that of the smaller one (below zero: the larger loses less):"
-            )
-            lines += [f"  {line}" for record in compared for line in _compared(record)] or [
-                "  one model of each family: nothing to compare within one"
-            ]
+            families = [record for record in self.records(SCALE) if not record["confounded"]]
+            for one, records in grouped(families, itemgetter("metric")).items():
+                lines.append(f"size, by {FIGURES[one].title}: loss of the larger model less that of the smaller one")
+                lines += [
+                    f"  {line}"
+                    for record in [record for record in records if record["task"] == MACRO] or records
+                    for line in _compared(record)
+                ]
+            if not families:
+                lines += ["size, loss of the larger model less that of the smaller one:"]
+                lines += ["  one model of each family: nothing to compare within one"]
         return lines
 
 
@@ -233,6 +237,7 @@ def _compared(record: Mapping[str, object]) -> list[str]:
     return [
         f"{record['variant']} on {record['task']}: {one['larger']} against {one['smaller']} {one['difference']:+.3f}"
         + ("" if one["difference_low"] is None else f" [{one['difference_low']:+.3f}, {one['difference_high']:+.3f}]")
+        + (f"; {NOTHING_LEFT}" if one["saturated"] else "")
         + (order if len(pairs) > 1 else "")
         for one in pairs
     ]

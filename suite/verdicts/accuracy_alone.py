@@ -10,8 +10,10 @@ explains (`suite.verdicts.decoupling`), certainty went further than accuracy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from suite.metrics.slices import holm
+from suite.metrics.workers import in_processes
 from suite.verdicts.curves import MACRO
 from suite.verdicts.dose import TOLERANCES, Ladder, share_of, sides
 from suite.verdicts.dose_records import ladders_of
@@ -35,17 +37,23 @@ def find_passed(given: Given) -> list[dict[str, object]]:
         (one["model"], one["variant"], one["task"]): (one["excess_low"] or 0) > 0  # type: ignore[operator]
         for one in given.couplings
     }
+    curves = ladders_of(given, (ACCURACY, CERTAINTY))
+    tests = in_processes(partial(_tests, shares=sorted(shares)), [both for _, both in curves], workers=given.workers)
     asked = [
         {
             **{"model": curve.model, "method": curve.method, "variant": name, "task": curve.task, "tolerance": share},
             **{"accuracy_loss": share_of(both[ACCURACY], level), "certainty_loss": share_of(both[CERTAINTY], level)},
             **{"p_value_raw": p, "beyond_damage": beyond.get((curve.model, name, curve.task))},
         }
-        for curve, both in ladders_of(given, (ACCURACY, CERTAINTY))
-        for share in sorted(shares)
-        for level, (name, p) in enumerate(zip(curve.names, both_sides(both, share), strict=True), 1)
+        for (curve, both), found in zip(curves, tests, strict=True)
+        for share, ps in found.items()
+        for level, (name, p) in enumerate(zip(curve.names, ps, strict=True), 1)
     ]
     return [one for averages in (True, False) for one in _shown([o for o in asked if (o["task"] == MACRO) == averages])]
+
+
+def _tests(ladders: Mapping[str, Ladder], *, shares: Sequence[float]) -> dict[float, list[float]]:
+    return {share: both_sides(ladders, share) for share in shares}
 
 
 def both_sides(ladders: Mapping[str, Ladder], share: float) -> list[float]:

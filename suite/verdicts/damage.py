@@ -136,13 +136,13 @@ def damage_paths(dense: Scored) -> dict[str, Path]:
     """Damage the dense model in every way of `DAMAGES`. The noise follows from the item ids, so that neither order nor
     variant changes it."""
     sample, log_p = dense.sample, dense.log_probabilities
-    folds = sample.folds.first(SPLITS)
     finite = np.isfinite(log_p)
     scores = np.where(finite, log_p, 0.0)
     centre = scores.sum(axis=1, keepdims=True) / finite.sum(axis=1, keepdims=True)
     spread = np.sqrt((np.where(finite, scores - centre, 0.0) ** 2).sum(axis=1) / finite.sum(axis=1))
     unit = max(float(np.median(spread)), 1e-6)
     weights, redrawn = sample.weights, sample.drawn(SPLITS)
+    folds = redrawn.folds
 
     def outcome(logs: Floats) -> tuple[Floats, Floats, Floats]:
         """Correctness of each item; accuracy and set size with replicates, shape [1 + replicates]."""

@@ -232,34 +232,49 @@ class Coupling:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What one variant did on one setting of a task, before it is judged or averaged.
+class _Moved:
+    """What one variant changed against dense, on one setting of a task.
 
     Attributes:
+        flips: change of each answer, -1 to 1, shape [n].
         changes: change of accuracy and of set size, value first, then replicates, shape [2, 1 + replicates].
-        explained: change of set size that each null explains, shape [nulls, 1 + replicates].
-        accuracy: the change with its interval.
+        headroom: set size from dense to chance.
         most: how far the set size of one item can change.
+        units: number of the unit of each item, shape [n].
     """
 
-    one: Measured
+    flips: Floats
     changes: Floats
-    explained: Floats
-    accuracy: Estimate
     headroom: float
     most: float
     units: Numbers
 
-    def coupling(self) -> Coupling:
-        """Judged on its own."""
-        return _judged(
-            self.accuracy,
-            self.changes,
-            self.explained,
-            estimate=partial(Estimate.of, units=self.units, most=self.most),
-            headroom=self.headroom,
-            items=len(np.unique(self.units)),
-        )
+    @classmethod
+    def between(cls, one: Measured, dense: Measured) -> _Moved:
+        """Of two cells on the same items."""
+        changes = [
+            np.r_[one.values[key] - dense.values[key], one.replicates[key] - dense.replicates[key]]
+            for key in ("accuracy", PRIMARY)
+        ]
+        headroom = dense.row["set_size_chance"] - dense.values[PRIMARY]
+        most = float(one.cell.n_options.max())
+        return cls(one.correct - dense.correct, np.stack(changes), headroom, most, one.units)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The same beside what damage explains, before it is averaged.
+
+    Attributes:
+        explained: change of set size that each null explains, shape [nulls, 1 + replicates].
+        accuracy: the change with its interval.
+        coupling: judged on its own.
+    """
+
+    moved: _Moved
+    explained: Floats
+    accuracy: Estimate
+    coupling: Coupling
 
 
 def _judged(
@@ -296,28 +311,41 @@ def find_couplings(measured: Sequence[Measured], protocol: Protocol, *, workers:
     ]
     by_dense = grouped(pairs, lambda pair: pair[1].cell.curve_key)
     work = [
-        (members[0][1].cell, [(one.correct - dense.correct, _changes(one, dense)[0]) for one, dense in members])
-        for members in by_dense.values()
+        (members[0][1].cell, [_Moved.between(one, dense) for one, dense in members]) for members in by_dense.values()
     ]
-    found = in_processes(partial(_explained, protocol=protocol), work, workers=workers)
+    found = in_processes(partial(_parts, protocol=protocol), work, workers=workers)
     known = {
-        id(one): matched
+        id(one): part
         for members, many in zip(by_dense.values(), found, strict=True)
-        for (one, _), matched in zip(members, many, strict=True)
+        for (one, _), part in zip(members, many, strict=True)
     }
-    parts = [_part(one, dense, known[id(one)]) for one, dense in pairs]
-    records = [_record(part.one, part.coupling()) for part in parts]
-    return records + _averages(parts, settings_averaged(measured))
+    parts = [(one, known[id(one)]) for one, _ in pairs]
+    return [_record(one, part.coupling) for one, part in parts] + _averages(parts, settings_averaged(measured))
 
 
-def _explained(work: tuple[Cell, Sequence[tuple[Floats, Floats]]], *, protocol: Protocol) -> list[Floats]:
+def _parts(work: tuple[Cell, Sequence[_Moved]], *, protocol: Protocol) -> list[_Part]:
     """What each null explains of variants of one dense cell, given what became of each item and of accuracy."""
     cell, variants = work
     dense = score_cell(cell, protocol)
     paths, weights = damage_paths(dense), dense.sample.weights
     return [
-        explained(paths, flips=with_replicates(np.abs(flips), weights), lost=-accuracy) for flips, accuracy in variants
+        _part(one, explained(paths, flips=with_replicates(np.abs(one.flips), weights), lost=-one.changes[0]))
+        for one in variants
     ]
+
+
+def _part(moved: _Moved, matched: Floats) -> _Part:
+    accuracy, units = moved.changes[0], moved.units
+    change = Estimate.paired(float(accuracy[0]), accuracy[1:], changes=moved.flips, units=units)
+    alone = _judged(
+        change,
+        moved.changes,
+        matched,
+        estimate=partial(Estimate.of, units=units, most=moved.most),
+        headroom=moved.headroom,
+        items=len(np.unique(units)),
+    )
+    return _Part(moved, matched, change, alone)
 
 
 def _left_out(one: Measured, dense: Measured) -> bool:
@@ -325,42 +353,19 @@ def _left_out(one: Measured, dense: Measured) -> bool:
     return not known or bool({"no-op", "unpaired-items", "at-chance"} & set(one.flags))
 
 
-def _changes(one: Measured, dense: Measured) -> Floats:
-    """Of accuracy and of set size, value first, then replicates, shape [2, 1 + replicates]."""
-    return np.stack(
-        [
-            np.r_[one.values[key] - dense.values[key], one.replicates[key] - dense.replicates[key]]
-            for key in ("accuracy", PRIMARY)
-        ]
-    )
-
-
-def _part(one: Measured, dense: Measured, matched: Floats) -> _Part:
-    changes = _changes(one, dense)
-    flips = one.correct - dense.correct
-    return _Part(
-        one,
-        changes,
-        matched,
-        Estimate.paired(float(changes[0, 0]), changes[0, 1:], changes=flips, units=one.units),
-        dense.row["set_size_chance"] - dense.values[PRIMARY],
-        float(one.cell.n_options.max()),
-        one.units,
-    )
-
-
-def _averages(parts: Sequence[_Part], averaged: Mapping[str, Sequence[Setting]]) -> list[dict[str, object]]:
+def _averages(
+    parts: Sequence[tuple[Measured, _Part]], averaged: Mapping[str, Sequence[Setting]]
+) -> list[dict[str, object]]:
     found = []
-    by_variant: dict[tuple[str, str], dict[Setting, _Part]] = {}
-    for part in parts:
-        key = part.one.cell.key
-        by_variant.setdefault((key.model, key.variant), {})[cell_setting(part.one)] = part
+    by_variant: dict[tuple[str, str], dict[Setting, tuple[Measured, _Part]]] = {}
+    for one, part in parts:
+        key = one.cell.key
+        by_variant.setdefault((key.model, key.variant), {})[cell_setting(one)] = one, part
     for (model, _), members in by_variant.items():
         wanted = averaged.get(model, ())
         if len({setting.task for setting in wanted}) < 2 or not members.keys() >= set(wanted):
             continue
-        some = {setting: members[setting] for setting in wanted}
-        record = _record(some[wanted[0]].one, _averaged(some))
+        record = _record(members[wanted[0]][0], _averaged({setting: members[setting][1] for setting in wanted}))
         found.append(record | {"task": MACRO, "scoring": "", "prompt": "", "shots": None})
     return found
 
@@ -372,22 +377,22 @@ def _averaged(parts: Mapping[Setting, _Part]) -> Coupling:
         value = averaged(parts, lambda one: of(one)[:, :1])
         return np.concatenate([value, averaged(parts, lambda one: of(one)[:, 1:], apart=True)], axis=1)
 
-    changes = mean(lambda part: part.changes)
+    changes = mean(lambda part: part.moved.changes)
     accuracy = {setting: part.accuracy for setting, part in parts.items()}
     both = combined({at: Average(one.value, one.low, one.high) for at, one in accuracy.items()})
     sides = combined({at: Average(one.value, *one.bounds) for at, one in accuracy.items()})
     ends = [both.low, both.high, sides.low, sides.high]
     low, high, least, most = (math.nan if end is None else end for end in ends)
     spread = float(np.nanstd(changes[0, 1:], ddof=1))
-    unseen = [part.units for part in parts.values()]
+    unseen = [part.moved.units for part in parts.values()]
     # As many items as the task with the fewest, where resampling shows no change at all.
     fewest = min(unseen, key=lambda units: len(np.unique(units)))
     return _judged(
         Estimate(float(changes[0, 0]), low, high, spread or (high - low) / 2 / proportions.NORMAL, (least, most)),
         changes,
         mean(lambda part: part.explained),
-        estimate=partial(Estimate.of, units=fewest, most=max(part.most for part in parts.values())),
-        headroom=float(averaged(parts, lambda part: np.array(part.headroom))),
+        estimate=partial(Estimate.of, units=fewest, most=max(part.moved.most for part in parts.values())),
+        headroom=float(averaged(parts, lambda part: np.array(part.moved.headroom))),
         items=len(np.unique(fewest)),
     )
 

@@ -86,9 +86,11 @@ class Measure:
         """+1 where higher is worse, -1 where lower is."""
         return sign_of(self.key)
 
-    def chance(self, options: Floats, alpha: float) -> Floats:
-        """Value of a blind guess on each item, from the numbers of options, turned so that higher is worse."""
-        return self.sign * AT_CHANCE[self.key](options, alpha)
+    def of_blind_guess(self, cell: Cell, protocol: Protocol) -> tuple[float, Floats]:
+        """Mean value of a blind guess on a cell's items, turned so that higher is worse, and that of each replicate."""
+        each = self.sign * AT_CHANCE[self.key](cell.n_options.astype(np.float64), protocol.alpha)
+        drawn = _resampled(tuple(each.tolist()), cell.units, protocol.replicates, protocol.seed)
+        return float(each.mean()), drawn
 
 
 MEASURES: dict[str, Measure] = {
@@ -390,11 +392,7 @@ class _Curve:
         seeds = self.seeds.get(levels.setting, {})
         draws = [(point, *seeds.get(point.cell.key.variant, ())) for point in points]
         columns = [_columns(one, measure.read(dense=not place)) for place, one in enumerate(draws)]
-        options = dense.cell.n_options.astype(np.float64)
-        each = measure.chance(options, self.rules.alpha)
-        chance = float(each.mean())
-        count = len(columns[0].replicates)
-        chance_replicates = _resampled(tuple(each.tolist()), dense.cell.units, count, self.rules.seed)
+        chance, chance_replicates = measure.of_blind_guess(dense.cell, self.rules)
         amounts, unit = nominal_amounts(self.names)
         units = len(set(dense.cell.units))
         band = None

@@ -3,9 +3,10 @@
 Within a family models are compared pair by pair on the items they share, and the order of their losses is tested
 against that of their sizes.
 
-The loss of a variant is its *inflation*: change of set size against dense as a fraction of the headroom from dense to
-chance, so that strong and weak models are on one scale. Variants are compared at equal method and equal whole-model
-bits (or equal sparsity). The slope is per tenfold parameters; below zero means that larger models lose less.
+The loss of a variant is that of doses (`suite.verdicts.dose`): change of a metric against dense as a fraction of the
+headroom from dense to chance, so that strong and weak models are on one scale. Variants are compared at equal method
+and equal whole-model bits (or equal sparsity). The slope is per tenfold parameters; below zero means that larger models
+lose less.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from math import factorial
 import numpy as np
 
 from suite.arrays import Floats
+from suite.config import Protocol
 from suite.grouped import grouped
 from suite.metrics import bootstrap
-from suite.metrics.average import Setting, independent, mean_over_tasks, unperturbed
+from suite.metrics.average import Setting, averaged, unperturbed
 from suite.metrics.rows import Measured
 from suite.verdicts.curves import MACRO, PRIMARY, cell_setting, compared_settings
+from suite.verdicts.dose_records import MEASURES, primary_measure
+from suite.verdicts.given import Given
 
 LEAST_SIZES = 3
 LEAST_MODELS = 5
@@ -31,6 +35,8 @@ LEAST_MODELS = 5
 
 MOST_ORDERS = 8
 """Models of which all orders are looked at, 40,320; of more the p-value is that of a normal approximation."""
+NOTHING_LEFT = "nothing left to lose"
+"""For readers, of a saturated pair."""
 BITS_ALIKE = 0.15
 """Measured whole-model bits a weight that differ by less count as equal."""
 
@@ -72,14 +78,15 @@ class Slope:
     Attributes:
         value: per tenfold parameters.
         low, high: 95 % percentile interval when items and models are resampled; None with fewer than `LEAST_MODELS`.
-        items_low, items_high: when items alone are resampled: for these very models, not for models like them.
+        items_low, items_high: when items alone are resampled: for these very models, not for models like them; None
+            where more than a twentieth of the replicates leave a model no headroom.
     """
 
     value: float
     low: float | None
     high: float | None
-    items_low: float
-    items_high: float
+    items_low: float | None
+    items_high: float | None
 
 
 def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
@@ -101,7 +108,7 @@ def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
     items = bootstrap.percentile_interval(_slopes(np.broadcast_to(size, (count, len(size))), replicates.T))
     value = float(_slopes(size[None], np.array([[one.value for one in models]]))[0])
     if len(models) < LEAST_MODELS:
-        return Slope(value, None, None, *items)
+        return Slope(value, None, None, *_ends(*items))
     generator = np.random.default_rng([seed, len(models)])
     chosen = generator.integers(0, len(models), (count, len(models)))
     for _ in range(1000):
@@ -111,7 +118,7 @@ def slope_on_size(models: Sequence[Sized], *, seed: int = 0) -> Slope | None:
         chosen[flat] = generator.integers(0, len(models), (int(flat.sum()), len(models)))
     picked = replicates[chosen, np.arange(count)[:, None]]
     both = bootstrap.percentile_interval(_slopes(size[chosen], picked))
-    return Slope(value, *both, *items)
+    return Slope(value, *_ends(*both), *_ends(*items))
 
 
 @dataclass(frozen=True)
@@ -160,23 +167,32 @@ def order_on_size(models: Sequence[Sized]) -> Order | None:
     return Order(sum(one >= seen for one in orders) / len(orders), sum(one == best for one in orders) / len(orders))
 
 
-def differences(models: Sequence[Sized]) -> list[dict[str, object]]:
+def differences(models: Sequence[Sized], *, end: float = np.inf) -> list[dict[str, object]]:
     """Each larger model's loss less each smaller one's, on the items they share; below 0 the larger loses less.
 
     Intervals are of 95 % over items, for these very models, and not corrected for the number of pairs.
+
+    Args:
+        end: loss from which on nothing is left. A pair of which neither is shown to lie below is ``saturated``:
+            it says nothing about who loses less.
     """
     found = []
+    saturated = {one.model: bootstrap.percentile_interval(one.replicates)[1] >= end for one in models}
     for small, large in combinations(sorted(models, key=lambda one: (one.params_b, one.model)), 2):
         if small.params_b < large.params_b:
-            low, high = bootstrap.percentile_interval(large.replicates - small.replicates)
-            ends = (low, high) if np.isfinite(low) else (None, None)
+            ends = _ends(*bootstrap.percentile_interval(large.replicates - small.replicates))
             found.append(
                 {
                     **{"smaller": small.model, "larger": large.model, "difference": large.value - small.value},
                     **{"difference_low": ends[0], "difference_high": ends[1]},
+                    "saturated": saturated[small.model] and saturated[large.model],
                 }
             )
     return found
+
+
+def _ends(low: float, high: float) -> tuple[float, float] | tuple[None, None]:
+    return (low, high) if np.isfinite(low) and np.isfinite(high) else (None, None)
 
 
 def _slopes(size: Floats, values: Floats) -> Floats:
@@ -184,43 +200,55 @@ def _slopes(size: Floats, values: Floats) -> Floats:
     return np.asarray((centred * values).sum(axis=1) / (centred**2).sum(axis=1))
 
 
-def find_scale(measured: Sequence[Measured], *, protocol: str) -> list[dict[str, object]]:
-    """Size comparisons among measured cells: dense set size by size, and inflation of each variant by size.
+def scales_of(given: Given) -> list[dict[str, object]]:
+    """Size comparisons by the measure that leads, then by set size, that of arXiv 2401.12794 and 2606.01850."""
+    metrics = dict.fromkeys((primary_measure(given.config), PRIMARY))
+    return [one for metric in metrics for one in find_scale(given.measured, given.protocol, metric=metric)]
+
+
+def find_scale(measured: Sequence[Measured], protocol: Protocol, *, metric: str = PRIMARY) -> list[dict[str, object]]:
+    """Size comparisons among measured cells: a metric of dense models by size, and the loss of each variant by size.
+
+    Args:
+        measured: cells with the joint replicates of the metric.
+        metric: a key of `MEASURES`.
 
     Returns:
         One record a task (and the average over tasks, of the models that have all of them), variant and group of
-        models: a model family with several sizes, or ``all`` families together, which is marked as confounded. `models`
+        models: a model family with several sizes, or ``all`` families together, which is marked as confounded.
+        `figure`: ``value`` for dense, ``loss`` for the rest. `models`
         lists sizes, values and intervals; `slope` and its intervals are None, with the reason under
         `notes`, for fewer than three sizes, and its interval over models for fewer than five models. `differences`: of
         pairs within a family; `order_p` and `order_p_least`: see `Order`.
     """
     by_variant: dict[tuple[str, str], list[Sized]] = {}
-    losses = _losses(measured)
-    averaged = compared_settings(measured)
-    tasks = sorted({setting.task for setting in averaged})
+    losses = _losses(measured, protocol, metric)
+    wanted = compared_settings(measured)
+    several = len({setting.task for setting in wanted}) > 1
     for (variant, _), parts in losses.items():
         means = {task: {one: parts[one] for one in parts if one.task == task} for task in {one.task for one in parts}}
-        if len(tasks) > 1 and parts.keys() >= set(averaged):
-            means[MACRO] = {one: _shuffled(parts[one], tasks.index(one.task)) for one in sorted(averaged)}
-        for task, averaged_parts in means.items():
-            mean = _mean(averaged_parts)
+        if several and parts.keys() >= set(wanted):
+            means[MACRO] = {one: parts[one] for one in sorted(wanted)}
+        for task, some in means.items():
+            mean = _mean(some, apart=task == MACRO)
             if mean.room > 0:
                 by_variant.setdefault((task, variant), []).append(mean.sized())
     records = []
     for (task, variant), models in sorted(by_variant.items(), key=lambda item: (item[0][0] == MACRO, item[0])):
         models = sorted(models, key=lambda one: (one.params_b, one.model))
         families = grouped(models, lambda one: model_family(one.model))
+        place = (task, variant, metric)
         for family, members in sorted(families.items()):
             if len({one.params_b for one in members}) > 1:
-                records.append(_record(task, variant, family, members, protocol, confounded=False))
+                records.append(_record(*place, family, members, protocol.name, confounded=False))
         if len(families) > 1:
-            records.append(_record(task, variant, "all", models, protocol, confounded=True))
+            records.append(_record(*place, "all", models, protocol.name, confounded=True))
     return records
 
 
 @dataclass(frozen=True)
 class _Loss:
-    """What a model loses, and what it has to lose; of a dense model, its set size over 1.
+    """What a model loses, and what it has to lose, higher being worse; of a dense model, its value over 1.
 
     Attributes:
         change, room: shape [].
@@ -241,8 +269,11 @@ class _Loss:
         return Sized(self.model, self.params_b, self.change / self.room, self.changes / rooms, self.bits)
 
 
-def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting, _Loss]]:
+def _losses(
+    measured: Sequence[Measured], protocol: Protocol, metric: str
+) -> dict[tuple[str, str], dict[Setting, _Loss]]:
     """By variant and model, what is lost in each setting; noise and rotations are left out as in every average."""
+    measure = MEASURES[metric]
     dense_of = {one.cell.curve_key: one for one in measured if one.cell.is_dense}
     models = grouped(measured, lambda one: one.cell.curve_key[0])
     plain = {model: set(unperturbed(map(cell_setting, members))) for model, members in models.items()}
@@ -250,18 +281,20 @@ def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting,
     for one in measured:
         params, model, setting = one.row["params_b"], one.cell.curve_key[0], cell_setting(one)
         dense = dense_of.get(one.cell.curve_key)
-        if not isinstance(params, float) or dense is None or PRIMARY not in one.values or PRIMARY not in dense.values:
+        key, parent = measure.read(dense=one is dense), measure.read(dense=True)
+        if not isinstance(params, float) or dense is None or key not in one.values or parent not in dense.values:
             continue
         if one is not dense and {"no-op", "unpaired-items", "at-chance"} & set(one.flags):
             continue
         if setting not in plain[model]:
             continue
-        change, changes = one.values[PRIMARY], one.replicates[PRIMARY]
+        change, changes = one.values[key], one.replicates[key]
         room, rooms = 1.0, np.ones_like(changes)
         if one is not dense:
-            chance = dense.row["set_size_chance"]
-            change, changes = change - dense.values[PRIMARY], changes - dense.replicates[PRIMARY]
-            room, rooms = chance - dense.values[PRIMARY], chance - dense.replicates[PRIMARY]
+            chance, chances = measure.of_blind_guess(dense.cell, protocol)
+            start, starts = measure.sign * dense.values[parent], measure.sign * dense.replicates[parent]
+            change, changes = measure.sign * change - start, measure.sign * changes - starts
+            room, rooms = chance - start, chances - starts
         bits = one.row["bits_per_weight"]
         known = bits if isinstance(bits, float) else None
         loss = _Loss(model, params, known, change, changes, room, rooms)
@@ -269,26 +302,19 @@ def _losses(measured: Sequence[Measured]) -> dict[tuple[str, str], dict[Setting,
     return found
 
 
-def _mean(parts: Mapping[Setting, _Loss]) -> _Loss:
+def _mean(parts: Mapping[Setting, _Loss], *, apart: bool) -> _Loss:
     """Loss and room averaged apart: a mean of quotients would be that of the part with the least room."""
-
-    def mean(name: str) -> Floats:
-        return mean_over_tasks({setting: np.asarray(getattr(part, name)) for setting, part in parts.items()})
-
-    first = next(iter(parts.values()))
     return replace(
-        first, change=float(mean("change")), changes=mean("changes"), room=float(mean("room")), rooms=mean("rooms")
+        next(iter(parts.values())),
+        change=float(averaged(parts, lambda part: np.array(part.change))),
+        changes=averaged(parts, lambda part: part.changes, apart=apart),
+        room=float(averaged(parts, lambda part: np.array(part.room))),
+        rooms=averaged(parts, lambda part: part.rooms, apart=apart),
     )
 
 
-def _shuffled(loss: _Loss, place: int) -> _Loss:
-    """Alike for all models, another order for each task."""
-    seed = [place, 77]
-    return replace(loss, changes=independent(loss.changes, seed), rooms=independent(loss.rooms, seed))
-
-
 def _record(
-    task: str, variant: str, family: str, models: Sequence[Sized], protocol: str, *, confounded: bool
+    task: str, variant: str, metric: str, family: str, models: Sequence[Sized], protocol: str, *, confounded: bool
 ) -> dict[str, object]:
     slope = slope_on_size(models)
     notes = []
@@ -307,22 +333,22 @@ def _record(
         notes.append(f"measured bits a weight differ between models ({min(known):.2f} to {max(known):.2f})")
     listed = []
     for one in models:
-        low, high = bootstrap.percentile_interval(one.replicates)
-        ends = (low, high) if np.isfinite(low) else (None, None)
+        ends = _ends(*bootstrap.percentile_interval(one.replicates))
         listed.append(
             {"model": one.model, "params_b": one.params_b, "value": one.value, "low": ends[0], "high": ends[1]}
         )
     return {
         "task": task,
         "variant": variant,
-        "figure": "set_size" if variant == "dense" else "inflation",
+        "metric": metric,
+        "figure": "value" if variant == "dense" else "loss",
         "group": family,
         "confounded": confounded,
         "protocol": protocol,
         "models": listed,
         "slope": None if slope is None else slope.value,
         **{f"slope_{end}": getattr(slope, end, None) for end in ("low", "high", "items_low", "items_high")},
-        "differences": [] if confounded else differences(models),
+        "differences": [] if confounded else differences(models, end=np.inf if variant == "dense" else 1.0),
         "order_p": None if order is None else order.p,
         "order_p_least": None if order is None else order.least,
         "notes": notes,

@@ -5,6 +5,7 @@ Each sentence is made of the records of one analysis and of nothing else, and sa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from suite.decisions.analyses import DECOUPLING, DEFERRAL, DOSES, GATE, PASSED, SCALE
@@ -20,9 +21,10 @@ from suite.publish.sections.words import change, code, count, figure, joined, pl
 from suite.publish.strips import find_strips
 from suite.variant import is_repeat
 from suite.verdicts.axis import BITS, nominal_amounts
-from suite.verdicts.curves import MACRO
+from suite.verdicts.curves import MACRO, PRIMARY
 from suite.verdicts.decoupling import BEYOND
-from suite.verdicts.dose_records import levels
+from suite.verdicts.dose_records import MEASURES, levels
+from suite.verdicts.scale import NOTHING_LEFT
 
 TITLE = "The answer"
 
@@ -71,7 +73,7 @@ def sentences(records: Records, lead: Lead) -> tuple[Words, ...]:
     return (
         kept(dosed, lead),
         by_accuracy(records.get(PASSED), dosed, records.get(DECOUPLING, ()), lead),
-        by_size(records.get(SCALE, ())),
+        by_size(records.get(SCALE, ()), lead),
         old_threshold(records.get(DEFERRAL, ())),
         shipped(records.get(GATE, ())),
     )
@@ -250,43 +252,55 @@ def _listed(names: Sequence[Words], most: int = LISTED) -> Words:
 # ---------------------------------------------------------------- size
 
 
-def by_size(scale: Sequence[Fields]) -> Words:
-    """Whether the larger model of a family loses less, pair by pair."""
+def by_size(scale: Sequence[Fields], lead: Lead = EXPLORATORY) -> Words:
+    """Whether the larger model of a family loses less, pair by pair: by the measure that leads, then by set size."""
     start = say("**Does size protect?** ")
     compressed = [one for one in scale if text(one, "variant") != "dense" and not is_repeat(text(one, "variant"))]
     averages = [one for one in compressed if text(one, "task") == MACRO] or compressed
-    pairs = [
-        (one, pair)
-        for one in averages
-        if not one.get("confounded")
-        for pair in _pairs(one)
-        if number(pair, "difference_low") is not None
-    ]
-    if not pairs:
-        why = (
-            "the sizes here are of different families, whose data and recipes differ as well"
-            if averages
-            else "no family has two sizes that are compared"
-        )
+    by_metric: dict[str, list[tuple[Fields, Fields]]] = {}
+    over: Counter[str] = Counter()
+    for one in averages:
+        for pair in () if one.get("confounded") else _pairs(one):
+            metric = text(one, "metric") or PRIMARY
+            if pair.get("saturated"):
+                over[metric] += 1
+            elif number(pair, "difference_low") is not None:
+                by_metric.setdefault(metric, []).append((one, pair))
+    if not by_metric:
+        why = "no family has two sizes that are compared"
+        if over:
+            why = f"both have {NOTHING_LEFT} wherever two sizes are compared"
+        elif averages:
+            why = "the sizes here are of different families, whose data and recipes differ as well"
         return start + say("Not known: {why}.", why=why)
+    metrics = sorted(by_metric, key=lambda metric: metric != lead.metric)
+    told = joined([_size_sentence(by_metric[metric], metric, first=metric == metrics[0]) for metric in metrics], " ")
+    left = f"; in {over[metrics[0]]} more both have {NOTHING_LEFT}" if over[metrics[0]] else ""
+    return (
+        *start,
+        *told,
+        *say(" (Shares of the way to guessing; each at 95 %, not corrected for their number{left}.)", left=left),
+    )
+
+
+def _size_sentence(pairs: Sequence[tuple[Fields, Fields]], metric: str, *, first: bool) -> Words:
     less = [pair for pair in pairs if (number(pair[1], "difference_high") or 0.0) < 0]
     more = [pair for pair in pairs if (number(pair[1], "difference_low") or 0.0) > 0]
     record, widest = max(less or more or pairs, key=lambda pair: abs(number(pair[1], "difference") or 0.0))
-    return (
-        *start,
-        *say(
-            "Of {pairs} of two sizes of one family at one compression the larger model is shown to lose less in {less} "
-            "and more in {more} (share of the way to guessing by set size; each at 95 %, not corrected for their "
-            "number); {most} {variant}, {larger} against {smaller}: {difference}.",
-            pairs=count(len(pairs), "comparison"),
-            less=str(len(less)),
-            more=str(len(more)),
-            most="furthest apart" if less or more else "largest, not shown,",
-            variant=code(text(record, "variant")),
-            larger=text(widest, "larger"),
-            smaller=text(widest, "smaller"),
-            difference=change(widest, "difference", 2),
-        ),
+    return say(
+        "By {measure} the larger model is shown to lose less in {less} and more in {more} of {pairs} of two sizes of "
+        "one family at one compression; {most} {variant}, {larger} against {smaller}: {difference}."
+        if first
+        else "By {measure}: less in {less}, more in {more} of {pairs}; {most} {variant}: {difference}.",
+        measure=MEASURES[metric].title,
+        pairs=count(len(pairs), "comparison"),
+        less=str(len(less)),
+        more=str(len(more)),
+        most="furthest apart" if less or more else "largest, not shown,",
+        variant=code(text(record, "variant")),
+        larger=text(widest, "larger"),
+        smaller=text(widest, "smaller"),
+        difference=change(widest, "difference", 2),
     )
 
 

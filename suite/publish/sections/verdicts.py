@@ -12,6 +12,8 @@ from suite.publish.sections.section import Block, Column, Items, Section, Span, 
 from suite.publish.sections.words import change, code, figure, joined, say
 from suite.verdicts.curves import MACRO, PRIMARY, record_title, task_title
 from suite.verdicts.decoupling import BEYOND
+from suite.verdicts.dose_records import MEASURES
+from suite.verdicts.scale import NOTHING_LEFT
 
 NAMED = 12
 """So many parts of tasks are named; the rest is counted."""
@@ -274,7 +276,7 @@ def decoupling(records: Sequence[Fields]) -> Section | None:
 
 
 def size(records: Sequence[Fields]) -> Section | None:
-    """Set size and its inflation by parameters; None where no sizes were compared.
+    """Values of dense models and losses of variants by parameters; None where no sizes were compared.
 
     Args:
         records: of scale.json.
@@ -285,23 +287,24 @@ def size(records: Sequence[Fields]) -> Section | None:
     return Section(
         "Does size protect?",
         (
-            "Set size of dense models, and of each variant the inflation: change of set size as a fraction of the way "
-            "from dense to chance. Within a family: the larger model's less the smaller one's, with 95 % intervals "
+            "Of dense models the measure itself, and of each variant its loss, as a fraction of the way from dense to "
+            "chance. Within a family: the larger model's less the smaller one's, with 95 % intervals "
             "over items. The slope is for a tenfold of parameters, for these very models; it needs three sizes. The "
             "p-value is of the order of models alone, and behind it the smallest that so many models can reach "
             "(docs/scale.md). Comparisons across families are confounded with training data and recipe.",
         ),
         (
-            *words("family", "variant", "task", "by parameters", "larger less smaller"),
+            *words("family", "measure", "variant", "task", "by parameters", "larger less smaller"),
             *figures("slope", "p of the order"),
         ),
         tuple(
             (
                 text(one, "group") + (" (confounded)" if one["confounded"] else ""),
+                MEASURES[text(one, "metric")].title,
                 code(text(one, "variant")),
                 task_title(text(one, "task")),
                 figure(_by_parameters(one)),
-                figure(_differences(one)),
+                figure("; ".join(pair_differences(one)) or MISSING),
                 figure(with_interval(*_ends(one, "slope", "slope_items"), 3, signed=True)),
                 figure(_order(one)),
             )
@@ -314,11 +317,14 @@ def _ends(one: Fields, key: str, items: str) -> tuple[float | None, float | None
     return number(one, key), number(one, f"{items}_low"), number(one, f"{items}_high")
 
 
-def _differences(one: Fields) -> str:
+def pair_differences(one: Fields) -> list[str]:
+    """Of a record of sizes, each larger model's figure less each smaller one's; none across families."""
     pairs = one.get("differences")
-    if not isinstance(pairs, list) or not pairs:
-        return MISSING
-    return "; ".join(with_interval(*_ends(pair, "difference", "difference"), 2, signed=True) for pair in pairs)
+    return [
+        with_interval(*_ends(pair, "difference", "difference"), 2, signed=True)
+        + (f" ({NOTHING_LEFT})" if pair.get("saturated") else "")
+        for pair in (pairs if isinstance(pairs, list) else [])
+    ]
 
 
 def _order(one: Fields) -> str:
