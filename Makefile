@@ -15,7 +15,7 @@ LESSER = $(if $(KERNELS),$(or $(LESSER_$(KERNELS)),$(error KERNELS=$(KERNELS): u
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench leaderboard test lint types check verify docs wheel-test lint-dockerfile benchmark reproduce-published validate-detector \
-	validate-dose validate-gate validate-scopes validate-decoupling validate-sequential deferral-costs size-tables reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
+	validate-dose validate-gate validate-scopes validate-sizes validate-decoupling validate-sequential deferral-costs size-tables reproduce-ladders reproduce-three-llms reproduce-qwen-coder-sizes reproduce-paper clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-26s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,9 @@ validate-detector: setup ## error rates of the collapse verdicts, by simulation 
 
 validate-scopes: setup ## error rates of the noise floor and of recipes, by simulation (a minute)
 	OMP_NUM_THREADS=1 $(PY) -m scripts.studies.validate_scopes
+
+validate-sizes: setup ## how often two sizes seem to differ that do not, by simulation (minutes; goes on where it stopped)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_sizes
 
 validate-sequential: setup ## errors and items of decisions on few items, by simulation and on ladders (minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_sequential

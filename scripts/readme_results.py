@@ -1,9 +1,9 @@
-"""Put the first answer of results/three-llms, its words and its strips, into README.md, between its markers.
+"""Put the first answer of results/qwen-coder-sizes, its words and its strips, into README.md, between its markers.
 
     .venv/bin/python -m scripts.readme_results
 
-The words are those of results/three-llms/LEADERBOARD.md, which `suite leaderboard results/three-llms` makes from its
-cells.
+The words are those of results/qwen-coder-sizes/LEADERBOARD.md, which `suite leaderboard results/qwen-coder-sizes` makes
+from its cells.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scripts.markers import marks, write_between
 
 ROOT = Path(__file__).resolve().parent.parent
 
-RESULTS = "results/three-llms"
+RESULTS = "results/qwen-coder-sizes"
 BOARD = ROOT / RESULTS / "LEADERBOARD.md"
 README = ROOT / "README.md"
 HEADING = "## Down to which level is certainty kept?"

@@ -34,7 +34,7 @@ How to read.
 
 def test_words_strips_and_how_the_measure_was_chosen_come_from_the_leaderboard() -> None:
     assert first_answer(BOARD).split("\n\n") == [
-        "[![Strips](results/three-llms/figures/strips.png)](results/three-llms/LEADERBOARD.md)",
+        "[![Strips](results/qwen-coder-sizes/figures/strips.png)](results/qwen-coder-sizes/LEADERBOARD.md)",
         ANSWER,
         CHOSEN,
     ]

@@ -246,6 +246,30 @@ def test_two_guessers_are_not_compared(small: tuple[float, float], large: tuple[
     assert [one["saturated"] for one in differences(models)] == [False]
 
 
+def test_the_bias_of_a_fit_is_taken_out_of_intervals() -> None:
+    """Where dense's value lies below its replicates, so does the truth below the value: a loss by Brier score is larger
+    than was seen, and its interval moves further than the value. Set sizes are left as they are."""
+    measured = measure_cells(
+        models_of_sizes({"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}), FAST, keep=JOINT_KEYS
+    )
+    for metric, refitted in (("brier_ts", True), ("set_size", False)):
+        moved = []
+        for one in measured:
+            values = dict(one.values) | {metric: one.values[metric] - (0.03 if one.cell.is_dense else 0.0)}
+            moved.append(replace(one, values=values))
+        plain, off = (
+            next(one for one in find_scale(cells, FAST, metric=metric) if one["variant"] != "dense")["models"]
+            for cells in (measured, moved)
+        )
+        for before, after in zip(plain, off, strict=True):  # type: ignore[call-overload]
+            # dense reads .03 better than its replicates say: the loss is larger, and the truth lies beyond it
+            assert after["value"] > before["value"]
+            if refitted:
+                assert after["low"] > before["low"] + (after["value"] - before["value"])
+            else:
+                assert after["low"] == pytest.approx(before["low"])
+
+
 def test_a_run_is_compared_by_the_measure_that_it_names_and_by_set_size() -> None:
     sizes, noise = {"a-1b": 1.0, "a-7b": 7.0}, {"a-1b": 3.0, "a-7b": 2.0}
     measured = measure_cells(models_of_sizes(sizes, noise), FAST, keep=JOINT_KEYS)

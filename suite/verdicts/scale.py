@@ -24,6 +24,7 @@ from suite.config import Protocol
 from suite.grouped import grouped
 from suite.metrics import bootstrap
 from suite.metrics.average import Setting, averaged, unperturbed
+from suite.metrics.measure import AFTER_TEMPERATURE
 from suite.metrics.rows import Measured
 from suite.verdicts.curves import MACRO, PRIMARY, cell_setting, compared_settings
 from suite.verdicts.dose_records import MEASURES, primary_measure
@@ -253,6 +254,8 @@ class _Loss:
     Attributes:
         change, room: shape [].
         changes, rooms: shape [replicates].
+        refitted: of something that is fitted to a part of the items (a temperature): the fit costs score on the others,
+            the more the less a model knows, and replicates show that bias once more (docs/dose.md).
     """
 
     model: str
@@ -262,11 +265,21 @@ class _Loss:
     changes: Floats
     room: float
     rooms: Floats
+    refitted: bool
 
     def sized(self) -> Sized:
-        """The quotient."""
-        rooms = np.where(self.rooms > 0, self.rooms, np.nan)
-        return Sized(self.model, self.params_b, self.change / self.room, self.changes / rooms, self.bits)
+        """The quotient, its replicates about what the value would be without the bias of a fit."""
+        changes, rooms = self.changes, self.rooms
+        if self.refitted:
+            changes, rooms = _unbiased(changes, self.change), _unbiased(rooms, self.room)
+        quotients = changes / np.where(rooms > 0, rooms, np.nan)
+        return Sized(self.model, self.params_b, self.change / self.room, quotients, self.bits)
+
+
+def _unbiased(replicates: Floats, value: float) -> Floats:
+    """Moved by twice what they lie off the value on average: that lies as far off the truth as they off it."""
+    usable = replicates[np.isfinite(replicates)]
+    return replicates - 2 * (usable.mean() - value) if len(usable) else replicates
 
 
 def _losses(
@@ -297,7 +310,7 @@ def _losses(
             room, rooms = chance - start, chances - starts
         bits = one.row["bits_per_weight"]
         known = bits if isinstance(bits, float) else None
-        loss = _Loss(model, params, known, change, changes, room, rooms)
+        loss = _Loss(model, params, known, change, changes, room, rooms, key in AFTER_TEMPERATURE)
         found.setdefault((one.cell.key.variant, model), {})[setting] = loss
     return found
 
