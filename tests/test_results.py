@@ -56,13 +56,13 @@ def test_cells_hold_no_benchmark_text(folder: Path) -> None:
 
 
 def test_the_front_page_shows_the_committed_numbers() -> None:
-    folder = ROOT / "results" / "three-llms"
+    folder = ROOT / "results" / "qwen-coder-sizes"
     if not (folder / "doses.json").is_file():
-        pytest.skip("results/three-llms was written before it had doses")
+        pytest.skip("results/qwen-coder-sizes was written before it had doses")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = readme.partition("<!-- leaderboard -->")[2].partition("<!-- /leaderboard -->")[0]
     assert (folder / "figures" / "strips.png").is_file()
-    assert "(results/three-llms/figures/strips.png)" in block
+    assert "(results/qwen-coder-sizes/figures/strips.png)" in block
     certainty, accuracy = (
         {
             (one["model"], one["method"], one["tolerance"]): one
