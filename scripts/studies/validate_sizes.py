@@ -92,9 +92,11 @@ def count(job: Job) -> Counter[str]:
 
 
 def errors_table(tallies: Mapping[str, Tally]) -> str:
-    """A line a condition: how often the interval lies below and above the truth, with one-sided 95 % upper bounds."""
+    """A line a condition, then all together: how often the interval misses the truth, with one-sided upper bounds."""
     lines = []
-    for key, one in tallies.items():
+    together = sum((one.counts for one in tallies.values()), Counter[str]())
+    everything = Tally(frozenset(range(sum(one.draws for one in tallies.values()))), together)
+    for key, one in [*tallies.items(), ("together", everything)]:
         cells = [
             rate(one.counts[f"{metric}: {side}"], one.counts[f"{metric}: intervals"])
             for metric in METRICS
