@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from suite.metrics.proportions import (
 from suite.metrics.rows import curves_of, is_at_chance
 from suite.metrics.sample import Sample, Samples
 from suite.metrics.selective import cheapest_threshold
+from suite.metrics.workers import in_processes
 from suite.tables import aligned
 from suite.verdicts.curves import MACRO
 from suite.verdicts.given import Given
@@ -113,7 +115,7 @@ def kept_costs(given: Given) -> list[dict[str, Any]]:
     """
     planned = given.config.costs if given.config else None
     cells = [one.cell for one in given.measured]
-    found = find_deferrals(cells, given.protocol, planned or DEFAULT_COSTS, rules=(KEPT,))
+    found = find_deferrals(cells, given.protocol, planned or DEFAULT_COSTS, rules=(KEPT,), workers=given.workers)
     averaged = {one["model"] for one in found if one["task"] == MACRO}
     return [
         {key: one[key] for key in KEPT_KEYS if key in one} | {"costs_planned": planned is not None}
@@ -123,13 +125,14 @@ def kept_costs(given: Given) -> list[dict[str, Any]]:
 
 
 def find_deferrals(
-    cells: Sequence[Cell], protocol: Protocol, costs: Costs, *, rules: Sequence[str] = (KEPT, TUNED)
+    cells: Sequence[Cell], protocol: Protocol, costs: Costs, *, rules: Sequence[str] = (KEPT, TUNED), workers: int = 1
 ) -> list[dict[str, Any]]:
     """What deferring costs with each cell.
 
     Args:
         protocol: its seed decides the halves.
         rules: which records are wanted.
+        workers: processes that share the work; see `suite.metrics.workers`.
 
     Returns:
         One record a cell and rule (`TUNED`, `KEPT`), then one for each average over tasks. ``answered``: share of the
@@ -145,16 +148,22 @@ def find_deferrals(
     Raises:
         SuiteError: two cells of one name.
     """
-    protocol = replace(protocol, name="exact")
-    records: list[dict[str, Any]] = []
-    usable = {}
-    for curve in curves_of(cells):
-        samples = Samples(protocol)
-        dense = next((cell for cell in curve if cell.is_dense), None)
-        usable[curve[0].curve_key] = dense is not None and _can_lose(Scored(dense, samples.of(dense)))
-        for cell in curve:
-            records += _of_cell(cell, dense, samples, costs, rules)
+    curves = curves_of(cells)
+    alone = partial(_of_curve, protocol=replace(protocol, name="exact"), costs=costs, rules=tuple(rules))
+    found = in_processes(alone, curves, workers=workers)
+    usable = {curve[0].curve_key: counts for curve, (_, counts) in zip(curves, found, strict=True)}
+    records = [record for one, _ in found for record in one]
     return records + _averages(records, usable)
+
+
+def _of_curve(
+    curve: Sequence[Cell], *, protocol: Protocol, costs: Costs, rules: Sequence[str]
+) -> tuple[list[dict[str, Any]], bool]:
+    """The records of one model's cells of a task, and whether the task goes into the average."""
+    samples = Samples(protocol)
+    dense = next((cell for cell in curve if cell.is_dense), None)
+    usable = dense is not None and _can_lose(Scored(dense, samples.of(dense)))
+    return [record for cell in curve for record in _of_cell(cell, dense, samples, costs, rules)], usable
 
 
 def _can_lose(dense: Scored) -> bool:

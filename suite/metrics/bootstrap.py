@@ -298,7 +298,7 @@ class SetReplicates:
     """Set size and coverage in each replicate, averaged over splits, and the thresholds that gave them.
 
     Attributes:
-        size, coverage: shape [replicates]; NaN where no split has a test item.
+        size, coverage: shape [replicates]; NaN where no split has a test item. Coverage is empty if not asked for.
         thresholds: of every split and replicate.
     """
 
@@ -314,11 +314,15 @@ def set_replicates(
     drawn: DrawnFolds,
     alpha: float,
     protocol: str = "exact",
+    sizes_only: bool = False,
 ) -> SetReplicates:
     """Conformal prediction in each replicate: weighted threshold on the conformal fold, weighted sets on the test fold.
 
     The rank is that of the number of copies in the fold, so a replicate is what the point estimate would be on the
     resampled items.
+
+    Args:
+        sizes_only: without coverage, a third sooner.
 
     >>> p = np.tile([[0.6, 0.4]], (200, 1))
     >>> from suite.metrics.conformal import lac_scores
@@ -330,7 +334,7 @@ def set_replicates(
     [1.0, 1.0, 1.0]
     """
     thresholds = threshold_replicates(scores.calibration, drawn=drawn, alpha=alpha, protocol=protocol)
-    return sets_at_replicates(scores.options, answers, thresholds=thresholds, drawn=drawn)
+    return sets_at_replicates(scores.options, answers, thresholds=thresholds, drawn=drawn, sizes_only=sizes_only)
 
 
 def threshold_replicates(
@@ -371,15 +375,20 @@ def threshold_replicates(
 
 
 def sets_at_replicates(
-    options: Floats, answers: NDArray[np.int64], *, thresholds: Thresholds, drawn: DrawnFolds
+    options: Floats,
+    answers: NDArray[np.int64],
+    *,
+    thresholds: Thresholds,
+    drawn: DrawnFolds,
+    sizes_only: bool = False,
 ) -> SetReplicates:
     """Set size and coverage on the test folds at given thresholds, in each replicate.
 
     Args:
         options: conformity of every option, shape [n, options].
         thresholds: from this model or, in the transferred view, from another.
+        sizes_only: without coverage.
     """
-    right = options[np.arange(len(options)), answers]
     weights, tested, total = drawn.weights, drawn.test, drawn.test_mass
     # Above the highest threshold of a split an option counts in all replicates; below the lowest in none.
     highest = thresholds.levels[thresholds.taken.min(axis=1)][:, None]
@@ -387,14 +396,19 @@ def sets_at_replicates(
     with np.errstate(invalid="ignore"):
         for column in options.T:
             certain += column >= highest
-        sure = (right >= highest).view(np.uint8)
-    size, covered = (_counted(counts, tested, total, weights) for counts in (certain, sure))
-    size = size + _between(options, tested, thresholds, weights)
-    covered = covered + _between(right[:, None], tested, thresholds, weights)
     # quotients of single precision, as they were when the first results were published
     mass = total.astype(np.float32)
-    means = [_nanmean(ratio(table.astype(np.float32), mass)) for table in (size, covered)]
-    return SetReplicates(means[0], means[1], thresholds)
+
+    def mean(counts: NDArray[np.uint8], entries: Floats) -> Floats:
+        table = _counted(counts, tested, total, weights) + _between(entries, tested, thresholds, weights)
+        return _nanmean(ratio(table.astype(np.float32), mass))
+
+    size, coverage = mean(certain, options), np.empty(0)
+    if not sizes_only:
+        right = options[np.arange(len(options)), answers][:, None]
+        with np.errstate(invalid="ignore"):
+            coverage = mean((right[:, 0] >= highest).view(np.uint8), right)
+    return SetReplicates(size, coverage, thresholds)
 
 
 def _between(conformity: Floats, tested: Bools, thresholds: Thresholds, weights: Weights) -> NDArray[np.int64]:

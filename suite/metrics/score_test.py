@@ -23,15 +23,17 @@ class Stratum:
     """Values of independent items of one task.
 
     Attributes:
-        values: of each item, shape [n].
+        values: of each item, shape [n]; with `kinds` those that occur, in any order.
         units: number of the unit of each item, shape [n].
         low, high: the lowest and the highest value that an item can have; no value lies beyond.
+        kinds: which of `values` each item has, shape [n].
     """
 
     values: Floats
     units: Numbers
     low: float
     high: float
+    kinds: Numbers | None = None
 
 
 def score_statistic(strata: Sequence[Stratum]) -> float:
@@ -92,15 +94,19 @@ class Counted:
 
 def counted(stratum: Stratum) -> Counted:
     """A stratum as counts of its distinct values."""
-    values, counts = np.unique(stratum.values, return_counts=True)
+    values, kinds = stratum.values, stratum.kinds
+    if kinds is None:
+        values, kinds = np.unique(values, return_inverse=True)
+    shares = np.bincount(kinds, minlength=len(values)) / len(kinds)
+    mean = float(shares @ values)
     return Counted(
         values.tolist(),
-        (counts / len(stratum.values)).tolist(),
-        effective_number(stratum.values, stratum.units),
+        shares.tolist(),
+        effective_number(values, stratum.units, kinds),
         stratum.low,
         stratum.high,
-        float(stratum.values.mean()),
-        float(stratum.values.var()),
+        mean,
+        float(shares @ (values - mean) ** 2),
     )
 
 
@@ -128,15 +134,19 @@ def statistic_of(parts: Sequence[Counted]) -> float:
     return float(total / np.sqrt(variance.sum()))
 
 
-def effective_number(values: Floats, units: Numbers) -> float:
+def effective_number(values: Floats, units: Numbers, kinds: Numbers | None = None) -> float:
     """How many independent items the mean of these is worth: n over the design effect, at most n.
+
+    Args:
+        values, units, kinds: as of `Stratum`.
 
     >>> effective_number(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1])) < 4
     True
     """
-    n, count = len(values), int(np.count_nonzero(np.bincount(units)))
+    n, count = len(units), int(np.count_nonzero(np.bincount(units)))
     if count == n:
         return float(n)
+    values = values if kinds is None else values[kinds]
     centred = values - values.mean()
     within = float((centred**2).sum()) * n / (n - 1)
     sums = np.bincount(units, weights=centred)

@@ -156,7 +156,9 @@ def damage_paths(dense: Scored) -> dict[str, Path]:
         sizes = [
             np.r_[
                 conformal.conformal_splits(one, dense.answers, folds=folds, alpha=sample.protocol.alpha).mean_size,
-                bootstrap.set_replicates(one, dense.answers, drawn=redrawn, alpha=sample.protocol.alpha).size,
+                bootstrap.set_replicates(
+                    one, dense.answers, drawn=redrawn, alpha=sample.protocol.alpha, sizes_only=True
+                ).size,
             ]
             for one in both
         ]

@@ -63,6 +63,21 @@ class Answers:
     chance: Floats
     units: Numbers
 
+    @cached_property
+    def average(self) -> float:
+        """What a blind guess is worth on the mean item."""
+        return float(self.chance.mean())
+
+    @cached_property
+    def kinds(self) -> list[tuple[Floats, Numbers]]:
+        """By level: the different items there are (answer of dense, answer of the level, chance; shape [3, kinds]), and
+        of which kind each one is, shape [n]."""
+        result = []
+        for level in self.correct:
+            known, kinds = np.unique(np.stack([self.correct[0], level, self.chance]), axis=1, return_inverse=True)
+            result.append((known, kinds.ravel()))
+        return result
+
 
 @dataclass(frozen=True)
 class Band:
@@ -489,12 +504,13 @@ def end_of(p_value: Callable[[float], float], start: float, direction: int, conf
 
 
 def _stratum(answers: Answers, level: int, share: float, *, headroom: bool, less: float) -> Stratum:
-    chance, taken = float(answers.chance.mean()), less / len(answers.chance)
+    average, taken = answers.average, less / len(answers.chance)
+    (before, after, chance), kinds = answers.kinds[level]
     if headroom:
-        return Stratum(answers.correct[0] - answers.chance - taken, answers.units, -chance - taken, 1 - chance)
-    values = (1 - share) * answers.correct[0] - answers.correct[level] + share * answers.chance - taken
-    low, high = min(0.0, 1 - share) - 1 + share * chance - taken, max(0.0, 1 - share) + share * chance
-    return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())))
+        return Stratum(before - chance - taken, answers.units, -average - taken, 1 - average, kinds)
+    values = (1 - share) * before - after + share * chance - taken
+    low, high = min(0.0, 1 - share) - 1 + share * average - taken, max(0.0, 1 - share) + share * average
+    return Stratum(values, answers.units, min(low, float(values.min())), max(high, float(values.max())), kinds)
 
 
 def few_events(loss: float, share: float, units: float, *, worth: float = WORTH_OF_ITEM) -> float:

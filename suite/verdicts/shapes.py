@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from suite.arrays import Floats, Numbers
+from suite.arrays import Floats
 
 SIGMOID_SCALES = (1 / (2 * np.log(3)), 0.55, 0.7, 0.9, 1.2, 1.7, 2.5)
 """Scales s of 1 / (1 + exp(-(x - m) / s)); the first one rises from a quarter to three quarters over one level."""
@@ -97,27 +97,33 @@ class Whitened:
         lower = np.linalg.cholesky(covariance + 1e-6 * size * np.eye(len(covariance)))
         return cls(np.linalg.inv(lower))
 
-    def projector(self, family: Family) -> Callable[[Floats], tuple[Floats, Numbers]]:
-        """A function from curves [curves, levels] to the least weighted squared distance from the family, and to the
-        member that attains it."""
+    def projector(self, family: Family) -> Callable[[Floats], tuple[Floats, Floats]]:
+        """A function from curves [curves, levels] to the least weighted squared distance from the family, shape
+        [curves], and to what tells its members apart of each curve, shape [members, curves]: the nearest has most."""
         bases = np.einsum("ij,mjk->mik", self.transform, family.bases)
         orthogonal, triangle = np.linalg.qr(bases)
         # A degenerate member (a shape that is constant on these levels) spans less; its spare directions are dropped.
         diagonal = np.abs(np.diagonal(triangle, axis1=1, axis2=2))
         orthogonal = orthogonal * (diagonal > 1e-9 * diagonal.max(axis=1, keepdims=True))[:, None, :]
 
-        columns = np.ascontiguousarray(orthogonal.transpose(2, 1, 0))
+        columns = np.ascontiguousarray(orthogonal.transpose(2, 0, 1))
+        # what all members have in common (a constant, a line) is explained once
+        common = [bool(np.ptp(column, axis=0).max() <= 1e-12) for column in columns]
+        shared = [column[0] for column, once in zip(columns, common, strict=True) if once]
+        apart = [column for column, once in zip(columns, common, strict=True) if not once]
 
-        def distance(curves: Floats) -> tuple[Floats, Numbers]:
-            white = curves @ self.transform.T
-            explained, product = np.zeros((2, len(curves), len(orthogonal)))
-            for column in columns:
-                np.matmul(white, column, out=product)
+        def distance(curves: Floats) -> tuple[Floats, Floats]:
+            white = self.transform @ curves.T
+            left = (white**2).sum(axis=0)
+            for line in shared:
+                left -= (line @ white) ** 2
+            own = np.zeros((len(orthogonal), len(curves)))
+            for place, column in enumerate(apart):
+                product = np.matmul(column, white, out=None if place else own)
                 np.square(product, out=product)
-                explained += product
-            best = explained.argmax(axis=1)
-            left = (white**2).sum(axis=1) - explained[np.arange(len(curves)), best]
-            return np.maximum(left, 0.0), best
+                if place:
+                    own += product
+            return np.maximum(left - own.max(axis=0), 0.0), own
 
         return distance
 
@@ -174,8 +180,8 @@ def reject_rivals(curve: Floats, covariance: Floats, *, draws: Floats, dose: Flo
     p, fits = {}, {}
     for family in smooth_families(tuple(map(float, positions))):
         distance = white.projector(family)
-        observed, member = distance(curve[None])
-        fits[family.name] = white.fitted(family, int(member[0]), curve)
+        observed, own = distance(curve[None])
+        fits[family.name] = white.fitted(family, int(own[:, 0].argmax()), curve)
         simulated = fits[family.name] + noise
         statistic = distance(simulated)[0] - step(simulated)[0]
         p[family.name] = float((1 + (statistic >= observed[0] - observed_step - 1e-12).sum()) / (1 + len(draws)))
