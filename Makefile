@@ -74,6 +74,7 @@ lint-dockerfile: .venv-hadolint/.ready ## check the Dockerfile with hadolint (an
 benchmark: setup ## speed and memory beside other ways, into docs/benchmarks.md (KERNELS=avx2: as on a lesser processor; BENCHMARK_ARGS="--share .25": short)
 	$(LESSER) $(PY) -m scripts.speed.benchmark --plain-once $(BENCHMARK_ARGS)
 	$(PY) -m scripts.speed.analysis_speed
+	$(PY) -m scripts.speed.analysis_speed --clock
 	$(PY) -m scripts.speed.analysis_speed --growth
 
 reproduce-published: setup ## compare with the published tables of arXiv 2401.12794 (SUITE_PUBLISHED_DATA names the data)

@@ -1,12 +1,14 @@
 """What the analysis costs: rows, verdicts and doses of a snapshot, and how that grows with items and replicates.
 
     .venv/bin/python -m scripts.speed.analysis_speed [--snapshot results/three-llms] [--repeats 3] [--against FOLDER]
+    .venv/bin/python -m scripts.speed.analysis_speed --clock [--snapshot results/three-llms] [--repeats 3]
     .venv/bin/python -m scripts.speed.analysis_speed --growth [--most 1000000]
 
 Seconds are those of the processor (user and system, one thread), which do not depend on what else the machine does as
 much as the clock's do. Every repeat is a process of its own. `--against` names a checkout of another commit: the two
 take turns, A B A B, and ratios are taken in pairs. Each call writes its table between markers of docs/benchmarks.md,
-with a line added to those of earlier calls; `--growth` draws a picture and shows it there.
+with a line added to those of earlier calls; `--growth` draws a picture and shows it there. `--clock` says what a user
+waits for: seconds by the clock with as many processes as the suite starts unasked, commands with all they load.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,11 +32,13 @@ START, END = marks("analysis")
 EARLIER, NO_EARLIER = marks("analysis earlier")
 NOTES, NO_NOTES = marks("analysis notes")  # written by hand
 GROWTH, NO_GROWTH = marks("analysis growth")
+CLOCK, NO_CLOCK = marks("analysis clock")
+WAITED = "| commit | processor | snapshot | what | goal, s | s |"
 GREW = "| commit | processor | items | s | slope of seconds | MiB | slope of memory |"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 
 PHASES = """
-import json, resource, sys, tempfile
+import json, resource, sys, tempfile, time
 from pathlib import Path
 import suite
 from suite.cell import load_cells
@@ -43,9 +49,13 @@ try:
     from suite.decisions.analyses import ANALYSES, joint_keys
 except ImportError:  # an earlier commit
     from suite.verdicts.analyses import ANALYSES, joint_keys
+from suite.metrics.workers import workers_for
 from suite.verdicts.given import Given
 
+by_clock = "--clock" in sys.argv
 def spent():
+    if by_clock:
+        return time.perf_counter()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
@@ -58,11 +68,12 @@ def phase(name, function):
     return result
 
 cells = phase("reading the cells", lambda: load_cells([folder]))
+workers = workers_for(sum(map(len, cells)))
 with tempfile.TemporaryDirectory() as kept:
-    store = Store(Path(kept))
-    measured = phase("rows, cold", lambda: measure_cells(cells, config.protocol, keep=joint_keys(), store=store))
-    phase("rows, from kept replicates", lambda: measure_cells(cells, config.protocol, keep=joint_keys(), store=store))
-given = Given(measured, config.protocol, config, 1)
+    how = dict(keep=joint_keys(), store=Store(Path(kept)), workers=workers)
+    measured = phase("rows, cold", lambda: measure_cells(cells, config.protocol, **how))
+    phase("rows, from kept replicates", lambda: measure_cells(cells, config.protocol, **how))
+given = Given(measured, config.protocol, config, workers)
 for file, analysis in ANALYSES.items():
     phase(file, lambda: analysis.find(given))
 peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -111,9 +122,11 @@ STEPS = {
 }
 
 
-def run(code: str, arguments: Sequence[str], checkout: Path = ROOT) -> dict[str, object]:
+def run(
+    code: str, arguments: Sequence[str], checkout: Path = ROOT, limits: Mapping[str, str] = ONE_THREAD
+) -> dict[str, object]:
     """One run in a process of its own, by the code of a checkout."""
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(checkout)}
+    environment = {**os.environ, **limits, "PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment, cwd=checkout, capture_output=True, text=True
     )
@@ -196,6 +209,41 @@ def phases(snapshot: Path, repeats: int, against: Path | None, out: Path) -> Non
     write_between(out, EARLIER, NO_EARLIER, "\n".join(dict.fromkeys(rows)))
 
 
+def waited(snapshot: Path, repeats: int, out: Path) -> None:
+    """What a user waits for, by the clock, with as many processes as the suite starts unasked."""
+    found: dict[str, list[float]] = {}
+    goals = {"rows, verdicts and doses": "30", "suite verify": "45", "suite dose --json": "10"}
+    program = Path(sys.executable).with_name("suite")
+    for _ in range(repeats):
+        seconds = run(PHASES, [str(snapshot.resolve()), "--clock"], limits={})["seconds"]
+        assert isinstance(seconds, dict)
+        seconds["rows, verdicts and doses"] = sum(
+            seconds[name] for name in ("rows, cold", "verdicts.json", "doses.json")
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            for name, place, call in (
+                ("suite leaderboard", "one", ["leaderboard", str(snapshot), "--out", f"{folder}/again"]),
+                ("suite verify", "one", ["verify", str(snapshot)]),
+                ("suite dose --json, nothing kept", "other", ["dose", str(snapshot), "--json"]),
+                ("suite dose --json", "other", ["dose", str(snapshot), "--json"]),
+            ):
+                kept = {**os.environ, "SUITE_CACHE": f"{folder}/{place}"}
+                begin = time.perf_counter()
+                subprocess.run([str(program), *call], check=True, stdout=subprocess.DEVNULL, env=kept)
+                seconds[name] = time.perf_counter() - begin
+        for name, value in seconds.items():
+            found.setdefault(name, []).append(value)
+            print(f"{name}: {value:.1f} s", file=sys.stderr, flush=True)
+    earlier = kept_block(out, CLOCK, NO_CLOCK).splitlines()
+    rows = earlier[earlier.index(WAITED) + 2 : -1] if WAITED in earlier else []
+    rows += [
+        f"| {commit(ROOT)} | {processor()} | {snapshot.name} | {name} | {goals.get(name, '')} | {spread(values)} |"
+        for name, values in found.items()
+        if max(values) >= 0.5
+    ]
+    write_between(out, CLOCK, NO_CLOCK, "\n".join([WAITED, "|---|---|---|---|--:|--:|", *dict.fromkeys(rows)]))
+
+
 def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
     """Of the logarithms, over the upper half of the sizes: 1 is linear growth."""
     import numpy as np
@@ -252,13 +300,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--growth", action="store_true", help="instead: how the cost of one cell grows")
+    parser.add_argument("--clock", action="store_true", help="instead: seconds by the clock, commands among them")
     parser.add_argument("--most", type=int, default=STEPS["items"][-1], help="items of the largest cell")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     args = parser.parse_args()
-    for start, end in ((START, END), (EARLIER, NO_EARLIER), (GROWTH, NO_GROWTH)):
+    for start, end in ((START, END), (EARLIER, NO_EARLIER), (GROWTH, NO_GROWTH), (CLOCK, NO_CLOCK)):
         check_markers(args.out, start, end)
     if args.growth:
         growth(args.most, args.out)
+    elif args.clock:
+        waited(args.snapshot, args.repeats, args.out)
     else:
         phases(args.snapshot, args.repeats, args.against, args.out)
 
