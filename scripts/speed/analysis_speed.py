@@ -8,7 +8,8 @@ Seconds are those of the processor (user and system, one thread), which do not d
 much as the clock's do. Every repeat is a process of its own. `--against` names a checkout of another commit: the two
 take turns, A B A B, and ratios are taken in pairs. Each call writes its table between markers of docs/benchmarks.md,
 with a line added to those of earlier calls; `--growth` draws a picture and shows it there. `--clock` says what a user
-waits for: seconds by the clock with as many processes as the suite starts unasked, commands with all they load.
+waits for: seconds by the clock with as many processes as the suite starts unasked, commands with all they load; where
+SUITE_PUBLISHED_DATA names the published logits (`make reproduce-published`), the rows of their cells too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ EARLIER, NO_EARLIER = marks("analysis earlier")
 NOTES, NO_NOTES = marks("analysis notes")  # written by hand
 GROWTH, NO_GROWTH = marks("analysis growth")
 CLOCK, NO_CLOCK = marks("analysis clock")
-WAITED = "| commit | processor | snapshot | what | goal, s | s |"
+WAITED = "| commit | processor | cells | what | goal, s | s |"
 GREW = "| commit | processor | items | s | slope of seconds | MiB | slope of memory |"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 
@@ -78,6 +79,23 @@ for file, analysis in ANALYSES.items():
     phase(file, lambda: analysis.find(given))
 peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"seconds": taken, "cells": len(cells), "bytes": peak}))
+"""
+
+PUBLISHED = """
+import json, sys, time
+from pathlib import Path
+from scripts.studies.reproduce_published import TASKS, Job, Source, cells_of, prompts_of
+from suite.config import Protocol
+from suite.metrics.rows import measure_cells
+from suite.metrics.workers import workers_for
+
+source, begin = Source(Path(sys.argv[1])), time.perf_counter()
+jobs = [Job(source, task, prompt) for task in TASKS for prompt in prompts_of(source.folder, task)]
+cells = [cell for job in jobs for cell in cells_of(job)]
+read = time.perf_counter()
+measure_cells(cells, Protocol(), workers=workers_for(sum(map(len, cells))))
+taken = {"reading the cells": read - begin, "rows": time.perf_counter() - read}
+print(json.dumps({"seconds": taken, "cells": len(cells)}))
 """
 
 ONE_CELL = """
@@ -211,8 +229,14 @@ def phases(snapshot: Path, repeats: int, against: Path | None, out: Path) -> Non
 
 def waited(snapshot: Path, repeats: int, out: Path) -> None:
     """What a user waits for, by the clock, with as many processes as the suite starts unasked."""
-    found: dict[str, list[float]] = {}
-    goals = {"rows, verdicts and doses": "30", "suite verify": "45", "suite dose --json": "10"}
+    found: dict[tuple[str, str], list[float]] = {}
+    published = os.environ.get("SUITE_PUBLISHED_DATA")
+    goals = {
+        "rows, verdicts and doses": "30",
+        "rows": "30",
+        "suite verify": "45",
+        "suite dose --json": "10",
+    }
     program = Path(sys.executable).with_name("suite")
     for _ in range(repeats):
         seconds = run(PHASES, [str(snapshot.resolve()), "--clock"], limits={})["seconds"]
@@ -231,14 +255,19 @@ def waited(snapshot: Path, repeats: int, out: Path) -> None:
                 begin = time.perf_counter()
                 subprocess.run([str(program), *call], check=True, stdout=subprocess.DEVNULL, env=kept)
                 seconds[name] = time.perf_counter() - begin
-        for name, value in seconds.items():
-            found.setdefault(name, []).append(value)
-            print(f"{name}: {value:.1f} s", file=sys.stderr, flush=True)
+        measured = {(snapshot.name, name): value for name, value in seconds.items()}
+        if published:
+            told = run(PUBLISHED, [str(Path(published).resolve())], limits={})["seconds"]
+            assert isinstance(told, dict)
+            measured |= {("published logits, 99 cells", name): value for name, value in told.items()}
+        for (of, name), value in measured.items():
+            found.setdefault((of, name), []).append(value)
+            print(f"{of}, {name}: {value:.1f} s", file=sys.stderr, flush=True)
     earlier = kept_block(out, CLOCK, NO_CLOCK).splitlines()
     rows = earlier[earlier.index(WAITED) + 2 : -1] if WAITED in earlier else []
     rows += [
-        f"| {commit(ROOT)} | {processor()} | {snapshot.name} | {name} | {goals.get(name, '')} | {spread(values)} |"
-        for name, values in found.items()
+        f"| {commit(ROOT)} | {processor()} | {of} | {name} | {goals.get(name, '')} | {spread(values)} |"
+        for (of, name), values in found.items()
         if max(values) >= 0.5
     ]
     write_between(out, CLOCK, NO_CLOCK, "\n".join([WAITED, "|---|---|---|---|--:|--:|", *dict.fromkeys(rows)]))
