@@ -535,7 +535,8 @@ def few_events(loss: float, share: float, units: float, *, worth: float = WORTH_
 
 
 def _share_of(values: Floats, chance: float, level: int) -> float:
-    return float((values[level] - values[0]) / (chance - values[0]))
+    headroom = float(chance - values[0])
+    return float(values[level] - values[0]) / headroom if headroom else float("nan")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations, permutations
 from math import factorial
 
@@ -70,6 +71,11 @@ class Sized:
     value: float
     replicates: Floats
     bits: float | None = None
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % over items; not a number where too few replicates are."""
+        return bootstrap.percentile_interval(self.replicates)
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ def differences(models: Sequence[Sized], *, end: float = np.inf) -> list[dict[st
             it says nothing about who loses less.
     """
     found = []
-    saturated = {one.model: bootstrap.percentile_interval(one.replicates)[1] >= end for one in models}
+    saturated = {one.model: one.interval[1] >= end for one in models}
     for small, large in combinations(sorted(models, key=lambda one: (one.params_b, one.model)), 2):
         if small.params_b < large.params_b:
             ends = _ends(*bootstrap.percentile_interval(large.replicates - small.replicates))
@@ -346,7 +352,7 @@ def _record(
         notes.append(f"measured bits a weight differ between models ({min(known):.2f} to {max(known):.2f})")
     listed = []
     for one in models:
-        ends = _ends(*bootstrap.percentile_interval(one.replicates))
+        ends = _ends(*one.interval)
         listed.append(
             {"model": one.model, "params_b": one.params_b, "value": one.value, "low": ends[0], "high": ends[1]}
         )
