@@ -105,7 +105,7 @@ validate-sizes: setup ## how often two sizes seem to differ that do not, by simu
 validate-sequential: setup ## errors and items of decisions on few items, by simulation and on ladders (minutes)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_sequential
 
-validate-dose: setup ## error rates of kept and lost, by simulation (an hour and a half on one core for 1,000 draws; goes on from docs/validation/dose.json)
+validate-dose: setup ## error rates of kept and lost, by simulation (two hours on one core for 1,000 draws; goes on from docs/validation/dose.json)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(PY) -m scripts.studies.validate_dose
 
 validate-gate: setup ## error rates, power and decisions of 'suite gate' (half an hour on one core)

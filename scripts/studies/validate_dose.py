@@ -2,7 +2,7 @@
 
     make validate-dose
     .venv/bin/python -m scripts.studies.validate_dose --jobs 2 --draws 1000 --only "blind"
-    .venv/bin/python -m scripts.studies.validate_dose --again 1000   other draws of what looked high (`PICKED`)
+    .venv/bin/python -m scripts.studies.validate_dose --accuracy 5000   accuracy alone, which takes a tenth of the time
     .venv/bin/python -m scripts.studies.validate_dose --draws 0      the tables again, from the counts
 
 Every draw makes new items, new logits of dense and of each level, cells of them, and asks `find_dose_records`, which is
@@ -21,7 +21,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -37,16 +37,15 @@ from scripts.studies.tallies import FOLDER, Tally, bounds, grow, in_turns, rate,
 from suite.cell import Cell
 from suite.config import Protocol, RunConfig, TaskChoice
 from suite.metrics import rows
-from suite.verdicts.dose import COVERAGE_BAND, Contrasts
-from suite.verdicts.dose_records import JOINT_KEYS, MEASURES, doses_of, find_dose_records
-from suite.verdicts.given import Given
+from suite.verdicts.dose import COVERAGE_BAND, Answers, Ladder, find_doses
+from suite.verdicts.dose_records import MEASURES, find_dose_records
 
 Floats = NDArray[np.float64]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPLITS, REPLICATES = 20, 400
 TRUTH_ITEMS, BLOCKS = 400_000, 8
-VERSION = 4
+VERSION = 5
 """Raised when the rule or the drawing changes, so that kept draws of an older one are not mixed in."""
 
 SIDES = ("kept", "lost", "kept_holm", "lost_holm")
@@ -113,6 +112,25 @@ class Condition:
         return f"{self.n:,} items; {self.dense}; {self.law}; {self.levels}; {self.edge}"
 
     @property
+    def kind(self) -> str:
+        """What it is drawn for, of several sizes and tolerances: a row of the second table of rates together."""
+        if self.planted == "coverage":
+            return "coverage at its edge"
+        if self.levels.endswith("seeds"):
+            return "recipes of 2 or 3 seeds"
+        if self.levels != "one":
+            return "4 or 8 levels, rising, flat or odd"
+        if self.dense != "medium":
+            return self.dense
+        return "noise on every item" if self.law == "noise" else "a share of items blind"
+
+    @property
+    def truth_items(self) -> int:
+        """Items by which the truth is computed: so many that its error is small beside that of a draw's items, where a
+        level lies at an edge."""
+        return TRUTH_ITEMS if self.levels == "ladder" else max(TRUTH_ITEMS, 320 * self.n)
+
+    @property
     def edge(self) -> str:
         """Where the truth lies."""
         return f"loss {self.share:g}" if self.planted == "brier_ts" else f"coverage -{COVERAGE_BAND:g}"
@@ -128,41 +146,18 @@ def conditions() -> list[Condition]:
     found = []
     for share in (0.05, 0.25):
         found += [Condition(n=n, share=share, law=law) for law in ("noise", "blind") for n in (100, 200, 400, 1000)]
-        found += [Condition(n=10_000, share=share, effort=0.5)]
-        found += [
-            Condition(dense, n, share, effort=0.5)
-            for n in (100, 400)
-            for dense in ("strong", "weak", "at chance", "uneven", "groups of 4")
-        ]
-        found += [Condition("2 options", 200, share, effort=0.5)]
-        found += [Condition(n=200, share=share, levels=name, effort=0.3) for name in CURVES if name[-1] in "48"]
-    found += [Condition(n=n, share=0.25, planted="coverage", effort=0.5) for n in (100, 400, 1000)]
-    found += [Condition(n=n, share=0.25, law="blind", planted="coverage", effort=0.5) for n in (100, 200, 400, 1000)]
+        found += [Condition(n=10_000, share=share)]
+        found += [Condition(dense, n, share, effort=0.5) for n in (100, 400) for dense in ("strong", "weak", "uneven")]
+        found += [Condition("groups of 4", n, share) for n in (100, 400)]
+        found += [Condition("at chance", n, share, effort=0.25) for n in (100, 400)]
+        found += [Condition("2 options", 200, share)]
+        found += [Condition(n=200, share=share, levels=name, effort=0.4) for name in CURVES if name[-1] in "48"]
+    found += [Condition(n=n, share=0.25, planted="coverage") for n in (100, 400, 1000)]
+    found += [Condition(n=n, share=0.25, law="blind", planted="coverage") for n in (100, 200, 400, 1000)]
     found += [Condition(n=n, share=0.25, levels=f"{m} seeds", effort=0.5) for n in (200, 1000) for m in (2, 3)]
     found += [Condition(n=n, share=0.05, levels="ladder", effort=0.1) for n in (100, 200, 400, 1000)]
     found += [Condition(n=10_000, share=0.05, levels="ladder", effort=0.02)]
     return found
-
-
-PICKED: dict[str, tuple[tuple[str, str], ...]] = {
-    "400 items; uneven; noise; one; loss 0.25": (("brier_ts", "kept"),),
-    "200 items; medium; noise; flat, 8; loss 0.25": (("brier_ts", "lost"),),
-    "1,000 items; medium; noise; one; loss 0.25": (("set_size", "lost"),),
-    "400 items; weak; noise; one; loss 0.25": (("nll_ts", "lost"),),
-    "400 items; groups of 4; noise; one; loss 0.25": (("brier_ts", "lost"), ("nll_ts", "lost")),
-    "400 items; groups of 4; noise; one; loss 0.05": (("brier_ts", "lost"),),
-    "100 items; groups of 4; noise; one; loss 0.25": (("brier_ts", "lost"),),
-    "100 items; groups of 4; noise; one; loss 0.05": (("brier_ts", "lost"),),
-    "1,000 items; medium; noise; one; coverage -0.02": (("lac_transfer_coverage", "kept"),),
-}
-"""Rates drawn again, by condition: all whose lower bound lay above .05 after the first 15,900 draws, *lost* of Brier in
-all groups of four, and *kept* of coverage at its edge with 1,000 items, which looked high too. Picked before any of the
-new draws, which are counted apart: what was picked for being high is high by luck as well."""
-
-
-def again(title: str) -> str:
-    """The name of the other draws of a condition."""
-    return f"{title}; drawn again"
 
 
 # ---- the truth
@@ -176,21 +171,21 @@ class _Scores:
     weights: Floats
 
 
-@lru_cache(maxsize=2)
-def _hidden(population: Population) -> tuple[Floats, Floats, Floats, Floats]:
+@lru_cache(maxsize=1)
+def _hidden(population: Population, items: int) -> tuple[Floats, Floats, Floats, Floats]:
     """Hidden logits, probabilities of the options, one shock an option, one uniform number an item.
 
     Answers are not drawn: each option counts by its probability, which leaves far less chance in the truth.
     """
     generator = np.random.default_rng(71)
-    shape = (TRUTH_ITEMS, population.options)
-    scale = population.strength * np.exp(population.uneven * generator.normal(size=(TRUTH_ITEMS, 1)))
+    shape = (items, population.options)
+    scale = population.strength * np.exp(population.uneven * generator.normal(size=(items, 1)))
     hidden = scale * generator.normal(size=shape)
-    return hidden, special.softmax(hidden, axis=1), generator.normal(size=shape), generator.random(TRUTH_ITEMS)
+    return hidden, special.softmax(hidden, axis=1), generator.normal(size=shape), generator.random(items)
 
 
-def _scores(population: Population, noise: float, blind: float) -> _Scores:
-    hidden, likely, shocks, _ = _hidden(population)
+def _scores(population: Population, items: int, noise: float, blind: float) -> _Scores:
+    hidden, likely, shocks, _ = _hidden(population, items)
     # what a blind model says of an item is what it says of another one: there every option is as likely as any
     return _Scores(hidden + noise * shocks, (1 - blind) * likely + blind / population.options)
 
@@ -236,7 +231,7 @@ def _aps(p: Floats, draws: Floats) -> Floats:
 def _measures(population: Population, scores: _Scores, transfer: float | None) -> tuple[dict[str, Floats], float]:
     """Every measure item by item, turned so that higher is worse, and the LAC threshold."""
     brier, nll = _at_temperature(scores, _best_temperature(scores))
-    p, draws = special.softmax(scores.logits, axis=1), _hidden(population)[3]
+    p, draws = special.softmax(scores.logits, axis=1), _hidden(population, len(scores.logits))[3]
     aps = _aps(p, draws)
     lac_at = _threshold(p, scores.weights, population.alpha)
     lac, _ = _sizes(p, scores.weights, lac_at)
@@ -268,24 +263,27 @@ class Truth:
     errors: dict[str, float]
 
 
-def plant(population: Population, law: str, loss: float, planted: str = "brier_ts") -> Truth:
+def plant(
+    population: Population, law: str, loss: float, planted: str = "brier_ts", *, items: int = TRUTH_ITEMS
+) -> Truth:
     """The level whose true loss in the Brier score after temperature is this, with its losses in all metrics.
 
     Args:
         planted: ``coverage`` for the level that covers `COVERAGE_BAND` less under dense's threshold instead.
+        items: how many the population is computed by.
 
     Raises:
         ValueError: no noise loses that much.
     """
     start = population.dense_noise
-    dense = _scores(population, start, 0.0)
+    dense = _scores(population, items, start, 0.0)
     chance = 1 - 1 / population.options
     level = float(_at_temperature(dense, _best_temperature(dense))[0].mean())
     before, threshold = _measures(population, dense, None)
 
     def lost(at: float) -> float:
         noise, blind = (start, at) if law == "blind" else (float(np.exp(at)), 0.0)
-        scores = _scores(population, noise, blind)
+        scores = _scores(population, items, noise, blind)
         if planted == "coverage":
             covered = _sizes(special.softmax(scores.logits, axis=1), scores.weights, threshold)[1].mean()
             return loss + float(before["coverage"].mean() - covered) - COVERAGE_BAND
@@ -295,7 +293,7 @@ def plant(population: Population, law: str, loss: float, planted: str = "brier_t
     first, last = (0.0, 1.0) if law == "blind" else (float(np.log(start)), float(np.log(100.0)))
     found = first if loss == 0 else float(optimize.brentq(lambda at: lost(at) - loss, first, last, xtol=1e-6))
     noise, blind = (start, found) if law == "blind" else (float(np.exp(found)), 0.0)
-    after, _ = _measures(population, _scores(population, noise, blind), threshold)
+    after, _ = _measures(population, _scores(population, items, noise, blind), threshold)
     k = population.options
     worst = {
         "brier_ts": chance,
@@ -327,9 +325,11 @@ def truths(condition: Condition, store: Path) -> list[Truth]:
     result = []
     for loss in condition.losses:
         alone = asdict(POPULATIONS[condition.dense]) | {"group": 1}  # groups change no mean
-        key = json.dumps([alone, condition.law, loss, condition.planted, TRUTH_ITEMS])
+        key = json.dumps([alone, condition.law, loss, condition.planted, condition.truth_items])
         if key not in known:
-            known[key] = asdict(plant(Population(**alone), condition.law, loss, condition.planted))
+            known[key] = asdict(
+                plant(Population(**alone), condition.law, loss, condition.planted, items=condition.truth_items)
+            )
             with path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps({"key": key, "truth": known[key]}) + "\n")
         result.append(Truth(**known[key]))
@@ -348,26 +348,38 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 # ---- one draw
 
 
-def one_draw(
-    condition: Condition, levels: Sequence[Truth], seed: int, *, before: bool = False
-) -> dict[str, dict[str, Any]]:
-    """By metric: whether each side erred, and the states of the levels at the tolerance.
-
-    Args:
-        before: also whether "lost" would have erred with the bias of a fitted temperature left in (``lost_before``).
-    """
-    cells, config = _cells(condition, levels, seed), _config(seed)
+def one_draw(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
+    """By metric: whether each side erred, and the states of the levels at the tolerance."""
     place = condition.losses.index(condition.share) if condition.share in condition.losses else None
     at = {metric: condition.share if place is None else levels[place].losses[metric] for metric in MEASURES}
     at["lac_transfer_coverage"] = condition.share  # such sets shrink as often as they grow: their coverage is planted
-    asked, truth = [share for share in at.values() if 0 < share < 1], [level.losses for level in levels]
-    if not before:
-        return _judged_at(find_dose_records(cells, config, tolerances=asked), truth, at)
-    given = Given.of(cells, config, keep=JOINT_KEYS)
-    found = _judged_at(doses_of(given, tolerances=asked), truth, at)
-    with patch.object(Contrasts, "bias", lambda *_: 0.0):
-        plain = _judged_at(doses_of(given, tolerances=asked), truth, at)
-    return {metric: one | {"lost_before": plain[metric]["lost"]} for metric, one in found.items()}
+    asked = [share for share in at.values() if 0 < share < 1]
+    records = find_dose_records(_cells(condition, levels, seed), _config(seed), tolerances=asked)
+    return _judged_at(records, [level.losses for level in levels], at)
+
+
+def accuracy_alone(title: str) -> str:
+    """The name of a condition's draws of accuracy alone."""
+    return f"{title}; accuracy alone"
+
+
+def one_draw_of_accuracy(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
+    """The same for accuracy and one level: its test needs answers and no replicates, so that no cell is measured."""
+    cells = _cells(condition, levels, seed)
+    correct = np.stack([(cell.scores.argmax(axis=1) == cell.answers).astype(np.float64) for cell in cells])
+    names, share = ("dense", cells[1].key.variant), levels[0].losses["accuracy"]
+    chance, units = 1 / cells[0].n_options, np.unique(cells[0].units, return_inverse=True)[1]
+    ladder = Ladder(
+        names=names,
+        values=-correct.mean(axis=1),
+        replicates=np.zeros((2, 2)),
+        chance=-float(chance.mean()),
+        chance_replicates=np.zeros(2),
+        independent=len(set(units.tolist())),
+        answers=(Answers(correct, chance, units),),
+    )
+    dose = find_doses(ladder, tolerances=[share])[share]
+    return {"accuracy": {"kept": dose.kept_through is not None, "lost": dose.lost_from is not None}}
 
 
 def one_recipe(condition: Condition, levels: Sequence[Truth], seed: int) -> dict[str, dict[str, Any]]:
@@ -455,11 +467,11 @@ def counted(draws: Sequence[Mapping[str, Mapping[str, Any]]]) -> Counter[str]:
 
 
 def _job(job: tuple[Condition, list[Truth], Sequence[int], str]) -> Counter[str]:
-    condition, levels, seeds, name = job
+    condition, levels, seeds, title = job
     one = one_recipe if condition.levels.endswith("seeds") else one_draw
-    if name != condition.title:
-        one = partial(one_draw, before=True)
-    start = zlib.crc32((condition.key + name.removeprefix(condition.title)).encode())
+    if title != condition.title:
+        one = one_draw_of_accuracy
+    start = zlib.crc32((condition.key + title.removeprefix(condition.title)).encode())
     # what mapie and netcal say of the same cells changes no figure and takes a quarter of the time
     with patch.object(rows, "library_remarks", lambda _: {}):
         return counted([one(condition, levels, start + seed) for seed in seeds])
@@ -484,7 +496,7 @@ def tables(found: Mapping[str, Tally]) -> str:
         rates = (" / ".join(_rate(found[one.title].counts, metric, side) for side in SIDES[:2]) for metric in MEASURES)
         where = f"{one.n:,} | {one.dense} | {one.law} | {one.levels} | {one.edge}"
         lines.append(f"| {where} | {found[one.title].draws:,} | {' | '.join(rates)} |")
-    lines += ["", *_together(found, edges), "", *_drawn_again(found), ""]
+    lines += ["", *_together(found, edges), ""]
     lines += [
         "Levels *not known* a curve at .05, of the six of a ladder whose Brier scores have truly lost 0, .005, .02,",
         ".08, .40 and .95:",
@@ -500,65 +512,67 @@ def tables(found: Mapping[str, Tally]) -> str:
 
 
 def _together(found: Mapping[str, Tally], edges: Sequence[Condition]) -> list[str]:
-    """By metric and side: all conditions of a size together, without an order (Holm), and where 5 % is exceeded."""
-    sizes = sorted({one.n for one in edges})
+    """All conditions of a size together, without an order (Holm), where 5 % is exceeded; all of a kind together."""
+    known = [one for one in edges if one.dense != "at chance"]
     lines = [
         "Together, by number of items (dense at chance left out, which is never shown to have headroom; of",
         "`lac_transfer_coverage` where its coverage is at the edge); *`holm`*: without an order of levels, all sizes;",
         "*above*: conditions whose one-sided lower 95 % bound lies above .05.",
         "",
+    ]
+    sizes = sorted({one.n for one in known})
+    lines += [
         f"| metric | side | {' | '.join(f'{n:,}' for n in sizes)} | `holm` | above |",
         "|---|---|" + "---|" * (len(sizes) + 2),
     ]
     above_all, expected, rates_all = 0, 0.0, 0
     for metric in MEASURES:
-        band = metric == "lac_transfer_coverage"
-        chosen = [one for one in edges if one.dense != "at chance" and (not band or one.planted == "coverage")]
+        chosen = _of(metric, known)
         for side in SIDES[:2]:
             drawn = {one.title: _errors_of(found[one.title].counts, metric, side) for one in chosen}
             drawn = {title: (errors, of) for title, (errors, of) in drawn.items() if of}
             above = [title for title, (errors, of) in drawn.items() if bounds(errors, of)[0] > 0.05]
             rates_all, above_all = rates_all + len(drawn), above_all + len(above)
             expected += sum(_chance_above(of) for _, of in drawn.values())
-            by_size = [sum((found[one.title].counts for one in chosen if one.n == n), Counter()) for n in sizes]
-            rates = [_rate(counts, metric, side) for counts in by_size]
-            holm = _rate(sum(by_size, Counter()), metric, f"{side}_holm")
+            rates = [_pooled(found, [one for one in chosen if one.n == n], metric, side) for n in sizes]
+            holm = _pooled(found, chosen, metric, f"{side}_holm")
             lines.append(f"| `{metric}` | {side} | {' | '.join(rates)} | {holm} | {'; '.join(above) or '–'} |")
     lines += [
         "",
         f"Of {rates_all} rates, {above_all} have a lower bound above .05; were each .05, {expected:.0f} would.",
-    ]
-    return lines
-
-
-def _drawn_again(found: Mapping[str, Tally]) -> list[str]:
-    """Rates that looked high, by the draws that they were picked by and by others."""
-    lines = [
-        "What looked high, drawn again. Picked were all rates with a lower bound above .05 after 15,900 draws, *lost*",
-        "of Brier in all groups of four, and *kept* of coverage at its edge with 1,000 items; the draws that they were",
-        "picked by are in the tables above, the others only here. In brackets the one-sided 95 % bounds.",
         "",
-        "*Before*: the same draws with the bias of a fitted temperature left in, as it was in those above.",
+        *_accuracy_alone(found, known),
+        "Together, by what is drawn, all sizes and tolerances, a false *kept* / a false *lost*:",
         "",
-        "| condition | metric | side | picked by | drawn again | before | draws |",
-        "|---|---|---|---|---|---|--:|",
+        f"| | draws | {' | '.join(f'`{metric}`' for metric in MEASURES)} |",
+        "|---|--:|" + "---|" * len(MEASURES),
     ]
-    for title, rates in PICKED.items():
-        first, other = found.get(title, Tally()), found.get(again(title), Tally())
-        lines += [
-            f"| {title} | `{metric}` | {side} | {_rate(first.counts, metric, side)} "
-            f"| {_both_bounds(*_errors_of(other.counts, metric, side))} "
-            f"| {_rate(other.counts, metric, 'lost_before') if side == 'lost' else '–'} | {other.draws:,} |"
-            for metric, side in rates
+    for kind in dict.fromkeys(one.kind for one in edges):
+        some = [one for one in edges if one.kind == kind]
+        rates = [
+            " / ".join(_pooled(found, _of(metric, some), metric, side) for side in SIDES[:2]) for metric in MEASURES
         ]
+        lines.append(f"| {kind} | {sum(found[one.title].draws for one in some):,} | {' | '.join(rates)} |")
     return lines
 
 
-def _both_bounds(hits: int, of: int) -> str:
-    if not of:
-        return "–"
-    low, high = bounds(hits, of)
-    return f"{hits / of:.3f} (≥ {low:.3f}, ≤ {high:.3f})"
+def _accuracy_alone(found: Mapping[str, Tally], some: Sequence[Condition]) -> list[str]:
+    """Draws of accuracy alone, all together; nothing where there are none."""
+    counts = sum((found.get(accuracy_alone(one.title), Tally()).counts for one in some), Counter())
+    if not counts["accuracy: records"]:
+        return []
+    kept, lost = (_rate(counts, "accuracy", side) for side in SIDES[:2])
+    draws = f"{counts['accuracy: records']:,} draws apart (`--accuracy`)"
+    return [f"Accuracy alone at 10,000 items, {draws}: *kept* {kept}, *lost* {lost}.", ""]
+
+
+def _of(metric: str, some: Sequence[Condition]) -> list[Condition]:
+    """Those that put this metric's truth at the edge."""
+    return [one for one in some if metric != "lac_transfer_coverage" or one.planted == "coverage"]
+
+
+def _pooled(found: Mapping[str, Tally], some: Sequence[Condition], metric: str, side: str) -> str:
+    return _rate(sum((found[one.title].counts for one in some), Counter()), metric, side)
 
 
 def _chance_above(of: int) -> float:
@@ -579,7 +593,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw what is missing, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--again", type=int, default=0, metavar="N", help="N other draws of what looked high, no more")
+    parser.add_argument(
+        "--accuracy", type=int, default=0, metavar="N", help="N draws of accuracy alone at 10,000 items"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="*", help="conditions whose title matches, such as '*blind*'")
     parser.add_argument("--counts", type=Path, default=COUNTS, metavar="FILE")
@@ -589,16 +605,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_markers(options.document, START, END)
     options.truths.mkdir(parents=True, exist_ok=True)
     chosen = [one for one in conditions() if fnmatch.fnmatch(one.title, options.only)]
-    asked = {one.title: (one, round(one.effort * options.draws)) for one in chosen}
-    if options.again:
-        asked = {again(one.title): (one, options.again) for one in chosen if one.title in PICKED}
-    wanted = in_turns(
-        {name: draws for name, (_, draws) in asked.items()},
-        read_tallies(options.counts, VERSION),
-        turns=-(-max((draws for _, draws in asked.values()), default=0) // 20),
-    )
+    asked = {one.title: round(one.effort * options.draws) for one in chosen}
+    by_title = {one.title: one for one in chosen}
+    if options.accuracy:
+        by_title = {accuracy_alone(one.title): one for one in chosen if one.levels == "one" and one.n == 10_000}
+        asked = dict.fromkeys(by_title, options.accuracy)
+    wanted = in_turns(asked, read_tallies(options.counts, VERSION), turns=-(-max(asked.values(), default=0) // 20))
     jobs = (
-        (name, seeds, (asked[name][0], truths(asked[name][0], options.truths), seeds, name)) for name, seeds in wanted
+        (title, seeds, (by_title[title], truths(by_title[title], options.truths), seeds, title))
+        for title, seeds in wanted
     )
     found = grow(options.counts, VERSION, jobs, _job, processes=options.jobs)
     write_between(options.document, START, END, tables(found))

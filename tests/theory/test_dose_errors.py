@@ -80,12 +80,9 @@ def test_a_claim_is_false_from_the_tolerance_on(claims: dict[str, object], wrong
     assert [side for side in study.SIDES if found[side]] == ["kept_holm", "lost_holm"]
 
 
-def test_a_planted_loss_is_what_an_outsider_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_loss_is_what_an_outsider_computes() -> None:
     """Of a blind share of the items, accuracy is lost by that share; Brier's loss from drawn answers."""
-    monkeypatch.setattr(study, "TRUTH_ITEMS", 40_000)
-    study._hidden.cache_clear()
-    truth = study.plant(Population(strength=3.0), "blind", 0.2)
-    study._hidden.cache_clear()
+    truth = study.plant(Population(strength=3.0), "blind", 0.2, items=40_000)
     assert truth.losses["brier_ts"] == pytest.approx(0.2, abs=1e-4)
     assert truth.losses["accuracy"] == pytest.approx(truth.blind, abs=1e-9)
     generator = np.random.default_rng(8)
@@ -104,6 +101,21 @@ def test_a_planted_loss_is_what_an_outsider_computes(monkeypatch: pytest.MonkeyP
             best = min(best, (-float(np.log(right).mean()), float((p**2).sum(axis=1).mean() + 1 - 2 * right.mean())))
         values.append(best[1])
     assert (values[1] - values[0]) / (0.75 - values[0]) == pytest.approx(0.2, abs=0.008)
+
+
+def test_accuracy_alone_says_what_the_whole_dose_says() -> None:
+    """Tolerances far below, at and far above the true loss: both say lost, either, and kept."""
+    condition = study.Condition(n=200, share=0.25)
+    said = set()
+    for seed in range(6):
+        for loss in (0.02, LOSSES["accuracy"], 0.5):
+            truth = [study.Truth(NOISE, 0.0, {**dict.fromkeys(study.MEASURES, loss), "coverage": 0.0}, {})]
+            whole, alone = (
+                one(condition, truth, seed)["accuracy"] for one in (study.one_draw, study.one_draw_of_accuracy)
+            )
+            assert {side: whole[side] for side in alone} == alone
+            said |= {side for side in alone if alone[side]}
+    assert said == {"kept", "lost"}
 
 
 def test_the_tables_bound_each_rate() -> None:
