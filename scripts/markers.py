@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -29,6 +30,18 @@ def kept_block(document: Path, start: str, end: str) -> str:
     whole = document.read_text(encoding="utf-8") if document.is_file() else ""
     inside = whole.partition(start)[2].partition(end)[0]
     return f"{start}{inside or chr(10)}{end}"
+
+
+def grown_table(document: Path, start: str, end: str, head: Sequence[str], rows: Sequence[str]) -> str:
+    """A table that keeps what earlier calls wrote: the rows that stand under its head between two markers, then the new
+    ones, each once.
+
+    Args:
+        head: the line of titles and the one below it.
+    """
+    kept = kept_block(document, start, end).splitlines()
+    earlier = kept[kept.index(head[0]) + 2 : -1] if head[0] in kept else []
+    return "\n".join([*head, *dict.fromkeys([*earlier, *rows])])
 
 
 def check_markers(document: Path, start: str, end: str) -> None:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.markers import check_markers, kept_block, marks, write_between
+from scripts.markers import check_markers, grown_table, marks, write_between
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START, END = marks("analysis")
@@ -34,8 +34,12 @@ EARLIER, NO_EARLIER = marks("analysis earlier")
 NOTES, NO_NOTES = marks("analysis notes")  # written by hand
 GROWTH, NO_GROWTH = marks("analysis growth")
 CLOCK, NO_CLOCK = marks("analysis clock")
-WAITED = "| commit | processor | cells | what | goal, s | s |"
-GREW = "| commit | processor | items | s | slope of seconds | MiB | slope of memory |"
+WAITED = ("| commit | processor | cells | what | goal, s | s |", "|---|---|---|---|--:|--:|")
+GREW = (
+    "| commit | processor | items | s | slope of seconds | MiB | slope of memory |",
+    "|---|---|--:|--:|--:|--:|--:|",
+)
+MEASURED = ("| commit | processor | snapshot | rows, s | verdicts and doses, s |", "|---|---|---|--:|--:|")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SUITE_WORKERS"), "1")
 
 PHASES = """
@@ -215,16 +219,12 @@ def phases(snapshot: Path, repeats: int, against: Path | None, out: Path) -> Non
         lines.append(f"| {' | '.join(cells_of)} |")
     told = f"{cells} cells of {snapshot.name}, {processor()}; {repeats} repeats."
     write_between(out, START, END, f"{told}\n\n" + "\n".join(lines))
-    kept = kept_block(out, EARLIER, NO_EARLIER).removeprefix(EARLIER).removesuffix(NO_EARLIER).strip()
-    rows = kept.splitlines() or [
-        "| commit | processor | snapshot | rows, s | verdicts and doses, s |",
-        "|---|---|---|--:|--:|",
-    ]
+    rows = []
     for side, found in zip(sides, runs, strict=True):
         rows_cold = [one["rows, cold"] for one in found]
         judged = [sum(value for name, value in one.items() if name.endswith(".json")) for one in found]
         rows.append(f"| {commit(side)} | {processor()} | {snapshot.name} | {spread(rows_cold)} | {spread(judged)} |")
-    write_between(out, EARLIER, NO_EARLIER, "\n".join(dict.fromkeys(rows)))
+    write_between(out, EARLIER, NO_EARLIER, grown_table(out, EARLIER, NO_EARLIER, MEASURED, rows))
 
 
 def waited(snapshot: Path, repeats: int, out: Path) -> None:
@@ -263,14 +263,12 @@ def waited(snapshot: Path, repeats: int, out: Path) -> None:
         for (of, name), value in measured.items():
             found.setdefault((of, name), []).append(value)
             print(f"{of}, {name}: {value:.1f} s", file=sys.stderr, flush=True)
-    earlier = kept_block(out, CLOCK, NO_CLOCK).splitlines()
-    rows = earlier[earlier.index(WAITED) + 2 : -1] if WAITED in earlier else []
-    rows += [
+    rows = [
         f"| {commit(ROOT)} | {processor()} | {of} | {name} | {goals.get(name, '')} | {spread(values)} |"
         for (of, name), values in found.items()
         if max(values) >= 0.5
     ]
-    write_between(out, CLOCK, NO_CLOCK, "\n".join([WAITED, "|---|---|---|---|--:|--:|", *dict.fromkeys(rows)]))
+    write_between(out, CLOCK, NO_CLOCK, grown_table(out, CLOCK, NO_CLOCK, WAITED, rows))
 
 
 def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -315,10 +313,7 @@ def growth(most: int, out: Path) -> None:
     picture = Path("figures") / "analysis-growth.png"
     figure.savefig(out.parent / picture, dpi=110, metadata={"Software": None})
     lines += ["", f"![seconds and memory against what grows, both axes logarithmic]({picture.as_posix()})"]
-    kept = kept_block(out, GROWTH, NO_GROWTH).splitlines()
-    earlier = kept[kept.index(GREW) + 2 : -1] if GREW in kept else []
-    lines += ["", "Growth with items, earlier and later:", "", GREW, "|---|---|--:|--:|--:|--:|--:|"]
-    lines += dict.fromkeys([*earlier, line])
+    lines += ["", "Growth with items, earlier and later:", "", grown_table(out, GROWTH, NO_GROWTH, GREW, [line])]
     write_between(out, GROWTH, NO_GROWTH, f"{processor()}, {commit(ROOT)}.\n\n" + "\n".join(lines))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.markers import check_markers, kept_block, marks, write_between
+from scripts.markers import check_markers, grown_table, marks, write_between
 from scripts.speed.analysis_speed import commit, processor, spread
 from suite.models.cache import cache_dir
 from suite.models.checkpoint import Checkpoint, load
@@ -242,16 +242,16 @@ def earlier(
     out: Path, results: dict[str, list[dict[str, Any]]], chosen: Sequence[Case], computed_with: Sequence[str]
 ) -> str:
     """Earlier calls' ratios with this call's lines added."""
-    kept = kept_block(out, EARLIER, NO_EARLIER).removeprefix(EARLIER).removesuffix(NO_EARLIER).strip()
-    rows = kept.splitlines() or [
+    head = [
         "| commit | processor | kernels | dtype | workload | lm-eval / engine | of the bare network |",
         "|---|---|---|---|---|--:|--:|",
     ]
+    rows = []
     for case in chosen:
         runs = results[case.name]
         line = [*computed_with, case.title, spread(ratios(runs), 2), spread(of_bare(runs), 2)]
         rows.append(f"| {' | '.join(line)} |")
-    return "\n".join(dict.fromkeys(rows))
+    return grown_table(out, EARLIER, NO_EARLIER, head, rows)
 
 
 def ratios(runs: Sequence[dict[str, Any]]) -> list[float]:
